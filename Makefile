@@ -1,0 +1,35 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: .venv/.installed  ## make .venv and install everything into it
+
+# pip alone, so that a CPU build of torch is used where that is what pip finds.
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[server,client,dev]'
+	@touch $@
+
+demo: install  ## train the tiny student against the tiny teacher over HTTP
+	$(BIN)/python examples/tinyworld/demo.py
+
+test: install  ## all tests; no network and no GPU needed
+	$(BIN)/python -m pytest
+
+lint: install  ## style, types and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: install  ## rerun the committed measurements
+	$(BIN)/python benchmarks/demo_seeds.py
+
+clean:  ## forget the environment and all runs
+	rm -rf .venv runs

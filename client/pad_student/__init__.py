@@ -1,0 +1,1 @@
+"""The student's side: sample, score over HTTP, preference maths, training."""

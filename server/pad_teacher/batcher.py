@@ -1,0 +1,164 @@
+"""Admission and batching: requests of several clients share the engine, a token budget at a time."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import ceil
+
+from pad_teacher.engine import Engine, RowTooLarge
+from pad_teacher.errors import Refusal
+from pad_teacher.fair_queue import FairQueue
+from pad_teacher.metrics import Metrics
+from pad_teacher.work import Result, Work, run
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks: the name of the key (empty without keys) and the job it names."""
+
+    key: str
+    job: str
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A unit of work that waits, and where its result goes."""
+
+    work: Work
+    done: asyncio.Future[Result]
+
+
+class Batcher:
+    """Feeds one engine from one thread. Lives on the event loop; only ``run`` leaves it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        max_batch_tokens: int,
+        max_queued_tokens: int,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queued_tokens = max_queued_tokens
+        self._on_failure = on_failure
+        self._queue: FairQueue[_Ticket] = FairQueue()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._tokens_a_second = float(max_batch_tokens)
+        self._failed = False
+        self._loop = asyncio.create_task(self._serve(), name="batcher")
+
+    async def submit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[Result]:
+        """The results of ``works``, in order.
+
+        Args:
+            client: whose share of the teacher this counts against.
+            works: what to compute.
+            deadline: on ``time.monotonic``'s clock; work not yet begun by then is dropped.
+
+        Raises:
+            Refusal: ``overloaded``, ``too_long``, ``deadline_exceeded`` or ``engine_failed``.
+        """
+        tickets = self._admit(client, works, deadline)
+        try:
+            async with asyncio.timeout_at(_on_loop_clock(deadline)):
+                return await asyncio.gather(*(ticket.done for ticket in tickets))
+        except TimeoutError:
+            raise Refusal("deadline_exceeded", "the deadline passed before the teacher was done") from None
+        finally:
+            # Reached with work left over only where the client left, the deadline passed or one part failed.
+            self._abandon(client, tickets)
+
+    async def close(self) -> None:
+        """Stop feeding; a batch that runs is waited for."""
+        self._loop.cancel()
+        await asyncio.gather(self._loop, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _admit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[_Ticket]:
+        cost = sum(work.cost for work in works)
+        if self._failed:
+            raise Refusal("engine_failed", "the teacher's engine has failed")
+        if deadline is not None and deadline <= time.monotonic():
+            raise Refusal("deadline_exceeded", "the deadline had passed when the request was read")
+        if cost > self._max_queued_tokens:
+            limit = self._max_queued_tokens
+            raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
+        if self._queue.tokens + cost > self._max_queued_tokens:
+            wait = min(60, max(1, ceil(self._queue.tokens / self._tokens_a_second)))
+            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
+        loop = asyncio.get_running_loop()
+        tickets = [_Ticket(work, loop.create_future()) for work in works]
+        for ticket in tickets:
+            self._queue.push(client.key, client.job, ticket, ticket.work.cost)
+        self._metrics.queued_tokens.set(self._queue.tokens)
+        self._arrived.set()
+        return tickets
+
+    def _abandon(self, client: Client, tickets: Sequence[_Ticket]) -> None:
+        waiting = {id(ticket) for ticket in tickets if not ticket.done.done() or ticket.done.cancelled()}
+        if waiting:
+            self._queue.discard(client.key, client.job, waiting)
+            self._metrics.queued_tokens.set(self._queue.tokens)
+        for ticket in tickets:
+            if not ticket.done.cancel() and not ticket.done.cancelled():
+                ticket.done.exception()  # read, so that a second failure of the same request is not reported as lost
+
+    async def _serve(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._queue.pop(self._max_batch_tokens)
+            self._metrics.queued_tokens.set(self._queue.tokens)
+            if batch:
+                await self._run(batch)
+            else:
+                self._arrived.clear()
+
+    async def _run(self, batch: list[_Ticket]) -> None:
+        """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
+        works = [ticket.work for ticket in batch]
+        began = time.monotonic()
+        try:
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, run, self._engine, works)
+        except RowTooLarge as error:
+            if len(batch) == 1:
+                _fail(batch, Refusal("too_long", str(error)))
+                return
+            for ticket in batch:
+                await self._run([ticket])
+            return
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raised, it is not to be trusted again
+            self._fail_engine(batch, error)
+            return
+        seconds, tokens = time.monotonic() - began, sum(work.cost for work in works)
+        self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)
+        self._metrics.batch(tokens, seconds)
+        for ticket, result in zip(batch, results, strict=True):
+            if not ticket.done.done():
+                ticket.done.set_result(result)
+
+    def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
+        self._failed = True
+        waiting = batch
+        while waiting:
+            _fail(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
+            waiting = self._queue.pop(self._max_batch_tokens)
+        self._on_failure(error)
+
+
+def _fail(tickets: Sequence[_Ticket], refusal: Refusal) -> None:
+    for ticket in tickets:
+        if not ticket.done.done():
+            ticket.done.set_exception(refusal)
+
+
+def _on_loop_clock(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    return asyncio.get_running_loop().time() + deadline - time.monotonic()

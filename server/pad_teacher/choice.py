@@ -1,0 +1,124 @@
+"""Multiple choice over the engine: from a request's sets to questions in every order asked, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pad_teacher.engine import FloatArray
+from pad_teacher.errors import Refusal
+from pad_teacher.likelihood import render
+from pad_teacher.plan import Plan, finite, usage
+from pad_teacher.selection import Choice, TooManyOrders, combine, question_orders, question_text
+from pad_teacher.teacher import Teacher
+from pad_teacher.work import QuestionWork, Result
+from pad_wire import ResponseSet, SelectionReply, SelectionRequest
+from pad_wire.chat import as_text
+from pad_wire.scoring import Selection, SelectionSet
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """All that is asked about one set: the response indices of each question as shown, and its token ids."""
+
+    id: str
+    where: str
+    n: int
+    orders: list[tuple[int, ...]]
+    works: list[QuestionWork]
+    truncated: list[bool]
+
+    def choice(self, results: Sequence[Result]) -> Choice:
+        """What the teacher would pick, from the letters' log-probabilities of each question."""
+        log_probs = [finite(cast(FloatArray, result), self.where).tolist() for result in results]
+        return combine(self.n, self.orders, log_probs)
+
+
+def plan_selection(teacher: Teacher, request: SelectionRequest) -> Plan:
+    """Plan ``/v1/selection``."""
+    asked = ask(teacher, request)
+    counted = usage(question=question_tokens(asked))
+
+    def reply(results: Sequence[Result]) -> SelectionReply:
+        rest = iter(results)
+        sets = [_worded(item, item.choice([next(rest) for _ in item.works])) for item in asked]
+        return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
+
+    return Plan([work for item in asked for work in item.works], counted, reply)
+
+
+def ask(teacher: Teacher, request: SelectionRequest) -> list[Questions]:
+    """The questions about each set, rendered and tokenised."""
+    return [_ask_set(teacher, item, index, request) for index, item in enumerate(request.sets)]
+
+
+def question_tokens(asked: Sequence[Questions]) -> int:
+    """Tokens of all questions."""
+    return sum(len(work.prompt_ids) for item in asked for work in item.works)
+
+
+def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest) -> Questions:
+    where, n, letters = f"sets[{index}]", len(item.responses), teacher.letter_ids
+    shown = n if request.form == "listwise" else 2
+    if n < 2:
+        raise Refusal("invalid_request", "a choice needs two responses or more", where=f"{where}.responses")
+    if shown > len(letters):
+        message = f"{n} options where this teacher has letters for {len(letters)}; ask pairwise or split the set"
+        raise Refusal("too_many_options", message, where=f"{where}.responses")
+    try:
+        orders = question_orders(n, request.form, request.orders)
+    except TooManyOrders as error:
+        raise Refusal("too_many_options", str(error), where=f"{where}.responses") from error
+    question = _Question(teacher, as_text(item.prompt), where)
+    texts = [response.text for response in item.responses]
+    options = question.fitting(texts, shown) if request.truncate else texts
+    works = [QuestionWork(question.ids([options[i] for i in order]), letters[: len(order)]) for order in orders]
+    truncated = [option != text for option, text in zip(options, texts, strict=True)]
+    return Questions(item.id if item.id is not None else str(index), where, n, orders, works, truncated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """The question about one prompt, for any options."""
+
+    teacher: Teacher
+    request: str
+    where: str
+
+    def ids(self, options: Sequence[str]) -> list[int]:
+        ids = self._ids(options)
+        limit = self.teacher.engine.max_context_tokens
+        if len(ids) > limit:
+            message = f"the question about this set has {len(ids)} tokens; the teacher's context holds {limit}"
+            raise Refusal("too_long", message, where=self.where)
+        return ids
+
+    def fitting(self, texts: Sequence[str], shown: int) -> list[str]:
+        """The texts, each cut to the largest number of tokens at which the longest question fits the context."""
+        limit = self.teacher.engine.max_context_tokens
+        ids = self.teacher.encoder.response_ids(texts, [False] * len(texts))
+        longest = sorted(range(len(texts)), key=lambda i: -len(ids[i]))[:shown]
+
+        def cut(tokens: int) -> list[str]:
+            decode = self.teacher.encoder.decode
+            return [t if len(i) <= tokens else decode(i[:tokens]) for t, i in zip(texts, ids, strict=True)]
+
+        low, high = 0, max(len(i) for i in ids)
+        while low < high:
+            middle = (low + high + 1) // 2
+            options = cut(middle)
+            if len(self._ids([options[i] for i in longest])) <= limit:
+                low = middle
+            else:
+                high = middle - 1
+        return cut(low)
+
+    def _ids(self, options: Sequence[str]) -> list[int]:
+        return render(self.teacher, question_text(self.request, options), self.where)
+
+
+def _worded(item: Questions, choice: Choice) -> SelectionSet:
+    responses = [
+        Selection(selection_probability=probability, truncated=truncated or None)
+        for probability, truncated in zip(choice.selection_probabilities, item.truncated, strict=True)
+    ]
+    return SelectionSet(id=item.id, responses=responses, label_mass=choice.label_mass)

@@ -1,0 +1,88 @@
+"""The engine boundary: token ids in, float32 log-probabilities out; everything about a runtime stays behind it.
+
+Rendering, option orders, normalisation, batching and admission are written once, above this protocol.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+class EngineFailed(RuntimeError):
+    """The runtime is broken (a device error, say): nothing it answers from now on can be trusted."""
+
+
+class RowTooLarge(RuntimeError):
+    """One row alone does not fit the device's memory; others may."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSet:
+    """A rendered prompt and the token ids of its responses."""
+
+    prompt_ids: list[int]
+    response_ids: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Token ids to be scored as they stand; ``everywhere`` asks for each position, else only what comes next."""
+
+    ids: list[int]
+    top: int
+    everywhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EchoLogprobs:
+    """For each position asked about: the log-probability of the token that follows, and of the ``top`` likeliest.
+
+    ``token_logprobs`` [L-1] (empty unless everywhere), ``top_ids`` and ``top_logprobs`` [positions, top]; the last
+    position is the one after the text's end.
+    """
+
+    token_logprobs: FloatArray
+    top_ids: IntArray
+    top_logprobs: FloatArray
+
+
+class Engine(Protocol):
+    """One resident model. Calls come from one thread at a time.
+
+    Values may be non-finite where the model's are: whoever sends them on refuses those.
+
+    Raises (any method):
+        EngineFailed: the engine must not be used again.
+        RowTooLarge: a row of the call exceeds the device's memory even alone.
+    """
+
+    name: str
+    dtype: str
+    vocabulary: int
+    max_context_tokens: int
+
+    def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
+        """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""
+        ...
+
+    def label_logprobs(self, prompts: Sequence[list[int]], labels: Sequence[list[int]]) -> list[FloatArray]:
+        """Log-probability of each label id as the next token after its prompt: ``[prompt][label]``, in nats."""
+        ...
+
+    def echo_logprobs(self, texts: Sequence[Echo]) -> list[EchoLogprobs]:
+        """What OpenAI's ``echo`` with ``logprobs`` reports about given token ids."""
+        ...
+
+    def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
+        """Like ``token_logprobs`` for one response, the slow and plain way: what the golden score compares with."""
+        ...
+
+    def weights_digest(self) -> str:
+        """SHA-256 over the names, shapes, dtypes and bytes of the weights as they are loaded."""
+        ...

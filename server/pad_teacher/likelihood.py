@@ -1,0 +1,114 @@
+"""The likelihood of responses: from a request's texts to token ids, and from log-probabilities to the reply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from pad_teacher.engine import FloatArray, TokenSet
+from pad_teacher.errors import Refusal
+from pad_teacher.plan import Plan, finite, usage
+from pad_teacher.teacher import Teacher
+from pad_teacher.work import LikelihoodWork, Result
+from pad_wire import LikelihoodReply, LikelihoodRequest, Prompt, ResponseSet
+from pad_wire.chat import TemplateError
+from pad_wire.scoring import Likelihood, LikelihoodSet
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedSet:
+    """One set as the engine takes it, and which of its responses were cut to fit."""
+
+    id: str
+    where: str
+    tokens: TokenSet
+    truncated: list[bool]
+
+
+def plan_likelihood(teacher: Teacher, request: LikelihoodRequest) -> Plan:
+    """Plan ``/v1/likelihood``."""
+    sets = tokenise(teacher, request.sets, truncate=request.truncate)
+
+    def reply(results: Sequence[Result]) -> LikelihoodReply:
+        scored = [
+            LikelihoodSet(id=item.id, responses=likelihoods(item, result, per_token=request.per_token))
+            for item, result in zip(sets, results, strict=True)
+        ]
+        return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
+
+    counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
+    return Plan([LikelihoodWork(item.tokens) for item in sets], counted, reply)
+
+
+def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], *, truncate: bool) -> list[TokenisedSet]:
+    """Render and tokenise each set, refusing (or, if asked, cutting) what the teacher's context does not hold."""
+    return [_tokenise_set(teacher, item, index, truncate) for index, item in enumerate(sets)]
+
+
+def render(teacher: Teacher, prompt: Prompt, where: str) -> list[int]:
+    """Ids of a rendered prompt.
+
+    Raises:
+        Refusal: ``template_refused``.
+    """
+    try:
+        return teacher.encoder.prompt_ids(prompt)
+    except TemplateError as error:
+        raise Refusal("template_refused", str(error), where=where) from error
+
+
+def likelihoods(item: TokenisedSet, result: Result, *, per_token: bool) -> list[Likelihood]:
+    """Word one set's log-probabilities."""
+    rows = zip(cast(list[FloatArray], result), item.truncated, strict=True)
+    return [
+        _likelihood(finite(log_probs, f"{item.where}.responses[{j}]"), truncated, per_token)
+        for j, (log_probs, truncated) in enumerate(rows)
+    ]
+
+
+def prompt_tokens(sets: Sequence[TokenisedSet]) -> int:
+    """Tokens of all prompts, each counted once."""
+    return sum(len(item.tokens.prompt_ids) for item in sets)
+
+
+def response_tokens(sets: Sequence[TokenisedSet]) -> int:
+    """Tokens of all responses."""
+    return sum(len(ids) for item in sets for ids in item.tokens.response_ids)
+
+
+def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, truncate: bool) -> TokenisedSet:
+    where = f"sets[{index}]"
+    prompt_ids = render(teacher, item.prompt, f"{where}.prompt")
+    limit = teacher.engine.max_context_tokens
+    room = limit - len(prompt_ids)
+    if room < 1:
+        message = f"the prompt has {len(prompt_ids)} tokens; the teacher's context holds {limit} with the response"
+        raise Refusal("too_long", message, where=f"{where}.prompt")
+    response_ids = teacher.encoder.response_ids(
+        [response.text for response in item.responses], [response.finished for response in item.responses]
+    )
+    for j, ids in enumerate(response_ids):
+        if not ids:
+            message = "an unfinished response with no text has no token to score"
+            raise Refusal("invalid_request", message, where=f"{where}.responses[{j}]")
+        if len(ids) > room and not truncate:
+            message = (
+                f"the response has {len(ids)} tokens where {room} fit the teacher's context behind its prompt;"
+                ' shorten it or send "truncate": true'
+            )
+            raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
+    truncated = [len(ids) > room for ids in response_ids]
+    tokens = TokenSet(prompt_ids, [ids[:room] for ids in response_ids])
+    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, truncated)
+
+
+def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:
+    total = float(log_probs.sum(dtype=np.float64))
+    return Likelihood(
+        log_likelihood=total,
+        tokens=len(log_probs),
+        mean_log_likelihood=total / len(log_probs),
+        token_log_likelihoods=log_probs.tolist() if per_token else None,
+        truncated=truncated or None,
+    )

@@ -1,0 +1,42 @@
+"""From settings to a teacher whose golden score has passed: the one place that reads weights from disk."""
+
+from pathlib import Path
+from typing import Any
+
+import structlog
+from transformers import AutoTokenizer
+
+from pad_teacher import golden
+from pad_teacher.engine_transformers import TransformersEngine
+from pad_teacher.settings import ServeSettings
+from pad_teacher.teacher import Teacher
+from pad_wire.chat import ChatEncoder
+
+log = structlog.get_logger()
+
+
+def load(settings: ServeSettings) -> Teacher:
+    """Load model and tokenizer and check the golden score.
+
+    Raises:
+        OSError: where the model is not there.
+        TemplateError: where its tokenizer has no usable chat template.
+        GoldenMismatch: where the engine's numbers are not the model's.
+    """
+    tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
+    if settings.chat_template:
+        tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
+    encoder = ChatEncoder.of(tokenizer)
+    engine = TransformersEngine.load(
+        settings.model,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        device=settings.device,
+        max_context_tokens=settings.max_context_tokens,
+        max_forward_tokens=settings.max_batch_tokens,
+    )
+    name = settings.name or Path(settings.model.rstrip("/")).name
+    teacher = Teacher.of(name, encoder, engine)
+    difference = golden.check(teacher)
+    log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
+    return teacher

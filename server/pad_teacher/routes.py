@@ -1,0 +1,188 @@
+"""The routes: bytes to request to plan to results to bytes, with everything heavy off the event loop."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from pad_teacher.batcher import Client
+from pad_teacher.choice import plan_selection
+from pad_teacher.completions import plan_completions
+from pad_teacher.errors import Refusal
+from pad_teacher.likelihood import plan_likelihood
+from pad_teacher.metrics import Metrics
+from pad_teacher.openapi import documented
+from pad_teacher.plan import Plan
+from pad_teacher.score import plan_score
+from pad_teacher.service import Service
+from pad_teacher.teacher import Teacher
+from pad_teacher.work import Result
+from pad_wire import (
+    Health,
+    LikelihoodReply,
+    LikelihoodRequest,
+    ModelCard,
+    ModelList,
+    ScoreReply,
+    ScoreRequest,
+    SelectionReply,
+    SelectionRequest,
+    UsageReply,
+)
+from pad_wire.completions import CompletionReply, CompletionRequest
+from pad_wire.text import WireModel
+from pad_wire.validation import parse
+
+Request_ = TypeVar("Request_", bound=WireModel)
+T = TypeVar("T")
+
+
+def add_routes(app: FastAPI, service: Service) -> None:
+    """Give ``app`` all routes of the service."""
+    app.include_router(_scoring(service))
+    app.include_router(_about(service))
+
+
+def _scoring(service: Service) -> APIRouter:
+    router = APIRouter(tags=["scoring"])
+    routes: list[tuple[str, type[WireModel], type[WireModel], Callable[..., Plan], str]] = [
+        ("likelihood", LikelihoodRequest, LikelihoodReply, plan_likelihood, "Log-likelihood of each response"),
+        ("selection", SelectionRequest, SelectionReply, plan_selection, "Which response the teacher would pick"),
+        ("score", ScoreRequest, ScoreReply, plan_score, "Likelihood and selection in one call"),
+        ("completions", CompletionRequest, CompletionReply, plan_completions, "OpenAI's form, for scoring harnesses"),
+    ]
+    for name, request, reply, plan, summary in routes:
+        router.add_api_route(
+            f"/v1/{name}",
+            _handler(service, request, plan),
+            methods=["POST"],
+            summary=summary,
+            **documented(reply, request),
+        )
+    return router
+
+
+def _handler(
+    service: Service, model: type[Request_], plan: Callable[[Teacher, Request_], Plan]
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def handle(request: Request) -> Response:
+        deadline = _deadline(request)
+        teacher, batcher = service.teacher, service.batcher
+        body = await _read(request, service.settings.max_body_bytes)
+        client = Client(request.state.key, request.state.job)
+        planned = await _off_loop(service, lambda: plan(teacher, parse(model, body)))
+        results = await _unless_client_leaves(request, batcher.submit(client, planned.works, deadline))
+        reply = await _off_loop(service, partial(_word, planned, results, service.metrics))
+        service.count(client, planned.usage)
+        request.state.logged["tokens"] = planned.usage.total_tokens
+        return Response(reply, media_type="application/json")
+
+    return handle
+
+
+def _about(service: Service) -> APIRouter:
+    router = APIRouter(tags=["service"])
+
+    @router.get("/v1/models", summary="The teacher, its fingerprint and its limits", **documented(ModelList))
+    async def models() -> Response:
+        teacher = service.teacher
+        card = ModelCard(
+            id=teacher.id.model,
+            created=service.started,
+            fingerprint=teacher.id.fingerprint,
+            engine=teacher.engine.name,
+            dtype=teacher.engine.dtype,
+            end_of_turn=teacher.encoder.decode([teacher.encoder.end_of_turn]),
+            limits=service.limits(),
+        )
+        return _json(ModelList(data=[card]))
+
+    @router.get("/v1/usage", summary="Teacher tokens of each of your jobs", **documented(UsageReply))
+    async def usage(request: Request) -> Response:
+        return _json(service.usage_of(request.state.key))
+
+    @router.get("/v1/health/live", summary="The process answers", **documented(Health))
+    async def live() -> Response:
+        return _json(Health(status="live"))
+
+    @router.get("/v1/health/ready", summary="The golden score has passed", **documented(Health))
+    async def ready() -> Response:
+        return _json(service.health(), 200 if service.status == "ready" else 503)
+
+    @router.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _deadline(request: Request) -> float | None:
+    """``X-Deadline-Ms`` on the monotonic clock."""
+    value = request.headers.get("x-deadline-ms")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and 0 < int(value[:12]) <= 86_400_000):
+        message = "X-Deadline-Ms is a whole number of milliseconds, at most a day"
+        raise Refusal("invalid_request", message, where="X-Deadline-Ms")
+    return time.monotonic() + int(value) / 1000
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body, refused as soon as it is known to be larger than ``limit``."""
+    refusal = Refusal("body_too_large", f"the body is larger than {limit} bytes; split the request")
+    if int(request.headers.get("content-length", "0")) > limit:
+        raise refusal
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise refusal
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _off_loop(service: Service, call: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(service.reading, call)
+
+
+async def _unless_client_leaves(request: Request, work: Awaitable[Sequence[Result]]) -> Sequence[Result]:
+    """The work's results; where the client hangs up first, the work is cancelled.
+
+    Raises:
+        ClientDisconnect: nobody waits for the answer any more.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(_client_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _client_left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _word(plan: Plan, results: Sequence[Result], metrics: Metrics) -> bytes:
+    reply = plan.reply(results)
+    if isinstance(reply, SelectionReply | ScoreReply):
+        for item in reply.sets:
+            metrics.label_mass.observe(item.label_mass)
+    return reply.model_dump_json(exclude_none=True).encode()
+
+
+def _json(model: WireModel, status: int = 200) -> Response:
+    return Response(model.model_dump_json(exclude_none=True), status, media_type="application/json")

@@ -1,0 +1,65 @@
+"""Likelihood and selection of the same sets in one call, and the calibrated reward they make together."""
+
+from collections.abc import Sequence
+from math import log
+
+from pad_teacher.choice import Questions, ask, question_tokens
+from pad_teacher.errors import Refusal
+from pad_teacher.likelihood import TokenisedSet, likelihoods, prompt_tokens, response_tokens, tokenise
+from pad_teacher.plan import Plan, usage
+from pad_teacher.selection import Choice
+from pad_teacher.teacher import Teacher
+from pad_teacher.work import LikelihoodWork, Result
+from pad_wire import ScoreReply, ScoreRequest
+from pad_wire.scoring import Likelihood, Score, ScoreSet
+
+
+def plan_score(teacher: Teacher, request: ScoreRequest) -> Plan:
+    """Plan ``/v1/score``."""
+    sets = tokenise(teacher, request.sets, truncate=request.truncate)
+    asked = ask(teacher, request)
+    counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets), question=question_tokens(asked))
+
+    def reply(results: Sequence[Result]) -> ScoreReply:
+        answers = iter(results[len(sets) :])
+        scored = [
+            _score_set(item, result, questions, [next(answers) for _ in questions.works], request)
+            for item, result, questions in zip(sets, results[: len(sets)], asked, strict=True)
+        ]
+        return ScoreReply(teacher=teacher.id, sets=scored, usage=counted)
+
+    works = [LikelihoodWork(item.tokens) for item in sets]
+    return Plan([*works, *(work for item in asked for work in item.works)], counted, reply)
+
+
+def _score_set(
+    item: TokenisedSet, result: Result, questions: Questions, answers: Sequence[Result], request: ScoreRequest
+) -> ScoreSet:
+    choice: Choice = questions.choice(answers)
+    rows = zip(
+        likelihoods(item, result, per_token=request.per_token),
+        choice.selection_probabilities,
+        questions.truncated,
+        strict=True,
+    )
+    responses = [
+        Score(
+            **likelihood.model_dump(exclude={"truncated"}),
+            selection_probability=probability,
+            reward=_reward(likelihood, probability, request.alpha, f"{item.where}.responses[{j}]"),
+            truncated=likelihood.truncated or truncated or None,
+        )
+        for j, (likelihood, probability, truncated) in enumerate(rows)
+    ]
+    return ScoreSet(id=item.id, responses=responses, label_mass=choice.label_mass)
+
+
+def _reward(likelihood: Likelihood, probability: float, alpha: float | None, where: str) -> float | None:
+    """(1 - alpha) * mean log-likelihood + alpha * log selection probability (PAD, arXiv 2502.14272)."""
+    if alpha is None:
+        return None
+    if alpha == 0:
+        return likelihood.mean_log_likelihood
+    if probability == 0:
+        raise Refusal("engine_failed", "the selection probability is too small for a logarithm", where=where)
+    return (1 - alpha) * likelihood.mean_log_likelihood + alpha * log(probability)

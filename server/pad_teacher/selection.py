@@ -1,0 +1,96 @@
+"""Multiple choice as pure functions: which questions to ask, and what their answers say.
+
+Listwise asks one question that shows all n responses; pairwise asks about every pair. A question shows its
+options in some order, and a model leans towards some letters whatever stands beside them, so each question is
+asked in several orders and the renormalised probabilities are averaged (PAD, arXiv 2502.14272, section 3.2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from math import exp, factorial, fsum, isfinite
+from string import ascii_uppercase
+
+from pad_wire.scoring import Form, Orders
+
+LETTERS = ascii_uppercase
+MAX_ORDERS = 120  # "all" means n! questions: 120 at n = 5, 720 at n = 6
+
+
+class TooManyOrders(ValueError):
+    """``orders="all"`` would ask more than ``MAX_ORDERS`` questions about one set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the teacher would pick: one probability a response, and how much mass lay on letters at all."""
+
+    selection_probabilities: list[float]
+    label_mass: float
+
+
+def question_text(request: str, options: Sequence[str]) -> str:
+    """The user message that asks which of ``options`` answers ``request`` best."""
+    lettered = "\n\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
+    return (
+        f"Which response answers the request best?\n\nRequest: {request}\n\n{lettered}\n\n"
+        "Answer with the letter of the best response only."
+    )
+
+
+def question_orders(n: int, form: Form, orders: Orders) -> list[tuple[int, ...]]:
+    """Every question to ask about ``n`` responses, each as the response indices in the order shown.
+
+    ``single`` shows responses as given, ``cyclic`` all rotations, ``both`` as given and reversed, ``all`` every
+    permutation. A pair has two orders, so for ``pairwise`` all but ``single`` mean the same.
+
+    Raises:
+        TooManyOrders: if ``all`` would need more than ``MAX_ORDERS`` permutations.
+
+    """
+    if form == "pairwise":
+        pairs = list(combinations(range(n), 2))
+        return pairs if orders == "single" else [order for i, j in pairs for order in ((i, j), (j, i))]
+    as_given = tuple(range(n))
+    match orders:
+        case "single":
+            return [as_given]
+        case "cyclic":
+            return [as_given[k:] + as_given[:k] for k in range(n)]
+        case "both":
+            return [as_given, as_given[::-1]]
+        case "all":
+            if factorial(n) > MAX_ORDERS:
+                raise TooManyOrders(f"{n} responses have {factorial(n)} orders; the limit is {MAX_ORDERS}")
+            return list(permutations(as_given))
+
+
+def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[Sequence[float]]) -> Choice:
+    """Average the answers to ``asked`` into one probability a response.
+
+    Args:
+        n: how many responses the set has.
+        asked: the response indices of each question, in the order shown.
+        label_log_probs: for each question, the log-probability of each shown option's letter, in nats.
+
+    Each response's probability is the mean, over the questions that show it, of its renormalised letter
+    probability. For ``listwise`` they sum to 1; for ``pairwise`` to n/2, each being the mean chance to win a pair.
+
+    Raises:
+        ValueError: if a log-probability is not finite or a question carries no mass on letters at all.
+
+    """
+    won: list[list[float]] = [[] for _ in range(n)]
+    masses: list[float] = []
+    for order, log_probs in zip(asked, label_log_probs, strict=True):
+        if not all(isfinite(value) for value in log_probs):
+            raise ValueError("the probability of an option letter is not finite")
+        # Shifted by the largest, so that letters with tiny probability still renormalise exactly.
+        largest = max(log_probs)
+        shares = [exp(value - largest) for value in log_probs]
+        total = fsum(shares)
+        masses.append(fsum(exp(value) for value in log_probs))
+        for index, share in zip(order, shares, strict=True):
+            won[index].append(share / total)
+    means = [fsum(values) / len(values) for values in won]
+    return Choice(means, fsum(masses) / len(masses))

@@ -1,0 +1,77 @@
+"""The process: uvicorn around the application, drained on SIGTERM, and an exit status that tells how it ended."""
+
+import asyncio
+import ipaddress
+import signal
+import socket
+
+import structlog
+import uvicorn
+
+from pad_teacher import logs
+from pad_teacher.app import create_app
+from pad_teacher.load import load
+from pad_teacher.service import Service
+from pad_teacher.settings import BadSettings, ServeSettings
+
+log = structlog.get_logger()
+
+
+def serve(settings: ServeSettings) -> int:
+    """Serve until told to stop.
+
+    Returns:
+        0 after SIGTERM or SIGINT, 1 where the teacher could not be loaded or failed.
+
+    Raises:
+        BadSettings: where the service would be open to others without keys.
+        KeyFileError: where the key file cannot be read.
+        OSError: where the port is taken.
+    """
+    if settings.keys is None and not settings.allow_anonymous and not _is_loopback(settings.host):
+        raise BadSettings(f"--host {settings.host} is open to others: give --keys FILE or --allow-anonymous")
+    logs.configure(settings.log_level)
+    service = Service(settings, lambda: load(settings))
+    config = uvicorn.Config(
+        create_app(service),
+        http="h11",  # httptools takes headers of any size
+        h11_max_incomplete_event_size=32 * 1024,
+        timeout_graceful_shutdown=settings.drain_seconds,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    server = _Server(config, service)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        log.info("listening", url=f"http://{settings.host}:{listener.getsockname()[1]}")
+        # uvicorn raises the signals it caught again once it is done: by then they have been obeyed.
+        for caught in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(caught, lambda *_: None)
+        asyncio.run(server.serve(sockets=[listener]))
+    return 1 if service.status == "failed" else 0
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells the service when it begins to drain, and stops when the service has failed."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        service.on_failure = self._stop
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self._service.drain()
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

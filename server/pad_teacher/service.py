@@ -1,0 +1,147 @@
+"""The service's life: starting, ready, draining or failed; and what it has scored for whom."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import structlog
+
+from pad_teacher.batcher import Batcher, Client
+from pad_teacher.errors import Refusal
+from pad_teacher.metrics import Metrics
+from pad_teacher.selection import MAX_ORDERS
+from pad_teacher.settings import ServeSettings
+from pad_teacher.teacher import Teacher
+from pad_wire import Health, JobUsage, Limits, Usage, UsageReply
+from pad_wire.scoring import MAX_SETS
+from pad_wire.sets import MAX_RESPONSES
+
+log = structlog.get_logger()
+
+MAX_JOBS = 10_000  # usage of more jobs than this is added up under "(other jobs)"
+
+
+class Service:
+    """One teacher being served. ``load`` runs in a thread and returns only once the golden score has passed."""
+
+    def __init__(self, settings: ServeSettings, load: Callable[[], Teacher]) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.started = int(time.time())
+        self.status: Literal["starting", "ready", "draining", "failed"] = "starting"
+        self.reason: str | None = "loading the model"
+        # One thread: a Hugging Face tokenizer is not made to be called from two at once.
+        self.reading = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self.on_failure: Callable[[], None] = lambda: None
+        self._load = load
+        self._teacher: Teacher | None = None
+        self._batcher: Batcher | None = None
+        self._usage: dict[Client, Counter[str]] = {}
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to load; the service answers health routes meanwhile."""
+        self._starting = asyncio.create_task(self._start(), name="load")
+
+    async def stop(self) -> None:
+        """Refuse new work and let go of the engine; requests under way have been answered by now."""
+        self.drain()
+        if self._starting:
+            self._starting.cancel()
+        if self._batcher:
+            await self._batcher.close()
+        self.reading.shutdown(wait=False, cancel_futures=True)
+
+    def drain(self) -> None:
+        """Stop being ready, so that nothing new is sent here."""
+        if self.status != "failed":
+            self.status, self.reason = "draining", "the service is shutting down"
+        self.metrics.ready.set(0)
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher.
+
+        Raises:
+            Refusal: ``not_ready`` or ``engine_failed``.
+        """
+        if self.status == "failed":
+            raise Refusal("engine_failed", f"the teacher has failed: {self.reason}")
+        if self._teacher is None or self.status == "starting":
+            raise Refusal("not_ready", "the teacher is starting", retry_after_s=2)
+        return self._teacher
+
+    @property
+    def batcher(self) -> Batcher:
+        """Where work is queued.
+
+        Raises:
+            Refusal: ``not_ready`` or ``engine_failed``.
+        """
+        if self.status == "draining":
+            raise Refusal("not_ready", "the teacher is shutting down", retry_after_s=5)
+        if self._batcher is None:
+            raise Refusal("not_ready", "the teacher is starting", retry_after_s=2)
+        return self._batcher
+
+    def health(self) -> Health:
+        """Whether the service is ready, and if not, why."""
+        return Health(status=self.status, reason=self.reason)
+
+    def limits(self) -> Limits:
+        """What one request may hold."""
+        return Limits(
+            max_body_bytes=self.settings.max_body_bytes,
+            max_sets=MAX_SETS,
+            max_responses=MAX_RESPONSES,
+            max_options=len(self.teacher.letter_ids),
+            max_orders=MAX_ORDERS,
+            max_context_tokens=self.teacher.engine.max_context_tokens,
+            max_queued_tokens=self.settings.max_queued_tokens,
+        )
+
+    def count(self, client: Client, usage: Usage) -> None:
+        """Add a served request to its job's usage."""
+        if client not in self._usage and len(self._usage) >= MAX_JOBS:
+            client = Client(client.key, "(other jobs)")
+        counted = self._usage.setdefault(client, Counter())
+        counted["requests"] += 1
+        counted.update(usage.model_dump())
+        for kind in ("prompt", "response", "question"):
+            self.metrics.tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
+
+    def usage_of(self, key: str) -> UsageReply:
+        """Tokens of each job of one key."""
+        fields = set(JobUsage.model_fields) - {"job"}
+        jobs = [
+            JobUsage(job=client.job, **{field: counted[field] for field in fields})
+            for client, counted in self._usage.items()
+            if client.key == key
+        ]
+        return UsageReply(jobs=jobs)
+
+    async def _start(self) -> None:
+        try:
+            self._teacher = await asyncio.to_thread(self._load)
+        except Exception as error:  # noqa: BLE001 - whatever stops the model from loading is reported in one line
+            self._fail(error)
+            return
+        self._batcher = Batcher(
+            self._teacher.engine,
+            self.metrics,
+            max_batch_tokens=self.settings.max_batch_tokens,
+            max_queued_tokens=self.settings.max_queued_tokens,
+            on_failure=self._fail,
+        )
+        self.status, self.reason = "ready", None
+        self.metrics.ready.set(1)
+        log.info("ready", **self._teacher.id.model_dump(), dtype=self._teacher.engine.dtype)
+
+    def _fail(self, error: BaseException) -> None:
+        self.status, self.reason = "failed", f"{type(error).__name__}: {error}"
+        self.metrics.ready.set(0)
+        log.error("failed", reason=self.reason, exc_info=error)
+        self.on_failure()

@@ -1,0 +1,108 @@
+"""Settings of ``pad-teacher serve``: flags over ``PAD_TEACHER_*`` variables over a YAML file over these defaults."""
+
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+ENV_PREFIX = "PAD_TEACHER_"
+
+
+class ServeSettings(BaseSettings):
+    """Serve one teacher over HTTP."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_prog_name="pad-teacher serve",
+        protected_namespaces=(),
+    )
+
+    model: str = Field(description="directory or hub id of the teacher")
+    name: str | None = Field(None, description="name that clients see; default: the last part of --model")
+    revision: str | None = Field(None, description="hub revision, so that a restart serves the same weights")
+    engine: Literal["transformers"] = Field("transformers", description="runtime that holds the model")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU"
+    )
+    device: str = Field("auto", description="torch device; auto: the first GPU if there is one")
+    chat_template: Path | None = Field(None, description="a Jinja file in place of the tokenizer's own template")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
+    keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
+    allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        16 * 2**20, description="largest request body: what one request may take of the memory"
+    )
+    max_context_tokens: Annotated[int, Field(ge=16)] | None = Field(
+        None, description="longest prompt with response; default: all that the model takes"
+    )
+    max_batch_tokens: Annotated[int, Field(ge=16)] = Field(
+        8192, description="tokens of one forward pass: more fills a large GPU, less saves memory"
+    )
+    max_queued_tokens: Annotated[int, Field(ge=16)] = Field(
+        1_000_000, description="tokens that may wait, of all clients together: past it they get 429"
+    )
+    drain_seconds: Annotated[int, Field(ge=0)] = Field(
+        30, description="how long SIGTERM waits for requests under way"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    config: Path | None = Field(None, description="YAML file with any of these settings")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then YAML; pydantic-settings itself puts the flags before both."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+
+class BadSettings(ValueError):
+    """A setting is unknown, missing or of the wrong kind; the message is one line."""
+
+
+def read_settings(arguments: list[str]) -> ServeSettings:
+    """Settings of one run.
+
+    Raises:
+        BadSettings: naming the first setting that is wrong, and where it can be set.
+    """
+    known = {f"{ENV_PREFIX}{field}".upper() for field in ServeSettings.model_fields}
+    for variable in os.environ:
+        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
+            raise BadSettings(f"no setting is called {variable}")
+    # Flags and environment first, without YAML, only to learn which file that is.
+    finder = ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", type=Path, default=os.environ.get(f"{ENV_PREFIX}CONFIG"))
+    file = finder.parse_known_args(arguments)[0].config
+    if file is not None and not Path(file).is_file():
+        raise BadSettings(f"no settings file at {file}")
+    configured = type("ServeSettings", (ServeSettings,), {"model_config": {"yaml_file": file}, "__doc__": _DOC})
+    try:
+        return CliApp.run(configured, cli_args=arguments)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else "settings"
+        flag = field.replace("_", "-")
+        raise BadSettings(f"--{flag} ({ENV_PREFIX}{field.upper()}): {first['msg']}") from None
+
+
+_DOC = ServeSettings.__doc__

@@ -1,0 +1,61 @@
+"""The teacher as the service sees it: an engine, its tokenizer and template, its identity and its limits."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pad_teacher.engine import Engine
+from pad_teacher.selection import LETTERS
+from pad_wire import TeacherId
+from pad_wire.chat import ChatEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Everything that turns a request into token ids and log-probabilities."""
+
+    id: TeacherId
+    encoder: ChatEncoder
+    engine: Engine
+    letter_ids: list[int]  # of A, B, … as far as each is a single token
+
+    @classmethod
+    def of(cls, name: str, encoder: ChatEncoder, engine: Engine) -> "Teacher":
+        """Join an engine and a tokenizer.
+
+        Raises:
+            ValueError: where the tokenizer has ids that the engine's vocabulary lacks.
+        """
+        tokenizer: Any = encoder.tokenizer
+        if len(tokenizer) > engine.vocabulary:
+            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens and the model only {engine.vocabulary}")
+        return cls(
+            TeacherId(model=name, fingerprint=fingerprint(encoder, engine)), encoder, engine, _letters(encoder)
+        )
+
+
+def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
+    """One short name for all that decides a score: weights, dtype, tokenizer and template."""
+    tokenizer: Any = encoder.tokenizer
+    parts = [
+        engine.weights_digest(),
+        engine.dtype,
+        tokenizer.backend_tokenizer.to_str(),
+        json.dumps(tokenizer.chat_template, sort_keys=True),
+        str(encoder.end_of_turn),
+    ]
+    # Lengths first, so that no two lists of parts read the same.
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _letters(encoder: ChatEncoder) -> list[int]:
+    ids: list[int] = []
+    for token, *rest in encoder.response_ids(LETTERS, [False] * len(LETTERS)):
+        if rest or token in ids:
+            break
+        ids.append(token)
+    return ids

@@ -1,0 +1,121 @@
+"""Requests and replies of ``/v1/likelihood``, ``/v1/selection`` and ``/v1/score``."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pad_wire.sets import ResponseSet, TeacherId
+from pad_wire.text import WireModel
+
+MAX_SETS = 1024  # per request; the token limits below it are the teacher's own
+
+Form = Literal["listwise", "pairwise"]
+Orders = Literal["single", "cyclic", "both", "all"]
+
+
+class ScoringRequest(WireModel):
+    """What every scoring request holds."""
+
+    sets: Annotated[list[ResponseSet], Field(min_length=1, max_length=MAX_SETS)]
+    # Too long for the teacher's context is an error, unless asked to cut the responses' ends; the reply says which.
+    truncate: bool = False
+
+
+class LikelihoodRequest(ScoringRequest):
+    """Ask for the log-likelihood of each response."""
+
+    per_token: bool = False
+
+
+class SelectionRequest(ScoringRequest):
+    """Ask which response the teacher would pick."""
+
+    form: Form = "listwise"
+    orders: Orders = "cyclic"
+
+
+class ScoreRequest(SelectionRequest):
+    """Ask for both in one call and, given ``alpha``, for the calibrated reward."""
+
+    per_token: bool = False
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Usage(WireModel):
+    """Teacher tokens computed for a request: what fair shares and quotas count."""
+
+    prompt_tokens: int
+    response_tokens: int
+    question_tokens: int  # all of the multiple-choice questions, in every order asked
+    total_tokens: int
+
+
+class Likelihood(WireModel):
+    """The likelihood of one response, in nats; ``tokens`` counts the end-of-turn token of a finished one."""
+
+    log_likelihood: float
+    tokens: int
+    mean_log_likelihood: float
+    token_log_likelihoods: list[float] | None = None
+    truncated: bool | None = None  # present, and true, only where the response was cut to fit
+
+
+class Selection(WireModel):
+    """The probability that the teacher picks one response."""
+
+    selection_probability: float
+    truncated: bool | None = None
+
+
+class Score(Likelihood):
+    """Both, and the reward (1 - alpha) * mean log-likelihood + alpha * log selection probability if asked for."""
+
+    selection_probability: float
+    reward: float | None = None
+
+
+class LikelihoodSet(WireModel):
+    """One set's likelihoods, in the order of its responses."""
+
+    id: str  # the request's, or else the set's index
+    responses: list[Likelihood]
+
+
+class SelectionSet(WireModel):
+    """One set's selection probabilities and the mass that option letters had before renormalising."""
+
+    id: str
+    responses: list[Selection]
+    label_mass: float
+
+
+class ScoreSet(WireModel):
+    """One set's scores."""
+
+    id: str
+    responses: list[Score]
+    label_mass: float
+
+
+class LikelihoodReply(WireModel):
+    """Reply of ``/v1/likelihood``."""
+
+    teacher: TeacherId
+    sets: list[LikelihoodSet]
+    usage: Usage
+
+
+class SelectionReply(WireModel):
+    """Reply of ``/v1/selection``."""
+
+    teacher: TeacherId
+    sets: list[SelectionSet]
+    usage: Usage
+
+
+class ScoreReply(WireModel):
+    """Reply of ``/v1/score``."""
+
+    teacher: TeacherId
+    sets: list[ScoreSet]
+    usage: Usage

@@ -1,0 +1,62 @@
+"""What the service says about itself: models, limits, usage and health."""
+
+from typing import Literal
+
+from pad_wire.text import WireModel
+
+
+class Limits(WireModel):
+    """What one request may hold; past these a request is refused with a 4xx."""
+
+    max_body_bytes: int
+    max_sets: int
+    max_responses: int
+    max_options: int  # responses of one multiple-choice question
+    max_orders: int
+    max_context_tokens: int  # prompt and response, or one multiple-choice question
+    max_queued_tokens: int  # of all clients together
+
+
+class ModelCard(WireModel):
+    """The one model this service holds, in OpenAI's form plus fingerprint and limits."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "pad-service"
+    fingerprint: str
+    engine: str
+    dtype: str
+    end_of_turn: str
+    limits: Limits
+
+
+class ModelList(WireModel):
+    """Reply of ``/v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class JobUsage(WireModel):
+    """Teacher tokens scored for one job since the service started."""
+
+    job: str
+    requests: int
+    prompt_tokens: int
+    response_tokens: int
+    question_tokens: int
+    total_tokens: int
+
+
+class UsageReply(WireModel):
+    """Reply of ``/v1/usage``: the jobs of the key that asks."""
+
+    jobs: list[JobUsage]
+
+
+class Health(WireModel):
+    """Reply of the health routes; ``reason`` says why a service is not ready."""
+
+    status: Literal["live", "ready", "starting", "draining", "failed"]
+    reason: str | None = None

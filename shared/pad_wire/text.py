@@ -1,0 +1,22 @@
+"""Text that survives UTF-8, and models that refuse what they do not know."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+class WireModel(BaseModel):
+    """Strict: unknown fields, NaN, infinities and booleans or strings for numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("text holds a lone surrogate, which no tokenizer can read") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_lone_surrogates)]

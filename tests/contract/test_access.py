@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import Running
+
+from pad_teacher import logs
+from pad_teacher.keys import add_key
+
+pytestmark = pytest.mark.anyio
+
+ROUTES = ["/v1/likelihood", "/v1/selection", "/v1/score", "/v1/completions", "/v1/models", "/v1/usage"]
+ROUTES += ["/metrics", "/docs", "/openapi.json", "/nothing"]
+ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Basic eDp5", "Bearer", "Bearer ü".encode()])
+async def test_no_route_but_health_answers_without_a_known_key(
+    running: Running, tmp_path: Path, authorization: str | bytes | None
+) -> None:
+    add_key(tmp_path / "keys", "lab")
+    headers = {"Authorization": authorization} if authorization else {}
+    async with running(keys=tmp_path / "keys") as (client, _):
+        for route in ROUTES:
+            for method in ("GET", "POST", "DELETE"):
+                reply = await client.request(method, route, headers=headers)
+                assert (reply.status_code, reply.json()["error"]["code"]) == (401, "unauthorized")
+        assert (await client.get("/v1/health/live")).status_code == 200
+        assert (await client.get("/v1/health/ready")).status_code == 200
+
+
+async def test_a_key_sees_only_its_own_jobs(running: Running, tmp_path: Path) -> None:
+    keys = {name: {"Authorization": f"Bearer {add_key(tmp_path / 'keys', name)}"} for name in ("a", "b")}
+    async with running(keys=tmp_path / "keys") as (client, _):
+        assert (await client.post("/v1/score", json=ONE, headers=keys["a"])).status_code == 200
+        assert len((await client.get("/v1/usage", headers=keys["a"])).json()["jobs"]) == 1
+        assert (await client.get("/v1/usage", headers=keys["b"])).json() == {"jobs": []}
+
+
+async def test_a_key_never_appears_in_the_logs(
+    running: Running, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = add_key(tmp_path / "keys", "lab")
+    logs.configure("debug")
+    async with running(keys=tmp_path / "keys") as (client, _):
+        await client.post("/v1/score", json=ONE, headers={"Authorization": f"Bearer {key}"})
+    output = capfd.readouterr()
+    assert '"key": "lab"' in output.err
+    assert key not in output.out + output.err
+    assert key not in (tmp_path / "keys").read_text()
+
+
+@pytest.mark.parametrize("host", ["localhost:8010", "127.0.0.1", "[::1]:8010", "127.0.0.53:1"])
+async def test_without_keys_this_machine_is_served_under_its_own_names(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get("/v1/models", headers={"Host": host})).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "10.0.0.1"])
+async def test_without_keys_another_name_for_this_machine_is_refused(client: httpx.AsyncClient, host: str) -> None:
+    assert (await client.get("/v1/models", headers={"Host": host})).status_code == 401

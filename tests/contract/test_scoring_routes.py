@@ -1,0 +1,138 @@
+import math
+from itertools import pairwise
+
+import httpx
+import pytest
+from fakes import byte_tokenizer, log_prob
+
+pytestmark = pytest.mark.anyio
+
+SETS = [
+    {"id": "a", "prompt": "hi", "responses": ["yes", {"text": "no", "finished": False}, "maybe"]},
+    {"prompt": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "é?"}], "responses": ["☃", ""]},
+]
+
+
+def ids(text: str) -> list[int]:
+    return byte_tokenizer()(text, add_special_tokens=False)["input_ids"]
+
+
+def expected(prompt: list[int], response: list[int]) -> float:
+    return sum(log_prob(prompt + response[:k], token) for k, token in enumerate(response))
+
+
+async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(client: httpx.AsyncClient) -> None:
+    reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
+    end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
+    prompt = ids("<|user|>hi<|end|><|assistant|>")
+    first, cut, _ = reply["sets"][0]["responses"]
+    assert first["log_likelihood"] == pytest.approx(expected(prompt, [*ids("yes"), end]), abs=1e-5)
+    assert first["tokens"] == 4
+    assert first["mean_log_likelihood"] == pytest.approx(first["log_likelihood"] / 4)
+    assert cut["log_likelihood"] == pytest.approx(expected(prompt, ids("no")), abs=1e-5)
+    assert cut["tokens"] == 2
+
+
+async def test_messages_are_rendered_with_their_roles_and_an_empty_finished_response_is_its_end(
+    client: httpx.AsyncClient,
+) -> None:
+    reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
+    prompt = ids("<|system|>be kind<|end|><|user|>é?<|end|><|assistant|>")
+    snowman, empty = reply["sets"][1]["responses"]
+    end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
+    assert snowman["tokens"] == 4
+    assert empty["tokens"] == 1
+    assert empty["log_likelihood"] == pytest.approx(log_prob(prompt, end), abs=1e-6)
+    assert reply["sets"][1]["id"] == "1"
+
+
+async def test_usage_counts_each_prompt_once(client: httpx.AsyncClient) -> None:
+    reply = (await client.post("/v1/likelihood", json={"sets": SETS[:1]})).json()
+    assert reply["usage"] == {
+        "prompt_tokens": len(ids("<|user|>hi<|end|><|assistant|>")),
+        "response_tokens": 4 + 2 + 6,
+        "question_tokens": 0,
+        "total_tokens": reply["usage"]["prompt_tokens"] + 12,
+    }
+
+
+async def test_per_token_values_add_up_to_the_log_likelihood(client: httpx.AsyncClient) -> None:
+    body = {"sets": SETS, "per_token": True}
+    for item in (await client.post("/v1/likelihood", json=body)).json()["sets"]:
+        for response in item["responses"]:
+            assert sum(response["token_log_likelihoods"]) == pytest.approx(response["log_likelihood"])
+            assert len(response["token_log_likelihoods"]) == response["tokens"]
+
+
+@pytest.mark.parametrize("orders", ["single", "cyclic", "both", "all"])
+async def test_listwise_selection_sums_to_one(client: httpx.AsyncClient, orders: str) -> None:
+    body = {"sets": SETS, "form": "listwise", "orders": orders}
+    for item in (await client.post("/v1/selection", json=body)).json()["sets"]:
+        assert sum(r["selection_probability"] for r in item["responses"]) == pytest.approx(1)
+        assert 0 < item["label_mass"]
+
+
+async def test_pairwise_selection_is_the_mean_chance_to_win_a_pair(client: httpx.AsyncClient) -> None:
+    body = {"sets": SETS[:1], "form": "pairwise", "orders": "both"}
+    item = (await client.post("/v1/selection", json=body)).json()["sets"][0]
+    assert sum(r["selection_probability"] for r in item["responses"]) == pytest.approx(3 / 2)
+
+
+async def test_score_is_likelihood_and_selection_and_their_reward(client: httpx.AsyncClient) -> None:
+    both = (await client.post("/v1/score", json={"sets": SETS, "alpha": 0.8})).json()
+    likelihood = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
+    selection = (await client.post("/v1/selection", json={"sets": SETS})).json()
+    for one, two, three in zip(both["sets"], likelihood["sets"], selection["sets"], strict=True):
+        assert one["label_mass"] == three["label_mass"]
+        for score, a, b in zip(one["responses"], two["responses"], three["responses"], strict=True):
+            reward = 0.2 * a["mean_log_likelihood"] + 0.8 * math.log(b["selection_probability"])
+            assert score.pop("reward") == pytest.approx(reward)
+            assert score == a | b
+
+
+async def test_every_reply_names_the_teacher(client: httpx.AsyncClient) -> None:
+    card = (await client.get("/v1/models")).json()["data"][0]
+    for route in ("likelihood", "selection", "score"):
+        reply = (await client.post(f"/v1/{route}", json={"sets": SETS})).json()
+        assert reply["teacher"] == {"model": card["id"], "fingerprint": card["fingerprint"]}
+
+
+async def test_usage_is_kept_by_job(client: httpx.AsyncClient) -> None:
+    for job in ("one", "one", "two"):
+        await client.post("/v1/likelihood", json={"sets": SETS[:1]}, headers={"X-Job-Id": job})
+    one, two = (await client.get("/v1/usage")).json()["jobs"]
+    assert (one["job"], one["requests"], two["job"], two["requests"]) == ("one", 2, "two", 1)
+    assert one["total_tokens"] == 2 * two["total_tokens"] > 0
+
+
+async def test_over_long_responses_are_cut_only_when_asked_and_then_reported(client: httpx.AsyncClient) -> None:
+    sets = [{"prompt": "hi", "responses": ["x" * 3000, "y"]}]
+    refused = await client.post("/v1/likelihood", json={"sets": sets})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["code"] == "too_long"
+    assert refused.json()["error"]["where"] == "sets[0].responses[0]"
+    long, short = (await client.post("/v1/score", json={"sets": sets, "truncate": True})).json()["sets"][0][
+        "responses"
+    ]
+    assert long["truncated"] is True
+    assert long["tokens"] == 2048 - len(ids("<|user|>hi<|end|><|assistant|>"))
+    assert "truncated" not in short
+
+
+async def test_a_question_is_cut_to_the_longest_that_fits(client: httpx.AsyncClient) -> None:
+    sets = [{"prompt": "hi", "responses": ["x" * 3000, "y" * 1500, "z"]}]
+    body = {"sets": sets, "orders": "single"}
+    assert (await client.post("/v1/selection", json=body)).json()["error"]["code"] == "too_long"
+    reply = (await client.post("/v1/selection", json=body | {"truncate": True})).json()
+    assert [r.get("truncated") for r in reply["sets"][0]["responses"]] == [True, True, None]
+    assert 2046 <= reply["usage"]["question_tokens"] <= 2048
+
+
+async def test_the_first_order_asked_does_not_depend_on_other_orders(client: httpx.AsyncClient) -> None:
+    single = (await client.post("/v1/selection", json={"sets": SETS[:1], "orders": "single"})).json()
+    cyclic = (await client.post("/v1/selection", json={"sets": SETS[:1], "orders": "cyclic"})).json()
+    probabilities = [
+        [r["selection_probability"] for r in reply["sets"][0]["responses"]] for reply in (single, cyclic)
+    ]
+    assert all(a != b for a, b in pairwise(probabilities))
+    assert cyclic["usage"]["question_tokens"] == 3 * single["usage"]["question_tokens"]

@@ -1,0 +1,67 @@
+"""Tiny random models of real architectures, and log-probabilities in float64 without the project's code."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+VOCABULARY = 262
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.3,  # large enough that a wrong position or a dropped soft cap shows in the numbers
+}
+
+ARCHITECTURES: dict[str, Callable[[], Any]] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES, tie_word_embeddings=True)),
+    "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**_SIZES, sliding_window=8)),
+    "gemma2, soft caps and sliding window": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**_SIZES, head_dim=8, sliding_window=8, final_logit_softcapping=3.0, attn_logit_softcapping=2.0)
+    ),
+    "cohere, scaled logits": lambda: CohereForCausalLM(CohereConfig(**_SIZES, logit_scale=0.25)),
+    "granite, scaled logits": lambda: GraniteForCausalLM(GraniteConfig(**_SIZES, logits_scaling=4.0)),
+    "gpt2, learned positions": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.3)
+    ),
+}
+
+
+def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
+    """A random model of the named architecture, in evaluation mode."""
+    torch.manual_seed(seed)
+    return ARCHITECTURES[architecture]().eval()
+
+
+def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
+    """Log-probability of each response token: float64, one forward a token, nothing shared or batched."""
+    exact = model.double()
+    try:
+        values = []
+        for k, token in enumerate(response):
+            logits = exact(input_ids=torch.tensor([prompt + response[:k]])).logits[0, -1]
+            values.append((logits[token] - logits.exp().sum().log()).item())
+        return values
+    finally:
+        model.float()
