@@ -19,7 +19,7 @@ class Tokenizer(Protocol):
 
     chat_template: Any
     eos_token_id: Any
-    all_special_ids: list[int]
+    added_tokens_decoder: Any
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
         """Render a conversation to text or ids."""
@@ -104,7 +104,9 @@ def _end_of_turn(tokenizer: Tokenizer) -> int:
     conversation = [Message(role="user", content="?"), Message(role="assistant", content=_PROBE)]
     text: str = tokenizer.apply_chat_template(as_messages(conversation), tokenize=False)
     tail: list[int] = tokenizer(text.rpartition(_PROBE)[2], add_special_tokens=False)["input_ids"]
-    special = [token for token in tail if token in tokenizer.all_special_ids]
+    # Not all_special_ids: that lists only the tokens with a named role, which an end of turn need not have.
+    added: dict[int, Any] = tokenizer.added_tokens_decoder
+    special = [token for token in tail if token in added and added[token].special]
     if special:
         return special[0]
     if isinstance(tokenizer.eos_token_id, int):

@@ -69,7 +69,7 @@ async def test_listwise_selection_sums_to_one(client: httpx.AsyncClient, orders:
     body = {"sets": SETS, "form": "listwise", "orders": orders}
     for item in (await client.post("/v1/selection", json=body)).json()["sets"]:
         assert sum(r["selection_probability"] for r in item["responses"]) == pytest.approx(1)
-        assert 0 < item["label_mass"]
+        assert item["label_mass"] > 0
 
 
 async def test_pairwise_selection_is_the_mean_chance_to_win_a_pair(client: httpx.AsyncClient) -> None:

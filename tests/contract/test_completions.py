@@ -1,0 +1,75 @@
+import json
+
+import httpx
+import pytest
+from fakes import byte_tokenizer, log_prob
+
+pytestmark = pytest.mark.anyio
+
+LM_EVAL = {"model": "fake", "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
+
+
+async def test_what_lm_evaluation_harness_sends_gets_what_it_reads(client: httpx.AsyncClient) -> None:
+    context, continuation = [65, 66, 67], [68, 69]
+    reply = (await client.post("/v1/completions", json=LM_EVAL | {"prompt": [[*context, *continuation]]})).json()
+    (choice,) = reply["choices"]
+    logprobs = choice["logprobs"]
+    # The harness adds up what lies between the context and the one new token, and compares each with its top.
+    values = logprobs["token_logprobs"][len(context) : -1]
+    tops = logprobs["top_logprobs"][len(context) : -1]
+    assert sum(values) == pytest.approx(log_prob(context, 68) + log_prob([*context, 68], 69), abs=1e-5)
+    assert all(len(top) == 1 for top in tops)
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["top_logprobs"][0] is None
+    assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == len(logprobs["text_offset"]) == 6
+
+
+async def test_the_new_token_is_the_likeliest_and_its_text_follows_the_echo(client: httpx.AsyncClient) -> None:
+    reply = (await client.post("/v1/completions", json=LM_EVAL | {"prompt": "AB"})).json()
+    (choice,) = reply["choices"]
+    top = choice["logprobs"]["top_logprobs"][-1]
+    assert choice["logprobs"]["token_logprobs"][-1] == max(top.values())
+    assert choice["text"] == "AB" + choice["logprobs"]["tokens"][-1]
+    assert reply["usage"] == {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3}
+
+
+async def test_text_and_its_token_ids_score_the_same(client: httpx.AsyncClient) -> None:
+    ids = byte_tokenizer()("hello")["input_ids"]
+    bodies = [LM_EVAL | {"prompt": prompt, "max_tokens": 0} for prompt in ("hello", ids, ["hello"], [ids])]
+    replies = [(await client.post("/v1/completions", json=body)).json()["choices"] for body in bodies]
+    assert all(reply == replies[0] for reply in replies)
+    assert replies[0][0]["text"] == "hello"
+
+
+async def test_without_echo_only_the_new_token_comes_back(client: httpx.AsyncClient) -> None:
+    reply = (await client.post("/v1/completions", json={"prompt": ["A", "B"], "logprobs": 3})).json()
+    assert [choice["index"] for choice in reply["choices"]] == [0, 1]
+    assert all(len(choice["logprobs"]["top_logprobs"][0]) == 3 for choice in reply["choices"])
+    bare = (await client.post("/v1/completions", json={"prompt": "A"})).json()["choices"][0]
+    assert "logprobs" not in bare
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"prompt": [[262]]}, 422),
+        ({"prompt": [[-1]]}, 422),
+        ({"prompt": [[]]}, 422),
+        ({"prompt": []}, 422),
+        ({"prompt": ""}, 422),
+        ({"prompt": [True]}, 422),
+        ({"prompt": [[1] * 2048]}, 422),
+        ({"max_tokens": 2}, 422),
+        ({"temperature": 0.7}, 422),
+        ({"n": 2}, 422),
+        ({"stream": True}, 422),
+        ({"logprobs": 6}, 422),
+        ({"model": "gpt-4"}, 404),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_in_one_line(
+    client: httpx.AsyncClient, changes: dict[str, object], status: int
+) -> None:
+    reply = await client.post("/v1/completions", content=json.dumps({"prompt": "A"} | changes))
+    assert reply.status_code == status
+    assert "\n" not in reply.json()["error"]["message"]

@@ -1,0 +1,78 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pad_teacher.cli import main
+from pad_teacher.settings import BadSettings, read_settings
+
+
+def test_flags_win_over_environment_over_yaml_over_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "teacher.yaml"
+    file.write_text("model: from-yaml\nport: 1\nhost: 127.0.0.2\ndrain_seconds: 7\n")
+    monkeypatch.setenv("PAD_TEACHER_PORT", "2")
+    monkeypatch.setenv("PAD_TEACHER_HOST", "127.0.0.3")
+    settings = read_settings(["--config", str(file), "--host", "127.0.0.4"])
+    assert (settings.model, settings.port, settings.host) == ("from-yaml", 2, "127.0.0.4")
+    assert (settings.drain_seconds, settings.dtype) == (7, "auto")
+
+
+def test_the_settings_file_can_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "teacher.yaml").write_text("model: m")
+    monkeypatch.setenv("PAD_TEACHER_CONFIG", str(tmp_path / "teacher.yaml"))
+    assert read_settings([]).model == "m"
+
+
+def test_typos_are_refused_wherever_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--model", "m", "--prot", "1"])
+    assert "--prot" in capsys.readouterr().err
+    (tmp_path / "teacher.yaml").write_text("model: m\nprot: 1\n")
+    with pytest.raises(BadSettings, match="prot"):
+        read_settings(["--config", str(tmp_path / "teacher.yaml")])
+    with pytest.raises(BadSettings, match="no settings file"):
+        read_settings(["--config", "nowhere.yaml"])
+    monkeypatch.setenv("PAD_TEACHER_PROT", "1")
+    with pytest.raises(BadSettings, match="PAD_TEACHER_PROT"):
+        read_settings(["--model", "m"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve"],
+        ["serve", "--model", "m", "--port", "99999"],
+        ["serve", "--model", "m", "--keys", "nowhere"],
+        ["serve", "--model", "m", "--host", "0.0.0.0"],
+        ["key", "add", "a b", "--keys", "keys"],
+        ["key", "add", "lab", "--keys", "no/such/folder/keys"],
+    ],
+)
+def test_a_mistake_is_one_line_and_status_1(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("pad-teacher: ")
+    assert error.count("\n") == 1
+
+
+def test_a_key_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["key", "add", "lab", "--keys", str(tmp_path / "keys")]) == 0
+    assert capsys.readouterr().out.startswith("pad_")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["key", "add", "--help"]])
+def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys, pad_teacher.cli as cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules or 'fastapi' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "usage" in ran.stdout) == (0, True)
