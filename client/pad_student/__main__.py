@@ -1,0 +1,5 @@
+"""``python -m pad_student``: the pad-student command."""
+
+from pad_student.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,74 @@
+"""A stream of response sets as requests of a good size, several of them on the way at once, answers in order."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+from pad_wire import Limits, SampledSet
+from pad_wire.chat import as_text
+
+SETS_PER_REQUEST = 16
+CHARACTERS_PER_REQUEST = 100_000
+BYTES_PER_CHARACTER = 12  # at most, in JSON: an escaped surrogate pair
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def split(sets: Iterable[SampledSet], limits: Limits | None) -> Iterator[list[SampledSet]]:
+    """Group sets, in order, into requests within the service's limits where they are known; no set is cut."""
+    most_sets, most_characters = SETS_PER_REQUEST, CHARACTERS_PER_REQUEST
+    if limits:
+        most_sets = min(most_sets, limits.max_sets)
+        most_characters = min(most_characters, limits.max_body_bytes // BYTES_PER_CHARACTER)
+    request: list[SampledSet] = []
+    characters = 0
+    for each in sets:
+        size = len(as_text(each.prompt)) + sum(len(response.text) for response in each.responses)
+        if request and (len(request) == most_sets or characters + size > most_characters):
+            yield request
+            request, characters = [], 0
+        request.append(each)
+        characters += size
+    if request:
+        yield request
+
+
+def ordered_map(
+    function: Callable[[Item], Answer], items: Iterable[Item], workers: int
+) -> Generator[Answer, None, None]:
+    """Apply ``function`` in ``workers`` threads and yield the answers in order, looking 2 × ``workers`` items ahead.
+
+    An error is raised where its answer would have been; items not begun by then are never begun.
+    """
+    waiting: deque[Future[Answer]] = deque()
+    jobs: SimpleQueue[tuple[Future[Answer], Item] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            future, item = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:  # noqa: BLE001 -- raised again where the answer is taken
+                    future.set_exception(error)
+
+    # Not an executor: its threads would hold up the exit after Ctrl-C for as long as a retry waits.
+    for _ in range(workers):
+        Thread(target=work, name="teacher", daemon=True).start()
+    try:
+        for item in items:
+            waiting.append(Future())
+            jobs.put((waiting[-1], item))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        for _ in range(workers):
+            jobs.put(None)

@@ -1,0 +1,89 @@
+"""``PADConfig``: transformers.TrainingArguments with the fields of Preference-Aligned Distillation."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import TrainingArguments
+
+from pad_student.errors import StudentError
+from pad_student.losses import LOSSES
+from pad_student.plackett_luce import MAX_EXACT
+
+
+class ConfigError(StudentError):
+    """Fields that do not go together."""
+
+
+@dataclass
+class PADConfig(TrainingArguments):
+    """How a student learns a teacher's preferences.
+
+    Published settings (PAD, arXiv 2502.14272): n = 4, temperature 0.8, alpha 0.8, β = 10, ppd, learning rate 8e-7
+    with cosine decay and 10 % warm-up, 128 prompts a step, one epoch. ``beta_student`` is 2 here because equal β's
+    leave the JSD flat: students' scores lie closer together than teachers'.
+    """
+
+    n: int = field(default=4, metadata={"help": "responses a prompt"})
+    parts: int = field(
+        default=1,
+        metadata={
+            "help": "preference decomposing: each prompt's n responses are used in this many steps of n / parts"
+        },
+    )
+    decompose: str = field(
+        default="on-policy",
+        metadata={"help": "on-policy: each part is sampled from the student as it then is; fixed: all at once"},
+    )
+    temperature: float = field(default=0.8, metadata={"help": "sampling temperature"})
+    max_response_tokens: int = field(default=1024, metadata={"help": "where a sampled response is cut"})
+    staleness: int = field(
+        default=0, metadata={"help": "steps that responses may be behind the student: 0 samples anew for each step"}
+    )
+    form: str = field(default="listwise", metadata={"help": "form of the multiple-choice question"})
+    orders: str = field(default="cyclic", metadata={"help": "option orders that are averaged"})
+    alpha: float = field(default=0.8, metadata={"help": "weight of the log selection probability in the reward"})
+    beta_teacher: float = field(default=10.0, metadata={"help": "sharpness of the teacher's preferences"})
+    beta_student: float = field(default=2.0, metadata={"help": "sharpness of the student's preferences"})
+    normalization: str = field(default="mean", metadata={"help": "log-likelihoods by mean, sum or bytes"})
+    loss: str = field(default="ppd", metadata={"help": "one of " + ", ".join(LOSSES)})
+    anchor: float = field(default=0.0, metadata={"help": "weight of the NLL of the teacher's best response"})
+    learning_rate: float = field(default=8e-7, metadata={"help": "highest learning rate"})
+    lr_scheduler_type: Any = field(default="cosine", metadata={"help": "learning rate schedule"})
+    logging_steps: float = field(default=1, metadata={"help": "the signal's metrics are worth every step"})
+    num_train_epochs: float = field(
+        default=1.0, metadata={"help": "passes over the prompts where max_steps is not set"}
+    )
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "rows are response sets"})
+    report_to: Any = field(default="none", metadata={"help": "trackers; metrics.jsonl is always written"})
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot tell.
+
+        Raises:
+            ConfigError: naming the fields.
+        """
+        super().__post_init__()
+        if self.loss not in LOSSES:
+            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.decompose not in ("on-policy", "fixed"):
+            raise ConfigError(f"decompose must be on-policy or fixed, got {self.decompose!r}")
+        if self.parts < 1 or self.n % self.parts or self.n // self.parts < 2:
+            raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
+        if self.part_size > MAX_EXACT:
+            raise ConfigError(
+                f"rankings of {self.part_size} responses are too many: raise parts, {MAX_EXACT} a part at most"
+            )
+        if self.staleness < 0 or min(self.beta_teacher, self.beta_student) <= 0 or not 0 <= self.alpha <= 1:
+            raise ConfigError("staleness must be 0 or more, both betas above 0, and alpha in [0, 1]")
+
+    @property
+    def part_size(self) -> int:
+        """Responses whose rankings are compared at once."""
+        return self.n // self.parts
+
+    @property
+    def steps_a_round(self) -> int:
+        """Steps whose responses are sampled together; a fixed decomposition needs whole multiples of its parts."""
+        steps = self.staleness + 1
+        return -(-steps // self.parts) * self.parts if self.decompose == "fixed" else steps

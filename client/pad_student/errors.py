@@ -1,0 +1,5 @@
+"""The base of every error that a user can put right; its message is one plain line."""
+
+
+class StudentError(Exception):
+    """Something outside the program is wrong: a file, a setting, a teacher."""

@@ -1,0 +1,266 @@
+"""The student's log-likelihood of responses, with gradient, without ever holding the logits of a whole batch.
+
+A vocabulary of 256,000 makes logits the largest tensor of training. So only the decoder body runs on whole rows; the
+output head sees the positions that predict response tokens, a chunk at a time, and is recomputed for the gradient.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pad_student.errors import StudentError
+
+DEFAULT_CHUNK = 1024  # predictions whose logits live at once: 1 GiB in float32 at 256,000 tokens
+
+
+class UnsupportedModel(StudentError, ValueError):
+    """A model whose log-likelihoods cannot be had from its decoder body and output head as done here."""
+
+
+class Batch(NamedTuple):
+    """Rows of prompt and response, padded on the right so that positions count from 0 in every row.
+
+    ``input_ids`` and ``attention_mask`` are int64 [B, L], ``response_mask`` bool [B, L], true at response tokens.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    response_mask: Tensor
+
+
+class ResponseLogLikelihoods(NamedTuple):
+    """``log_likelihood`` [B] in nats, ``tokens`` int64 [B]; if asked for, [|y_b|] values for each row."""
+
+    log_likelihood: Tensor
+    tokens: Tensor
+    token_log_likelihoods: tuple[Tensor, ...] | None = None
+
+
+def collate(
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    pad_id: int,
+    max_length: int | None = None,
+) -> Batch:
+    """Join each prompt to its response and pad on the right.
+
+    Args:
+        prompt_ids: of each row; a prompt with n responses is given n times.
+        response_ids: of each row, end-of-turn token included where the response is finished.
+        pad_id: any valid token id; padding is masked.
+        max_length: the longest row allowed. A longer one is an error, because cutting it would change what is learnt.
+
+    Raises:
+        ValueError: for an empty prompt or response, a row too long, or differing numbers of rows.
+
+    """
+    rows = list(zip(prompt_ids, response_ids, strict=True))
+    for index, (prompt, response) in enumerate(rows):
+        if not prompt or not response:
+            raise ValueError(
+                f"row {index} has {len(prompt)} prompt and {len(response)} response tokens; both need one"
+            )
+        if max_length is not None and len(prompt) + len(response) > max_length:
+            raise ValueError(f"row {index} has {len(prompt) + len(response)} tokens, more than {max_length}")
+    B, L = len(rows), max(len(prompt) + len(response) for prompt, response in rows)
+    input_ids_B_L = torch.full((B, L), pad_id)
+    attention_mask_B_L = torch.zeros(B, L, dtype=torch.long)
+    response_mask_B_L = torch.zeros(B, L, dtype=torch.bool)
+    for index, (prompt, response) in enumerate(rows):
+        end = len(prompt) + len(response)
+        input_ids_B_L[index, :end] = torch.tensor([*prompt, *response])
+        attention_mask_B_L[index, :end] = 1
+        response_mask_B_L[index, len(prompt) : end] = True
+    return Batch(input_ids_B_L, attention_mask_B_L, response_mask_B_L)
+
+
+def response_log_likelihoods(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    response_mask: Tensor,
+    *,
+    per_token: bool = False,
+    chunk_size: int = DEFAULT_CHUNK,
+) -> ResponseLogLikelihoods:
+    """Log-likelihood of each row's response tokens under a causal language model, with gradient.
+
+    Works inside the ``forward`` of ``model``, so that DDP, FSDP and DeepSpeed see the pass as one of theirs. A model
+    that Accelerate prepared for mixed precision must be called under ``accelerator.autocast()``.
+
+    Args:
+        model: a transformers causal LM, bare or wrapped by PEFT, DDP, FSDP or DeepSpeed.
+        input_ids: [B, L], as ``collate`` makes them, on the model's device.
+        attention_mask: [B, L].
+        response_mask: bool [B, L].
+        per_token: also return one value a token.
+        chunk_size: predictions whose logits are held at once.
+
+    Returns:
+        Values in float32 (float64 for a float64 model), whatever the weights are in.
+
+    Raises:
+        UnsupportedModel: when the decoder body and the output head cannot be told apart.
+        ValueError: when a row has no response token, or begins with one, which nothing predicts.
+        RuntimeError: when Accelerate's autocast would be lost.
+
+    """
+    if response_mask[:, 0].any() or not response_mask.any(1).all():
+        raise ValueError("every row needs a response token, and a prompt token before the first")
+
+    def token_values(**_: Any) -> Tensor:
+        causal_lm = _causal_lm(_unwrapped(model))
+        decoder = causal_lm.get_decoder()
+        if decoder is causal_lm or causal_lm.config.is_encoder_decoder:
+            raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
+        hidden_B_L_H = decoder(input_ids, attention_mask=attention_mask, use_cache=False)[0]
+        predicted_B_L = response_mask[:, 1:]
+        return _chunked_log_probs(
+            causal_lm, hidden_B_L_H[:, :-1][predicted_B_L], input_ids[:, 1:][predicted_B_L], chunk_size
+        )
+
+    _refuse_lost_autocast(_unwrapped(model), input_ids.device)
+    with _forward_replaced(_unwrapped(model), token_values):
+        values_K = model(input_ids=input_ids, attention_mask=attention_mask)
+    tokens_B = response_mask.sum(1)
+    values_B_L = values_K.new_zeros(response_mask.shape).masked_scatter(response_mask, values_K)
+    per_row = values_K.split(tokens_B.tolist()) if per_token else None
+    return ResponseLogLikelihoods(values_B_L.sum(1), tokens_B, per_row)
+
+
+@torch.no_grad()
+def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> None:
+    """Compare with ``model(...).logits`` on a small input, before any training relies on the shortcut.
+
+    Catches a transform of the logits that is not known here: a multiplier, another cap, a second head.
+
+    Args:
+        model: as for ``response_log_likelihoods``, not yet wrapped for several devices.
+        batch: on the model's device; by default two short rows of random tokens.
+
+    Raises:
+        UnsupportedModel: when token log-probabilities differ by more than rounding explains.
+
+    """
+    device = next(model.parameters()).device
+    batch = Batch(*(tensor.to(device) for tensor in batch or _random_batch(_text_config(model).vocab_size)))
+    with _in_eval_mode(model):
+        ours = torch.cat(response_log_likelihoods(model, *batch, per_token=True).token_log_likelihoods or ())
+        logits_B_L_V = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    predicted_B_L = batch.response_mask[:, 1:]
+    log_p_K_V = logits_B_L_V[:, :-1][predicted_B_L].to(ours.dtype).log_softmax(-1)
+    theirs_K = log_p_K_V.gather(1, batch.input_ids[:, 1:][predicted_B_L].unsqueeze(1)).squeeze(1)
+    # Relative to how far log-probabilities lie apart: near-uniform ones hide a wrong scale from an absolute bound.
+    error = ((ours - theirs_K).abs().max() / log_p_K_V.std(-1).max().clamp_min(1e-12)).item()
+    tolerance = 0.1 if _computes_in_half(model, device) else 1e-2
+    if not error <= tolerance:
+        raise UnsupportedModel(
+            f"token log-probabilities of {type(_unwrapped(model)).__name__} from decoder body and output head differ"
+            f" from those of its full logits by {error:.2g} of their spread (allowed {tolerance:g});"
+            " it transforms its logits in a way that is not known here"
+        )
+
+
+def _chunked_log_probs(causal_lm: Any, hidden_K_H: Tensor, target_K: Tensor, chunk_size: int) -> Tensor:
+    head = causal_lm.get_output_embeddings()
+    if head is None:
+        raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
+    transform = _logit_transform(_text_config(causal_lm))
+
+    def target_log_probs(hidden_C_H: Tensor, target_C: Tensor) -> Tensor:
+        logits_C_V = head(hidden_C_H)
+        logits_C_V = transform(logits_C_V.to(torch.promote_types(logits_C_V.dtype, torch.float32)))
+        target_logit_C = logits_C_V.gather(1, target_C.unsqueeze(1)).squeeze(1)
+        return target_logit_C - logits_C_V.logsumexp(-1)
+
+    # Recomputing the head's chunk in the backward pass is what frees its logits in the forward one.
+    return torch.cat(
+        [
+            checkpoint(target_log_probs, hidden_C_H, target_C, use_reentrant=False)
+            for hidden_C_H, target_C in zip(hidden_K_H.split(chunk_size), target_K.split(chunk_size), strict=True)
+        ]
+    )
+
+
+def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
+    """What stands between output head and softmax: Cohere multiplies, Granite divides, Gemma caps."""
+    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+
+    def transform(logits_C_V: Tensor) -> Tensor:
+        scaled_C_V = logits_C_V if factor == 1 else logits_C_V * factor
+        return cap * torch.tanh(scaled_C_V / cap) if cap else scaled_C_V
+
+    return transform
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DDP, FSDP, DeepSpeed and torch.compile, PEFT left on."""
+    if isinstance(model, nn.DataParallel):
+        raise UnsupportedModel(
+            "nn.DataParallel is not supported: start one process a device, as accelerate launch does"
+        )
+    inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def _causal_lm(model: nn.Module) -> Any:
+    """The transformers model below PEFT, whose layers then hold the adapters."""
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise UnsupportedModel(
+            "prompt-learning adapters add positions of their own; use LoRA or another weight adapter"
+        )
+    get_base_model = getattr(model, "get_base_model", None)
+    causal_lm = get_base_model() if callable(get_base_model) else model
+    if not hasattr(causal_lm, "get_decoder") or not hasattr(causal_lm, "get_output_embeddings"):
+        raise UnsupportedModel(f"{type(causal_lm).__name__} is not a transformers causal language model")
+    return causal_lm
+
+
+def _computes_in_half(model: nn.Module, device: torch.device) -> bool:
+    halves = (torch.bfloat16, torch.float16)
+    return torch.is_autocast_enabled(device.type) or any(p.dtype in halves for p in model.parameters())
+
+
+def _refuse_lost_autocast(model: nn.Module, device: torch.device) -> None:
+    """Accelerate puts autocast on ``forward`` itself, which is replaced here: the pass would silently be float32."""
+    if "_original_forward" in model.__dict__ and not torch.is_autocast_enabled(device.type):
+        raise RuntimeError("this model is prepared for mixed precision: call under `with accelerator.autocast():`")
+
+
+def _text_config(model: nn.Module) -> Any:
+    return _causal_lm(_unwrapped(model)).config.get_text_config()
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Let ``module.forward`` be another function for a while: wrappers and hooks around it stay in force."""
+    own = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _random_batch(vocab_size: int) -> Batch:
+    ids = torch.randint(vocab_size, (24,), generator=torch.Generator().manual_seed(0)).tolist()
+    return collate([ids[:3], ids[12:17]], [ids[3:12], ids[17:21]], pad_id=0)

@@ -1,0 +1,82 @@
+"""What a teacher's numbers must look like before anything is trained on them."""
+
+import math
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from pad_wire import LikelihoodReply, SampledSet, ScoredResponse, ScoredSet, ScoreReply, SelectionReply
+from pad_wire.scoring import Likelihood, LikelihoodSet, Score, ScoreSet, SelectionSet
+
+MEAN_TOLERANCE = 1e-3  # of log_likelihood / tokens against mean_log_likelihood: both may be rounded to float32
+
+
+class Untrustworthy(ValueError):
+    """The reply is well-formed, but does not answer the request or holds impossible numbers."""
+
+
+def scored_sets(sets: Sequence[SampledSet], reply: LikelihoodReply | ScoreReply) -> list[ScoredSet]:
+    """Join each set with its numbers, in the order asked.
+
+    Raises:
+        Untrustworthy: for a wrong count, a wrong id, or a number out of its range.
+
+    """
+    _check_shape(sets, reply.sets)
+    try:
+        return [_scored(asked, given, reply) for asked, given in zip(sets, reply.sets, strict=True)]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Untrustworthy(f"{first['loc'][-1]}: {first['msg']}") from None
+
+
+def selection_sets(sets: Sequence[SampledSet], reply: SelectionReply) -> list[SelectionSet]:
+    """Check the selection probabilities of each set, in the order asked.
+
+    Raises:
+        Untrustworthy: for a wrong count, a wrong id, or a number out of its range.
+
+    """
+    _check_shape(sets, reply.sets)
+    for given in reply.sets:
+        if given.label_mass < 0 or not all(0 <= each.selection_probability <= 1 for each in given.responses):
+            raise Untrustworthy(f"set {given.id!r} has a probability outside [0, 1]")
+    return reply.sets
+
+
+def _check_shape(asked: Sequence[SampledSet], given: Sequence[LikelihoodSet | ScoreSet | SelectionSet]) -> None:
+    if len(asked) != len(given):
+        raise Untrustworthy(f"{len(given)} sets came back for {len(asked)}")
+    for one, other in zip(asked, given, strict=True):
+        if one.id != other.id:
+            raise Untrustworthy(f"set {other.id!r} came back in the place of {one.id!r}")
+        if len(one.responses) != len(other.responses):
+            raise Untrustworthy(
+                f"set {one.id!r} has {len(one.responses)} responses, {len(other.responses)} came back"
+            )
+
+
+def _scored(asked: SampledSet, given: LikelihoodSet | ScoreSet, reply: LikelihoodReply | ScoreReply) -> ScoredSet:
+    responses = [
+        ScoredResponse(
+            text=response.text,
+            finished=response.finished,
+            log_likelihood=numbers.log_likelihood,
+            tokens=numbers.tokens,
+            mean_log_likelihood=_checked_mean(asked.id, numbers),
+            selection_probability=numbers.selection_probability if isinstance(numbers, Score) else None,
+            truncated=numbers.truncated,
+        )
+        for response, numbers in zip(asked.responses, given.responses, strict=True)
+    ]
+    mass = given.label_mass if isinstance(given, ScoreSet) else None
+    return ScoredSet(id=asked.id, prompt=asked.prompt, responses=responses, label_mass=mass, teacher=reply.teacher)
+
+
+def _checked_mean(set_id: str, numbers: Likelihood) -> float:
+    mean = numbers.mean_log_likelihood
+    if numbers.tokens >= 1 and not math.isclose(
+        mean, numbers.log_likelihood / numbers.tokens, rel_tol=MEAN_TOLERANCE, abs_tol=MEAN_TOLERANCE
+    ):
+        raise Untrustworthy(f"set {set_id!r} has a mean_log_likelihood that is not log_likelihood / tokens")
+    return mean

@@ -1,0 +1,128 @@
+"""Rewards from likelihoods and selection probabilities: r̂ = (1-α)·r + α·ln p_sel (PAD, arXiv 2502.14272, Eq. 7).
+
+The student's reward is r alone. A value that is missing is an error here, never a default: a log-probability of 0
+would mean certainty.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pad_student.errors import StudentError
+
+Normalisation = Literal["mean", "sum", "bytes"]
+SelectionProbabilities = Tensor | Sequence[Sequence[float | None]]
+
+
+class RewardError(StudentError, ValueError):
+    """A number that a reward needs is missing, zero, out of range or not finite."""
+
+
+def likelihood_reward(
+    log_likelihood: Tensor, tokens: Tensor, normalisation: Normalisation = "mean", text_bytes: Tensor | None = None
+) -> Tensor:
+    """Reward r from log-likelihoods, differentiable.
+
+    Eq. 7 divides by the number of tokens under the model that scored; that is a definition, and ln Z does not cancel
+    between responses of different length, so there are others to choose from.
+
+    Args:
+        log_likelihood: ln p(response | prompt) in nats, [P, n].
+        tokens: scored tokens of each response under the same model, [P, n].
+        normalisation: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
+            unlike tokens are the same for every tokenizer.
+        text_bytes: [P, n], needed by ``bytes``.
+
+    Returns:
+        [P, n] in nats, nats a token or nats a byte; at least float32.
+
+    Raises:
+        RewardError: for a non-finite log-likelihood, a response without tokens or bytes, or an unknown normalisation.
+
+    """
+    log_likelihood_P_N = log_likelihood.to(torch.promote_types(log_likelihood.dtype, torch.float32))
+    _require(log_likelihood_P_N.isfinite(), "log-likelihood is not finite")
+    match normalisation:
+        case "sum":
+            return log_likelihood_P_N
+        case "mean":
+            return log_likelihood_P_N / _positive_counts(tokens, log_likelihood_P_N, "tokens")
+        case "bytes" if text_bytes is not None:
+            return log_likelihood_P_N / _positive_counts(text_bytes, log_likelihood_P_N, "bytes of text")
+        case "bytes":
+            raise RewardError('normalisation "bytes" needs the UTF-8 length of every response')
+        case _:
+            raise RewardError(f"normalisation must be one of {get_args(Normalisation)}, got {normalisation!r}")
+
+
+def calibrated_reward(
+    log_likelihood: Tensor,
+    tokens: Tensor,
+    selection_probability: SelectionProbabilities | None,
+    alpha: float,
+    normalisation: Normalisation = "mean",
+    text_bytes: Tensor | None = None,
+) -> Tensor:
+    """The teacher's calibrated reward r̂ = (1-α)·r + α·ln p_sel.
+
+    Args:
+        log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalisation`` and ``text_bytes``.
+        tokens: [P, n].
+        selection_probability: [P, n], in (0, 1]; ignored at α = 0.
+        alpha: weight of the selection probability, in [0, 1].
+        normalisation: of the likelihood.
+        text_bytes: [P, n].
+
+    Returns:
+        [P, n], at least float32.
+
+    Raises:
+        RewardError: as ``likelihood_reward``; for α outside [0, 1]; and, where α > 0, for a selection probability
+            that is missing, zero, above 1 or not finite.
+
+    """
+    if not 0 <= alpha <= 1:
+        raise RewardError(f"alpha must lie in [0, 1], got {alpha}")
+    reward_P_N = likelihood_reward(log_likelihood, tokens, normalisation, text_bytes)
+    if alpha == 0:
+        return reward_P_N
+    log_selection_P_N = _log_selection(selection_probability, reward_P_N)
+    return (1 - alpha) * reward_P_N + alpha * log_selection_P_N
+
+
+def utf8_lengths(texts: Sequence[Sequence[str]]) -> Tensor:
+    """Bytes of each text in UTF-8, int64 [P, n], for ``normalisation="bytes"``."""
+    return torch.tensor([[len(text.encode()) for text in row] for row in texts])
+
+
+def _log_selection(selection_probability: SelectionProbabilities | None, like_P_N: Tensor) -> Tensor:
+    if selection_probability is None:
+        raise RewardError("alpha > 0 needs selection probabilities: score with selection, or set alpha to 0")
+    if not isinstance(selection_probability, Tensor):
+        missing = float("nan")
+        rows = [[missing if value is None else value for value in row] for row in selection_probability]
+        selection_probability = torch.tensor(rows, dtype=torch.float64)  # in float32 the smallest would round to 0
+    probability_P_N = selection_probability
+    if probability_P_N.shape != like_P_N.shape:
+        raise RewardError(
+            f"selection probabilities are {list(probability_P_N.shape)}, log-likelihoods {list(like_P_N.shape)}"
+        )
+    _require(~probability_P_N.isnan(), "selection probability is missing")
+    _require(probability_P_N > 0, "selection probability is not above 0, so it has no logarithm")
+    _require(probability_P_N <= 1 + 1e-4, "selection probability is above 1")  # slack: renormalised in float32
+    return probability_P_N.log().to(like_P_N)
+
+
+def _positive_counts(counts: Tensor, like_P_N: Tensor, what: str) -> Tensor:
+    if counts.shape != like_P_N.shape:
+        raise RewardError(f"{what} are {list(counts.shape)}, log-likelihoods {list(like_P_N.shape)}")
+    _require(counts > 0, f"response has no {what} to divide by")
+    return counts.to(like_P_N)
+
+
+def _require(holds_P_N: Tensor, complaint: str) -> None:
+    if not holds_P_N.all():
+        prompt, response, *_ = [*(~holds_P_N).nonzero()[0].tolist(), 0]
+        raise RewardError(f"{complaint}: prompt {prompt}, response {response} of the batch")

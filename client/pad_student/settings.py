@@ -1,0 +1,242 @@
+"""What each command can be told: flags over PAD_STUDENT_* variables over YAML over the defaults here."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import CliSuppress
+
+from pad_wire import Form, Orders
+
+Positive = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0)]
+Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
+
+
+class Settings(BaseModel):
+    """One command's settings; a name that is none of them is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TeacherAccess(Settings):
+    """Where the teacher is, and as whom to ask it."""
+
+    teacher: str
+    """The teacher's URL, as in http://127.0.0.1:8010."""
+    key: SecretStr | None = None
+    """The teacher's key; better given as PAD_STUDENT_KEY, since other users can see a command line."""
+    job: str | None = None
+    """The name that the teacher counts this work under."""
+
+
+class SelectionQuestion(Settings):
+    """How the multiple-choice question is put to the teacher."""
+
+    form: Form = "listwise"
+    """One question with all responses, or one for each pair."""
+    orders: Orders = "cyclic"
+    """The orders of the options that are averaged, to cancel the teacher's bias for a letter."""
+
+
+class SampleSettings(Settings):
+    """Sample responses from a student; a rerun continues where its output ends."""
+
+    model: str
+    """The student: a directory or a hub id."""
+    prompts: Path
+    """JSON lines with a prompt each: text, or messages; an id is optional."""
+    out: Path
+    """The response sets, as JSON lines."""
+    n: Positive = 4
+    """Responses a prompt."""
+    temperature: Temperature = 0.8
+    """Sampling temperature; 0 takes the most likely token, and one response."""
+    max_new_tokens: Positive = 1024
+    """Where a response is cut. Prompts that leave no room for as many in the context are skipped."""
+    batch_size: Positive = 16
+    """Prompts sampled at once."""
+    seed: int = 0
+    """The same seed gives the same responses, also when continued."""
+
+
+class ScoreSettings(TeacherAccess, SelectionQuestion):
+    """Have a teacher score response sets; a rerun continues where its output ends."""
+
+    sets: Path
+    """The response sets, as JSON lines."""
+    out: Path
+    """The scored sets, as JSON lines."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The weight that the selection probability is to have; at 0 its questions are not asked."""
+    truncate: bool = False
+    """Cut responses that exceed the teacher's context, instead of stopping."""
+
+
+class GradeSettings(Settings):
+    """Grade a model's responses with a rule: gold score."""
+
+    grader: str
+    """The rule, as path/to/file.py:function or module:function; function(prompt, response) gives a number."""
+    model: str
+    """The student (a directory or a hub id), or a .jsonl file of its response sets."""
+    prompts: Path | None = None
+    """JSON lines with a prompt each; not needed with response sets."""
+    out: Path
+    """The directory for responses, grades by prompt and result.json."""
+    n: Positive = 4
+    """Responses a prompt."""
+    temperature: Temperature = 0.8
+    """Sampling temperature."""
+    max_new_tokens: Positive = 1024
+    """Where a response is cut."""
+    batch_size: Positive = 16
+    """Prompts sampled at once."""
+    seed: int = 0
+    """The same seed gives the same responses."""
+
+
+class WinRateSettings(TeacherAccess):
+    """Let a teacher compare a model's responses with a baseline's, in both orders: win rate."""
+
+    model: str
+    """The student (a directory or a hub id), or a .jsonl file of its response sets."""
+    baseline: str
+    """What it is compared with: a model or a .jsonl file of response sets."""
+    prompts: Path | None = None
+    """JSON lines with a prompt each; not needed with two files of response sets."""
+    out: Path
+    """The directory for responses, comparisons by prompt and result.json."""
+    n: Positive = 1
+    """Responses a prompt, compared one to one."""
+    temperature: Temperature = 0.8
+    """Sampling temperature."""
+    max_new_tokens: Positive = 1024
+    """Where a response is cut."""
+    batch_size: Positive = 16
+    """Prompts sampled at once."""
+    seed: int = 0
+    """The same seed gives the same responses."""
+
+
+class AnswerSettings(Settings):
+    """Answer a benchmark's questions in the file format that its own judge reads."""
+
+    benchmark: Literal["alpaca-eval", "arena-hard", "mt-bench"]
+    """AlpacaEval 2, Arena-Hard v2 or MT-Bench."""
+    model: str
+    """The model: a directory or a hub id."""
+    questions: Path
+    """The benchmark's own question file: alpaca_eval.json, or its question.jsonl."""
+    out: Path
+    """The answer file. Responses are kept beside it, and a rerun continues with them."""
+    name: str | None = None
+    """The model's name in the answers; by default the last part of its path."""
+    temperature: Temperature = 0.0
+    """Sampling temperature; MT-Bench has its own for each category."""
+    max_new_tokens: Positive = 2048
+    """Where an answer is cut."""
+    batch_size: Positive = 16
+    """Questions answered at once."""
+    seed: int = 0
+    """The same seed gives the same answers."""
+
+
+class Training(Settings):
+    """What training from scores needs, wherever the scores come from.
+
+    Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
+    a flag (--save-steps 50).
+    """
+
+    model: str
+    """The student: a directory or a hub id."""
+    seed: int = 0
+    """Fixes sampling, order and initialisation."""
+    max_steps: Positive | None = None
+    """Optimiser steps; without it, one pass over the prompts (or num_train_epochs of them)."""
+    prompts_per_step: Positive = 32
+    """Prompts whose losses make one optimiser step."""
+    parts: Positive = 1
+    """Preference decomposing: each prompt's responses are used in this many steps of n / parts responses."""
+    loss: Loss = "ppd"
+    """ppd and vpd are the paper's; released_kl is what its published code minimises."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Weight of the log selection probability in the teacher's reward; the rest is the likelihood's."""
+    beta_teacher: Annotated[float, Field(gt=0)] = 10.0
+    """Sharpness of the teacher's preferences."""
+    beta_student: Annotated[float, Field(gt=0)] = 2.0
+    """Sharpness of the student's preferences; a smaller one asks for a larger spread."""
+    normalization: Literal["mean", "sum", "bytes"] = "mean"
+    """What a log-likelihood is divided by: tokens, nothing or bytes."""
+    anchor: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the negative log-likelihood of the response that the teacher likes best."""
+    learning_rate: Annotated[float, Field(gt=0)] = 8e-7
+    """The highest learning rate."""
+    lora: Positive | dict[str, Any] | None = None
+    """Train an adapter: its rank, or fields of peft.LoraConfig."""
+    trainer: CliSuppress[dict[str, Any]] = {}
+    """Other fields of transformers.TrainingArguments."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_trainer_fields(cls, values: Any) -> Any:
+        """Move what is not a field here into ``trainer``, if it is one of TrainingArguments'."""
+        if not isinstance(values, dict):
+            return values
+        others = values.keys() - cls.model_fields.keys()
+        moved = {name: _number(values[name]) for name in others and others & _training_arguments()}
+        own = {name: value for name, value in values.items() if name not in moved}
+        return {**own, "trainer": {**own.get("trainer", {}), **moved}}
+
+
+class TrainSettings(Training):
+    """Train a student from scored sets; no teacher is needed.
+
+    Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
+    a flag (--save-steps 50).
+    """
+
+    scored: Path
+    """The scored sets, as JSON lines."""
+    out: Path
+    """The directory for the trained student, its checkpoints and logs."""
+
+
+class DistillSettings(Training, TeacherAccess, SelectionQuestion):
+    """Sample, score and train in rounds, from a YAML file and flags.
+
+    Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
+    a flag (--save-steps 50).
+    """
+
+    prompts: Path
+    """JSON lines with a prompt each."""
+    output_dir: Path
+    """The directory for the trained student, its checkpoints and logs."""
+    n: Annotated[int, Field(ge=2)] = 4
+    """Responses a prompt."""
+    temperature: Annotated[float, Field(gt=0)] = 0.8
+    """Sampling temperature."""
+    max_response_tokens: Positive = 1024
+    """Where a response is cut."""
+    staleness: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy."""
+    decompose: Literal["on-policy", "fixed"] = "on-policy"
+    """How parts come about: each sampled from the student as it then is, or all at once."""
+
+
+def _training_arguments() -> set[str]:
+    # Imported only where such a field is given: it takes seconds, which --help must not.
+    from transformers import TrainingArguments
+
+    return {field.name for field in fields(TrainingArguments)} - {"output_dir"}
+
+
+def _number(value: Any) -> Any:
+    """PyYAML takes 1e-6 for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -1,0 +1,27 @@
+"""What the stages share: the teacher as a command talks to it, a progress bar and a closing line."""
+
+import sys
+from typing import NoReturn
+
+import stamina.instrumentation
+from tqdm import tqdm
+
+from pad_student.settings import TeacherAccess
+from pad_student.teacher import Teacher
+
+
+def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
+    """A client of the teacher that the settings name; ``fingerprint`` is the one a continued run began with."""
+    stamina.instrumentation.set_on_retry_hooks([])  # the client says itself why it tries again, on stderr
+    key = access.key.get_secret_value() if access.key else None
+    return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
+
+
+def progress(*, total: int, done: int, unit: str) -> "tqdm[NoReturn]":
+    """A bar on stderr with rate and remaining time; ``done`` of ``total`` were there before."""
+    return tqdm(total=total, initial=done, unit=f" {unit}", file=sys.stderr, smoothing=0.1)
+
+
+def closing_line(text: str) -> None:
+    """Say on stderr what was done."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,97 @@
+"""Scored sets in, a trained student out; and what every stage that trains shares."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pad_student import jsonl
+from pad_student.errors import StudentError
+from pad_student.settings import Training, TrainSettings
+from pad_student.stages.common import closing_line
+from pad_wire import ScoredSet
+
+if TYPE_CHECKING:
+    from pad_student.preferences import Row
+    from pad_student.teacher import Teacher
+
+
+class BatchError(StudentError):
+    """Batch sizes that do not go together."""
+
+
+def run(settings: TrainSettings) -> None:
+    """Train from scored sets; a rerun continues from the newest whole checkpoint.
+
+    Raises:
+        JsonLinesError: for a bad line.
+        DatasetError: for sets that cannot be trained on.
+    """
+    sets = list(jsonl.read(settings.scored, ScoredSet))
+    if not sets:
+        raise jsonl.JsonLinesError(f"{settings.scored}: no scored sets")
+    train(settings, settings.out, sets, n=len(sets[0].responses))
+
+
+def train(
+    settings: Training, output_dir: Path, rows: Sequence["Row"], teacher: "Teacher | None" = None, **own: Any
+) -> None:
+    """Train, or continue to train, and save the student with its tokenizer in ``output_dir``.
+
+    Args:
+        settings: of the command.
+        output_dir: where the student, its checkpoints and its metrics go.
+        rows: scored sets, or prompts where there is a teacher.
+        teacher: scores what is sampled.
+        own: fields of ``PADConfig`` that the command's settings do not have.
+    """
+    from pad_student.checkpoints import newest_whole
+    from pad_student.config import PADConfig
+    from pad_student.sampling import load_student
+    from pad_student.trainer import PADTrainer
+
+    logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
+    student = load_student(settings.model)
+    shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys() - {
+        "output_dir",
+        "max_steps",
+    }
+    config = PADConfig(
+        output_dir=str(output_dir),
+        max_steps=settings.max_steps or -1,
+        **{name: getattr(settings, name) for name in shared},
+        **own,
+        **_batch_sizes(settings),
+    )
+    trainer = PADTrainer(
+        student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=_adapter(settings.lora)
+    )
+    checkpoint = newest_whole(output_dir)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_model(str(output_dir))
+    closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
+
+
+def _batch_sizes(settings: Training) -> dict[str, Any]:
+    """The trainer's own fields, with ``prompts_per_step`` divided into micro-batches over all processes."""
+    given = {"dataloader_pin_memory": False, **settings.trainer}
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    micro = given.setdefault("per_device_train_batch_size", max(1, settings.prompts_per_step // processes))
+    accumulated, left = divmod(settings.prompts_per_step, micro * processes)
+    if left or given.get("gradient_accumulation_steps", accumulated) != accumulated:
+        raise BatchError(
+            f"prompts_per_step = {settings.prompts_per_step} is not per_device_train_batch_size = {micro}"
+            f" x {processes} processes x a whole gradient_accumulation_steps"
+        )
+    return given | {"gradient_accumulation_steps": accumulated}
+
+
+def _adapter(lora: int | dict[str, Any] | None) -> Any:
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    chosen = {"r": lora, "lora_alpha": 2 * lora} if isinstance(lora, int) else lora
+    return LoraConfig(**{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **chosen})

@@ -1,0 +1,235 @@
+"""``PADTrainer``: a transformers.Trainer whose loss compares the student's rankings with the teacher's.
+
+Data flows one way: prompts → responses → scored sets → preference distributions → loss → update. Given scored sets
+it needs no teacher; given prompts and a teacher it samples and scores a round of steps at a time.
+"""
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import Trainer
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from pad_student.callbacks import OneBar, Record, StopWhenAsked
+from pad_student.config import ConfigError, PADConfig
+from pad_student.diagnostics import Watch, preference_metrics
+from pad_student.logprobs import check_against_full_logits, response_log_likelihoods
+from pad_student.losses import LOSSES, anchor_nll
+from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
+from pad_student.prompts import PromptLine
+from pad_student.repeat import RepeatedBatches
+from pad_student.rewards import likelihood_reward
+from pad_student.rounds import Rounds
+from pad_student.sampling import fits
+from pad_student.teacher import Teacher
+from pad_student.teacher_errors import TeacherError
+from pad_wire import ScoredSet
+from pad_wire.chat import ChatEncoder
+
+logger = logging.getLogger(__name__)
+
+
+class PADTrainer(Trainer):
+    """Trains a student to prefer what a teacher prefers (PAD, arXiv 2502.14272).
+
+    Args:
+        model: a transformers causal language model.
+        args: see ``PADConfig``.
+        train_dataset: rows with ``prompt`` (and ``id``), to be sampled for, or scored sets.
+        processing_class: the student's tokenizer, with its chat template.
+        teacher: needed where the rows are prompts.
+        peft_config: trains an adapter instead of all weights.
+        kwargs: as for ``transformers.Trainer``.
+
+    Raises:
+        DatasetError: for a dataset that cannot be trained on.
+        ConfigError: where sampling is asked of a model that is sharded.
+        UnsupportedModel: for a model that transforms its logits in an unknown way.
+        TemplateError: for a tokenizer without a usable chat template.
+    """
+
+    args: PADConfig  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        model: Any,
+        args: PADConfig,
+        train_dataset: Any,
+        processing_class: Any,
+        teacher: Teacher | None = None,
+        peft_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if peft_config is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config)
+        check_against_full_logits(model)
+        self._encoder = ChatEncoder.of(processing_class)
+        rows = self._usable(as_rows(train_dataset), model, args, teacher)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=rows,  # type: ignore[arg-type]
+            processing_class=processing_class,
+            data_collator=_as_they_are,  # type: ignore[arg-type]
+            **kwargs,
+        )
+        self.loss_is_scaled_for_ga = False  # the loss is a mean over a micro-batch's prompts
+        for shown in (ProgressCallback, PrinterCallback):
+            self.remove_callback(shown)
+        for callback in ([] if args.disable_tqdm else [OneBar()]) + [Record(), StopWhenAsked()]:
+            self.add_callback(callback)
+        self._loss = LOSSES[args.loss]
+        self._watch = Watch(args.loss)
+        self._metrics: defaultdict[str, list[float]] = defaultdict(list)
+        self._ready: deque[list[dict[str, Tensor]]] = deque()
+        self._rounds = self._rounds_of(teacher) if teacher else None
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The preference loss, averaged over the micro-batch's prompts, plus the anchor's share if it has one."""
+        rewards_teacher_P_N = inputs["rewards_teacher"]
+        shape = rewards_teacher_P_N.shape
+        with self.accelerator.autocast():
+            student = response_log_likelihoods(
+                model, inputs["input_ids"], inputs["attention_mask"], inputs["response_mask"]
+            )
+        log_likelihood_P_N, tokens_P_N = student.log_likelihood.view(shape), student.tokens.view(shape)
+        rewards_student_P_N = likelihood_reward(
+            log_likelihood_P_N,
+            tokens_P_N,
+            self.args.normalization,  # type: ignore[arg-type]
+            inputs["text_bytes"],
+        )
+        scores_teacher_P_N = self.args.beta_teacher * rewards_teacher_P_N
+        scores_student_P_N = self.args.beta_student * rewards_student_P_N
+        mean_log_likelihood_P_N = log_likelihood_P_N / tokens_P_N
+        loss_P = self._loss(scores_teacher_P_N, scores_student_P_N)
+        self._note("loss/preference", loss_P.mean().item())
+        for name, value in preference_metrics(
+            scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, inputs.get("label_mass")
+        ).items():
+            self._note(name, value)
+        if self.args.anchor:
+            anchor_P = anchor_nll(scores_teacher_P_N, mean_log_likelihood_P_N)
+            self._note("loss/anchor", anchor_P.mean().item())
+            loss_P = loss_P + self.args.anchor * anchor_P
+        loss = loss_P.mean()
+        return (loss, {"scores_student": scores_student_P_N}) if return_outputs else loss
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[list[Row]], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], None]:
+        """One optimiser step's micro-batches; where a round begins, the whole round is sampled and scored first."""
+        if not self._ready:
+            step = self.state.global_step
+            # Rounds begin at the same steps whether or not the run was interrupted within one.
+            left = self.args.steps_a_round - step % self.args.steps_a_round if self._rounds else 1
+            left = min(left, self.state.max_steps - step)
+            planned = [
+                super(PADTrainer, self).get_batch_samples(epoch_iterator, num_batches, device)[0] for _ in range(left)
+            ]
+            steps = {step + k: micro_batches for k, micro_batches in enumerate(planned) if micro_batches}
+            try:
+                self._ready.extend(self._scored(steps).values())
+            except TeacherError:
+                self._save_for_a_rerun()
+                raise
+        return (self._ready.popleft() if self._ready else []), None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add the signal's metrics, and say in plain words what looks wrong."""
+        means = {name: sum(values) / len(values) for name, values in self._metrics.items()}
+        self._metrics.clear()
+        super().log({**logs, **means}, start_time)
+        if "loss" in logs:
+            for warning in self._watch.update(means, means.get("loss/preference"), logs.get("grad_norm")):
+                logger.warning(warning)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
+        if not self._rounds or self.args.parts == 1:
+            return super()._get_train_sampler(train_dataset)
+        step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return RepeatedBatches(len(self.train_dataset), step_size, self.args.parts, self.args.seed)  # type: ignore[arg-type]
+
+    def _scored(self, steps: dict[int, list[list[Row]]]) -> dict[int, list[dict[str, Tensor]]]:
+        """Each step's micro-batches as tensors; prompts are sampled for and scored, whole rounds at once."""
+        if not self._rounds:
+            return {step: [self._batch(sets) for sets in micro_batches] for step, micro_batches in steps.items()}
+        prompts = {step: [row for rows in micro_batches for row in rows] for step, micro_batches in steps.items()}
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        scored = self._rounds.scored_sets(model, prompts)  # type: ignore[arg-type]
+        size = self.args.train_batch_size
+        return {
+            step: [self._batch(sets[start : start + size]) for start in range(0, len(sets), size)]
+            for step, sets in scored.items()
+        }
+
+    def _batch(self, sets: Any) -> dict[str, Tensor]:
+        return batch_of(sets, self._encoder, self.args)
+
+    def _save_for_a_rerun(self) -> None:
+        """Keep the steps done so far: the teacher may be away for long."""
+        step = self.state.global_step
+        if (
+            step
+            and self.args.world_size == 1
+            and not (Path(str(self.args.output_dir)) / f"checkpoint-{step}").exists()
+        ):
+            self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
+
+    def _note(self, name: str, value: float) -> None:
+        if isfinite(value):  # agreement is undefined where every pair is tied
+            self._metrics[name].append(value)
+
+    def _usable(self, rows: list[Row], model: Any, args: PADConfig, teacher: Teacher | None) -> list[Row]:
+        """The rows that fit the student's context; the others are counted and left out."""
+        prompts = [row for row in rows if isinstance(row, PromptLine)]
+        sets = [row for row in rows if isinstance(row, ScoredSet)]
+        if prompts and sets:
+            raise DatasetError("the dataset mixes prompts with scored sets; train on one kind at a time")
+        if prompts and teacher is None:
+            raise DatasetError(
+                "the dataset has prompts without scores: give the trainer a teacher, or score them first"
+            )
+        usable: list[Row] = [
+            each for each in prompts if fits(model, self._encoder, each.prompt, args.max_response_tokens)
+        ]
+        usable += [each for each in split_sets(sets, args) if _fits_scored(model, self._encoder, each)]
+        left_out = len(prompts) + len(sets) * args.parts - len(usable)
+        if left_out:
+            logger.warning("%d rows exceed the student's context and are left out", left_out)
+        if not usable:
+            raise DatasetError("the dataset has no row that fits the student's context")
+        return usable
+
+    def _rounds_of(self, teacher: Teacher) -> Rounds:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ConfigError(
+                "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
+            )
+        folder = Path(str(self.args.output_dir)) / "rounds"
+        return Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
+
+
+def _as_they_are(rows: list[Row]) -> list[Row]:
+    """Rows become tensors later, once they have scores."""
+    return rows
+
+
+def _fits_scored(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:
+    responses = encoder.response_ids([r.text for r in scored.responses], [r.finished for r in scored.responses])
+    return fits(model, encoder, scored.prompt, max(map(len, responses)))

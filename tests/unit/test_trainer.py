@@ -1,0 +1,262 @@
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import torch
+from fakes import byte_tokenizer, log_prob
+from tiny import tiny_model
+
+from pad_student import jsonl
+from pad_student.checkpoints import newest_whole
+from pad_student.config import ConfigError, PADConfig
+from pad_student.preferences import DatasetError
+from pad_student.teacher_errors import TeacherUnreachable
+from pad_student.trainer import PADTrainer
+from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
+
+PROMPTS = [{"id": f"p{k}", "prompt": f"say {k}"} for k in range(12)]
+
+
+class FakeTeacher:
+    """Likes what an arithmetic rule likes; can be away after some sets."""
+
+    def __init__(self, patience: int = 10**9) -> None:
+        self.scored: list[str] = []
+        self.patience = patience
+
+    def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
+        for each in sets:
+            if len(self.scored) >= self.patience:
+                raise TeacherUnreachable("the teacher is away")
+            self.scored.append(each.id)
+            yield scored(each)
+
+
+def scored(each: SampledSet) -> ScoredSet:
+    values = [log_prob([len(str(each.prompt))], sum(r.text.encode())) - 1 for r in each.responses]
+    responses = [
+        ScoredResponse(
+            **response.model_dump(),
+            log_likelihood=5 * value,
+            tokens=5,
+            mean_log_likelihood=value,
+            selection_probability=torch.tensor(values).softmax(0)[k].item(),
+        )
+        for k, (response, value) in enumerate(zip(each.responses, values, strict=True))
+    ]
+    return ScoredSet(id=each.id, prompt=each.prompt, responses=responses, label_mass=0.9, teacher=TEACHER)
+
+
+TEACHER = TeacherId(model="fake", fingerprint="f")
+
+
+def config(folder: Path, **changes: Any) -> PADConfig:
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": 6,
+        "per_device_train_batch_size": 3,
+        "max_response_tokens": 5,
+        "learning_rate": 1e-3,
+        "save_steps": 2,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    return PADConfig(**settings | changes)
+
+
+def trainer(folder: Path, teacher: Any = None, dataset: Any = None, **changes: Any) -> PADTrainer:
+    return PADTrainer(tiny_model(), config(folder, **changes), dataset or PROMPTS, byte_tokenizer(), teacher)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    timed = {"epoch", "total_flos"}
+    return [{key: value for key, value in line.items() if key not in timed} for line in lines]
+
+
+def weights(trainer: PADTrainer) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+
+def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    trainer(tmp_path, teacher).train()
+    assert len(teacher.scored) == 6 * 3
+    assert len(set(teacher.scored)) == 6 * 3
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [f"{k:06d}" for k in range(6)]
+
+
+def test_staleness_samples_several_steps_at_once_but_none_past_the_last(tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    trainer(tmp_path, teacher, staleness=3).train()
+    assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == ["000000", "000004"]
+    assert len(teacher.scored) == 6 * 3
+
+
+@pytest.mark.parametrize("staleness", [0, 3])
+@pytest.mark.parametrize("stop", [1, 7, 11])
+def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happened(
+    tmp_path: Path, stop: int, staleness: int
+) -> None:
+    whole = trainer(tmp_path / "whole", FakeTeacher(), staleness=staleness)
+    whole.train()
+    away = FakeTeacher(patience=stop)
+    with pytest.raises(TeacherUnreachable):
+        trainer(tmp_path / "cut", away, staleness=staleness).train()
+    back = FakeTeacher()
+    continued = trainer(tmp_path / "cut", back, staleness=staleness)
+    continued.train(resume_from_checkpoint=newest_whole(tmp_path / "cut"))
+    assert torch.equal(weights(whole), weights(continued))
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+    assert len(away.scored + back.scored) == len({*away.scored, *back.scored}) == 6 * 3
+
+
+def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(tmp_path: Path) -> None:
+    whole = trainer(tmp_path, FakeTeacher(), save_total_limit=None)
+    whole.train()
+    shutil.rmtree(tmp_path / "checkpoint-6")  # as if killed after step 6, the last checkpoint being the one of step 4
+    nobody = FakeTeacher(patience=0)
+    continued = trainer(tmp_path, nobody)
+    continued.train(resume_from_checkpoint=newest_whole(tmp_path))
+    assert torch.equal(weights(whole), weights(continued))
+    assert len(metrics(tmp_path)) == 6
+
+
+def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((2, "{}"), (4, '{"half'), (10, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint-2"
+    assert newest_whole(tmp_path / "nowhere") is None
+
+
+def test_on_policy_decomposition_samples_each_part_anew(tmp_path: Path) -> None:
+    teacher = FakeTeacher()
+    trainer(tmp_path, teacher, n=8, parts=2).train()
+    by_step = [[i.split("@")[0] for i in teacher.scored[k : k + 3]] for k in range(0, 18, 3)]
+    assert [a == b for a, b in pairwise(by_step)] == [True, False, True, False, True]
+    assert len(list((tmp_path / "rounds").iterdir())) == 6
+
+
+def test_fixed_decomposition_samples_all_parts_at_once(tmp_path: Path) -> None:
+    trainer(tmp_path, FakeTeacher(), n=8, parts=2, decompose="fixed").train()
+    rounds = sorted((tmp_path / "rounds").iterdir())
+    assert [path.name for path in rounds] == ["000000", "000002", "000004"]
+    sets = list(jsonl.read(rounds[0] / "sets.jsonl", SampledSet))
+    assert [len(each.responses) for each in sets] == [4] * 6
+    assert len({response.text for each in sets for response in each.responses}) > 12
+
+
+def scored_sets(n: int = 4, count: int = 12) -> list[ScoredSet]:
+    return [
+        scored(SampledSet(id=f"s{k}", prompt=f"say {k}", responses=[f"{k}{'ab'[j % 2]}{j}" for j in range(n)]))
+        for k in range(count)
+    ]
+
+
+def test_scored_sets_train_without_a_teacher_and_the_student_comes_to_agree(tmp_path: Path) -> None:
+    trainer(tmp_path, dataset=scored_sets(), max_steps=30, learning_rate=3e-3, save_steps=100).train()
+    lines = metrics(tmp_path)
+    first, last = lines[:4], lines[-4:]  # each a whole epoch
+    assert sum(line["loss"] for line in last) < 0.7 * sum(line["loss"] for line in first)
+    assert mean(line["agreement/pairwise"] for line in last) > mean(line["agreement/pairwise"] for line in first)
+    assert {"entropy/teacher", "entropy/student", "label_mass", "grad_norm", "mean_log_likelihood/rank_4"} <= lines[
+        0
+    ].keys()
+
+
+def test_scored_sets_are_divided_into_parts(tmp_path: Path) -> None:
+    built = trainer(tmp_path, dataset=scored_sets(n=8), n=8, parts=2)
+    assert len(built.train_dataset) == 24
+    assert {len(each.responses) for each in built.train_dataset} == {4}
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "a", dataset=scored_sets(), per_device_train_batch_size=4, max_steps=2)
+    small = trainer(
+        tmp_path / "b",
+        dataset=scored_sets(),
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        max_steps=2,
+    )
+    whole.train()
+    small.train()
+    assert weights(small) == pytest.approx(weights(whole), abs=1e-6)
+
+
+def test_the_anchor_holds_the_teachers_best_response_up(tmp_path: Path) -> None:
+    ends = {}
+    for anchor in (0.0, 5.0):
+        folder = tmp_path / str(anchor)
+        trainer(folder, dataset=scored_sets(), anchor=anchor, max_steps=20, save_steps=100).train()
+        ends[anchor] = metrics(folder)[-1]["mean_log_likelihood/rank_1"]
+    assert ends[5.0] > ends[0.0] + 0.1
+
+
+def test_an_adapter_alone_is_trained_when_asked(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    model = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    trained = PADTrainer(model, config(tmp_path), PROMPTS, byte_tokenizer(), FakeTeacher(), adapter)
+    trained.train()
+    trained.save_model(str(tmp_path / "out"))
+    base = trained.model.get_base_model().state_dict()
+    assert all(
+        torch.equal(
+            value, base[name.replace("proj.", "proj.base_layer.") if "q_proj" in name or "v_proj" in name else name]
+        )
+        for name, value in before.items()
+    )
+    assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+    assert any(p.abs().sum() > 0 for name, p in trained.model.named_parameters() if "lora_B" in name)
+
+
+def test_a_flat_signal_is_said_in_plain_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer(tmp_path, dataset=scored_sets(), beta_teacher=1e-3, max_steps=25, save_steps=100).train()
+    assert "Raise beta_teacher" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": "jsd"},
+        {"n": 4, "parts": 3},
+        {"n": 4, "parts": 4},
+        {"decompose": "no"},
+        {"alpha": 2},
+        {"n": 32},
+        {"beta_student": 0},
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        config(tmp_path, **wrong)
+
+
+def test_datasets_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="give the trainer a teacher"):
+        trainer(tmp_path)
+    with pytest.raises(DatasetError, match="mixes"):
+        trainer(tmp_path, FakeTeacher(), dataset=[*PROMPTS, *scored_sets()])
+    with pytest.raises(DatasetError, match="where n is 4"):
+        trainer(tmp_path, dataset=scored_sets(n=3))
+
+
+def test_rows_past_the_students_context_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = {"id": "long", "prompt": "x" * 500}
+    built = trainer(tmp_path, FakeTeacher(), dataset=[*PROMPTS, long])
+    assert len(built.train_dataset) == 12
+    assert "1 rows exceed" in caplog.text
