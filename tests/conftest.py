@@ -7,3 +7,30 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 
 torch.set_num_threads(1)
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes import byte_tokenizer
+from processes import TeacherProcess, teacher_process
+from tiny import tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama with a byte tokenizer, as a Hugging Face directory."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer, model = byte_tokenizer(), tiny_model()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_teacher(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeacherProcess]:
+    """One service for all tests that leave it as they found it."""
+    with teacher_process(tiny_directory, tmp_path_factory.mktemp("teacher") / "log") as teacher:
+        teacher.wait_until_ready()
+        yield teacher

@@ -143,12 +143,14 @@ class PADTrainer(Trainer):
                 super(PADTrainer, self).get_batch_samples(epoch_iterator, num_batches, device)[0] for _ in range(left)
             ]
             steps = {step + k: micro_batches for k, micro_batches in enumerate(planned) if micro_batches}
+            if not steps:
+                return [], None
             try:
                 self._ready.extend(self._scored(steps).values())
             except TeacherError:
                 self._save_for_a_rerun()
                 raise
-        return (self._ready.popleft() if self._ready else []), None
+        return self._ready.popleft(), None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, and say in plain words what looks wrong."""

@@ -14,6 +14,7 @@ from pad_student.stages.common import closing_line
 from pad_wire import ScoredSet
 
 if TYPE_CHECKING:
+    from pad_student.config import PADConfig
     from pad_student.preferences import Row
     from pad_student.teacher import Teacher
 
@@ -47,31 +48,42 @@ def train(
         teacher: scores what is sampled.
         own: fields of ``PADConfig`` that the command's settings do not have.
     """
-    from pad_student.checkpoints import newest_whole
-    from pad_student.config import PADConfig
+    from transformers.utils.logging import disable_progress_bar
+
+    from pad_student.checkpoints import is_finished, newest_whole
     from pad_student.sampling import load_student
     from pad_student.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
-    student = load_student(settings.model)
-    shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys() - {
-        "output_dir",
-        "max_steps",
-    }
-    config = PADConfig(
-        output_dir=str(output_dir),
-        max_steps=settings.max_steps or -1,
-        **{name: getattr(settings, name) for name in shared},
-        **own,
-        **_batch_sizes(settings),
-    )
-    trainer = PADTrainer(
-        student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=_adapter(settings.lora)
-    )
+    config = _config(settings, output_dir, own)
     checkpoint = newest_whole(output_dir)
+    if checkpoint and is_finished(checkpoint, config.max_steps):
+        student = load_student(str(checkpoint))
+        student.model.save_pretrained(output_dir)
+        tokenizer: Any = student.encoder.tokenizer
+        tokenizer.save_pretrained(output_dir)
+        closing_line(f"{output_dir}: had been trained to its end already")
+        return
+    student = load_student(settings.model)
+    disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
+    adapter = _adapter(settings.lora)
+    trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(output_dir))
     closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
+
+
+def _config(settings: Training, output_dir: Path, own: dict[str, Any]) -> "PADConfig":
+    from pad_student.config import PADConfig
+
+    shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys()
+    return PADConfig(
+        output_dir=str(output_dir),
+        max_steps=settings.max_steps or -1,
+        **{name: getattr(settings, name) for name in shared - {"output_dir", "max_steps"}},
+        **own,
+        **_batch_sizes(settings),
+    )
 
 
 def _batch_sizes(settings: Training) -> dict[str, Any]:

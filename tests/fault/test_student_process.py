@@ -1,0 +1,135 @@
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from processes import TeacherProcess, start_student, student, teacher_process
+from safetensors.torch import load_file
+
+from pad_student import jsonl
+from pad_wire import ScoredSet
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(b"".join(orjson.dumps({"id": f"p{k}", "prompt": f"say {k}"}) + b"\n" for k in range(12)))
+    return path
+
+
+def distill(teacher: str, model: Path, prompts: Path, out: Path) -> list[Any]:
+    return [
+        *("distill", "--teacher", teacher, "--model", model, "--prompts", prompts, "--output-dir", out),
+        *("--max-steps", 6, "--prompts-per-step", 3, "--max-response-tokens", 5, "--learning-rate", 1e-3),
+        *("--save-steps", 2, "--use-cpu", "true"),
+    ]
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return {name: value.tolist() for name, value in load_file(folder / "model.safetensors").items()}
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_each_stage_works_alone_and_one_after_the_other(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    sets, scored, out = tmp_path / "sets.jsonl", tmp_path / "scored.jsonl", tmp_path / "out"
+    stages = [
+        ["sample", "--model", tiny_directory, "--prompts", prompts, "--out", sets, "--max-new-tokens", 5],
+        ["score", "--teacher", shared_teacher.url, "--sets", sets, "--out", scored],
+        ["train", "--scored", scored, "--model", tiny_directory, "--out", out, "--max-steps", 2, "--use-cpu", "true"],
+    ]
+    for stage in stages:
+        ran = student(*stage)
+        assert ran.returncode == 0, ran.stderr
+    assert len(list(jsonl.read(scored, ScoredSet))) == 12
+    assert weights(out) != weights(tiny_directory)
+
+
+def test_a_dead_teacher_is_named_in_one_line_and_a_rerun_scores_what_is_left(
+    tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    sets, scored = tmp_path / "sets.jsonl", tmp_path / "scored.jsonl"
+    student("sample", "--model", tiny_directory, "--prompts", prompts, "--out", sets, "--max-new-tokens", 5)
+    with teacher_process(tiny_directory, tmp_path / "log") as teacher:
+        teacher.wait_until_ready()
+        lines = sets.read_text().splitlines(keepends=True)
+        (tmp_path / "half.jsonl").write_text("".join(lines[:5]))
+        assert (
+            student("score", "--teacher", teacher.url, "--sets", tmp_path / "half.jsonl", "--out", scored).returncode
+            == 0
+        )
+        url = teacher.url
+        teacher.stop(signal.SIGKILL)
+        half = scored.read_text()
+        ran = student("score", "--teacher", url, "--sets", sets, "--out", scored)
+        assert ran.returncode == 1
+        assert url in ran.stderr.splitlines()[-1]
+        assert "Traceback" not in ran.stderr
+        assert scored.read_text() == half
+        port = url.rpartition(":")[2]
+    with teacher_process(tiny_directory, tmp_path / "log2", "--port", port) as teacher:
+        teacher.wait_until_ready()
+        ran = student("score", "--teacher", teacher.url, "--sets", sets, "--out", scored)
+        assert ran.returncode == 0, ran.stderr
+        assert scored.read_text().startswith(half)
+        ids = [each.id for each in jsonl.read(scored, ScoredSet)]
+        assert sorted(ids) == sorted(f"p{k}" for k in range(12))
+
+
+def test_a_run_killed_at_random_points_ends_with_the_same_losses_and_weights(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    whole = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "whole")
+    ran = student(*whole)
+    assert ran.returncode == 0, ran.stderr
+    cut = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "cut")
+    chance = random.Random(7)
+    for _ in range(4):
+        process = start_student(*cut)
+        begun = tmp_path / "cut" / "rounds"
+        while process.poll() is None and not begun.exists():
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1.5))
+        process.kill()
+        process.communicate()
+    ran = student(*cut)
+    assert ran.returncode == 0, ran.stderr
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+
+
+def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    command = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "out")
+    process = start_student(*command, "--max-steps", 400, "--save-steps", 1000)
+    while not (tmp_path / "out" / "rounds" / "000003").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert "continues" in error.splitlines()[-1]
+    assert len(list((tmp_path / "out").glob("checkpoint-*"))) == 1
+
+
+def test_another_teacher_in_mid_run_stops_it_and_says_so(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    sets, scored = tmp_path / "sets.jsonl", tmp_path / "scored.jsonl"
+    student("sample", "--model", tiny_directory, "--prompts", prompts, "--out", sets, "--max-new-tokens", 5)
+    (tmp_path / "half.jsonl").write_text("".join(sets.read_text().splitlines(keepends=True)[:5]))
+    student("score", "--teacher", shared_teacher.url, "--sets", tmp_path / "half.jsonl", "--out", scored)
+    scored.write_text(scored.read_text().replace('"fingerprint":"', '"fingerprint":"other-'))
+    ran = student("score", "--teacher", shared_teacher.url, "--sets", sets, "--out", scored)
+    assert ran.returncode == 1
+    assert "changed" in ran.stderr.splitlines()[-1]

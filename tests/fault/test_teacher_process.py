@@ -1,0 +1,107 @@
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from processes import ENVIRONMENT, TeacherProcess, teacher_process
+from safetensors.torch import load_file, save_file
+
+ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
+
+
+def test_a_50_mb_body_is_refused_and_leaves_no_trace_in_memory(shared_teacher: TeacherProcess) -> None:
+    shared_teacher.http.post("/v1/score", json=ONE)
+    before = shared_teacher.memory_bytes()
+    for _ in range(3):
+        assert shared_teacher.http.post("/v1/score", content=b"x" * 50_000_000).status_code == 413
+    assert shared_teacher.memory_bytes() - before < 20_000_000
+    assert shared_teacher.http.post("/v1/score", json=ONE).status_code == 200
+
+
+def test_a_30_mb_header_is_refused(shared_teacher: TeacherProcess) -> None:
+    address = urlsplit(shared_teacher.url)
+    before = shared_teacher.memory_bytes()
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nX: ")
+        try:
+            for _ in range(30):
+                connection.sendall(b"y" * 1_000_000)
+            answer = connection.recv(1000)
+        except OSError:
+            answer = b""
+    assert b" 200 " not in answer
+    assert shared_teacher.memory_bytes() - before < 10_000_000
+    assert shared_teacher.http.get("/v1/models").status_code == 200
+
+
+def test_half_a_request_and_a_hang_up_leave_the_service_alone(shared_teacher: TeacherProcess) -> None:
+    address = urlsplit(shared_teacher.url)
+    for sent in (
+        b"",
+        b"POST /v1/score HTTP/1.1\r\n",
+        b"POST /v1/score HTTP/1.1\r\nContent-Length: 99\r\n\r\n{",
+        b"\x00",
+    ):
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(sent)
+    assert shared_teacher.http.post("/v1/score", json=ONE).status_code == 200
+
+
+def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory: Path, tmp_path: Path) -> None:
+    with teacher_process(tiny_directory, tmp_path / "log") as teacher:
+        teacher.wait_until_ready()
+        body = {"sets": [{"prompt": "hi", "responses": ["a" * 40, "b" * 40]}] * 50}
+        with ThreadPoolExecutor(4) as pool:
+            requests = [pool.submit(teacher.http.post, "/v1/score", json=body) for _ in range(4)]
+            while '"POST"' not in teacher.log.read_text() and not any(r.done() for r in requests):
+                pass
+            status = teacher.stop(signal.SIGTERM)
+            answers = [request.result().status_code for request in requests if not request.exception()]
+        assert status == 0
+        assert 200 in answers
+        assert set(answers) <= {200, 503}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_loading_exits_0(tiny_directory: Path, tmp_path: Path, how: signal.Signals) -> None:
+    with teacher_process(tiny_directory, tmp_path / "log") as teacher:
+        assert teacher.stop(how) == 0
+
+
+def test_weights_that_are_not_finite_never_become_ready_and_exit_1(tiny_directory: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(tiny_directory, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"] *= float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with teacher_process(broken, tmp_path / "log") as teacher:
+        assert teacher.process.wait(60) == 1
+        assert "GoldenMismatch" in teacher.log.read_text()
+        assert '"ready"' not in teacher.log.read_text()
+
+
+@pytest.mark.parametrize("model", ["no/such/model", "."])
+def test_a_model_that_is_not_there_is_said_in_the_log_and_exits_1(model: str, tmp_path: Path) -> None:
+    with teacher_process(Path(model), tmp_path / "log") as teacher:
+        assert teacher.process.wait(60) == 1
+        assert '"event": "failed"' in teacher.log.read_text()
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProcess, tiny_directory: Path) -> None:
+    port = str(urlsplit(shared_teacher.url).port)
+    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(tiny_directory), "--port", port]
+    ran = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("pad-teacher: ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_every_line_of_the_log_is_json(shared_teacher: TeacherProcess) -> None:
+    shared_teacher.http.get("/v1/models", headers={"X-Request-Id": "a\tb", "X-Job-Id": '"quoted"'})
+    lines = [line for line in shared_teacher.log.read_text().splitlines() if line.startswith("{")]
+    assert any(json.loads(line).get("route") == "/v1/models" for line in lines)

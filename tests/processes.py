@@ -1,0 +1,89 @@
+"""Real processes for fault and load tests: a teacher service on loopback, and commands of the student."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+class TeacherProcess:
+    """A running ``pad-teacher serve``."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.url = self._listening()
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def wait_until_ready(self) -> None:
+        """Until the golden score has passed."""
+        while self.http.get("/v1/health/ready").status_code != 200:
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process."""
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def _listening(self) -> str:
+        for _ in range(600):
+            for line in self.log.read_text().splitlines():
+                if '"listening"' in line:
+                    return str(json.loads(line)["url"])
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+
+@contextmanager
+def teacher_process(model: Path, log: Path, *options: str) -> Iterator[TeacherProcess]:
+    """Serve ``model`` on a free port for as long as the block runs."""
+    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model)]
+    options = options if "--port" in options else (*options, "--port", "0")
+    with log.open("w") as output:
+        process = subprocess.Popen([*command, *options], stderr=output, env=ENVIRONMENT)
+    try:
+        teacher = TeacherProcess(process, log)
+        with teacher.http:
+            yield teacher
+    finally:
+        process.kill()
+        process.wait()
+
+
+def student(*arguments: Any, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one ``pad-student`` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "pad_student", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | (environment or {}),
+        timeout=300,
+        check=False,
+    )
+
+
+def start_student(*arguments: Any) -> subprocess.Popen[str]:
+    """Start one ``pad-student`` command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pad_student", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
