@@ -28,8 +28,8 @@ class Student:
     encoder: ChatEncoder
 
 
-def load_student(name: str) -> Student:
-    """Load a model (directory or hub id) in the dtype it was saved in, on the GPU where there is one.
+def load_student(name: str, dtype: str = "auto") -> Student:
+    """Load a model (directory or hub id) on the GPU where there is one; ``auto`` is the dtype it was saved in.
 
     Raises:
         OSError: where there is no such model.
@@ -37,7 +37,7 @@ def load_student(name: str) -> Student:
 
     """
     encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name))
-    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
+    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
 

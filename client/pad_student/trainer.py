@@ -173,7 +173,8 @@ class PADTrainer(Trainer):
             return {step: [self._batch(sets) for sets in micro_batches] for step, micro_batches in steps.items()}
         prompts = {step: [row for rows in micro_batches for row in rows] for step, micro_batches in steps.items()}
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        scored = self._rounds.scored_sets(model, prompts)  # type: ignore[arg-type]
+        with self.accelerator.autocast():
+            scored = self._rounds.scored_sets(model, prompts)  # type: ignore[arg-type]
         size = self.args.train_batch_size
         return {
             step: [self._batch(sets[start : start + size]) for start in range(0, len(sets), size)]

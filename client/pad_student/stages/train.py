@@ -64,7 +64,8 @@ def train(
         tokenizer.save_pretrained(output_dir)
         closing_line(f"{output_dir}: had been trained to its end already")
         return
-    student = load_student(settings.model)
+    # Steps of 1e-6 vanish in 16-bit weights; "bf16: true" computes in 16 bits and keeps these in 32.
+    student = load_student(settings.model, dtype="auto" if settings.lora else "float32")
     disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
     adapter = _adapter(settings.lora)
     trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
