@@ -2,10 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test test-gpu lint bench clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: .venv/.installed  ## make .venv and install everything into it
 
@@ -21,6 +21,9 @@ demo: install  ## train the tiny student against the tiny teacher over HTTP
 
 test: install  ## all tests; no network and no GPU needed
 	$(BIN)/python -m pytest
+
+test-gpu: install  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
 
 lint: install  ## style, types and who may import whom
 	$(BIN)/ruff check .

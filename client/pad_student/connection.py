@@ -145,7 +145,7 @@ class Connection:
                 message = f"the teacher at {self.url} sent a reply that cannot be trusted: {error}; see its log"
                 raise _Again(TeacherNonsense(message), FEW_ATTEMPTS) from None
         detail = _error_detail(content)
-        if status not in TRANSIENT and status < 500:
+        if (status < 500 and status not in TRANSIENT) or (status in TRANSIENT and detail and not detail.retryable):
             raise refusal(self.url, status, detail, request)
         said = detail.message if detail else f"HTTP status {status}"
         error = TeacherUnreachable(f"the teacher at {self.url} cannot answer now: {said}; wait, or see its log")

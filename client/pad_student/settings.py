@@ -40,7 +40,20 @@ class SelectionQuestion(Settings):
     """The orders of the options that are averaged, to cancel the teacher's bias for a letter."""
 
 
-class SampleSettings(Settings):
+class Sampled(Settings):
+    """How responses are sampled."""
+
+    temperature: Temperature = 0.8
+    """Sampling temperature; 0 takes the most likely token, and one response."""
+    max_new_tokens: Positive = 1024
+    """Where a response is cut. Prompts that leave no room for as many in the context are skipped."""
+    batch_size: Positive = 16
+    """Prompts sampled at once."""
+    seed: int = 0
+    """The same seed gives the same responses, also when continued."""
+
+
+class SampleSettings(Sampled):
     """Sample responses from a student; a rerun continues where its output ends."""
 
     model: str
@@ -51,14 +64,6 @@ class SampleSettings(Settings):
     """The response sets, as JSON lines."""
     n: Positive = 4
     """Responses a prompt."""
-    temperature: Temperature = 0.8
-    """Sampling temperature; 0 takes the most likely token, and one response."""
-    max_new_tokens: Positive = 1024
-    """Where a response is cut. Prompts that leave no room for as many in the context are skipped."""
-    batch_size: Positive = 16
-    """Prompts sampled at once."""
-    seed: int = 0
-    """The same seed gives the same responses, also when continued."""
 
 
 class ScoreSettings(TeacherAccess, SelectionQuestion):
@@ -74,7 +79,7 @@ class ScoreSettings(TeacherAccess, SelectionQuestion):
     """Cut responses that exceed the teacher's context, instead of stopping."""
 
 
-class GradeSettings(Settings):
+class GradeSettings(Sampled):
     """Grade a model's responses with a rule: gold score."""
 
     grader: str
@@ -87,17 +92,9 @@ class GradeSettings(Settings):
     """The directory for responses, grades by prompt and result.json."""
     n: Positive = 4
     """Responses a prompt."""
-    temperature: Temperature = 0.8
-    """Sampling temperature."""
-    max_new_tokens: Positive = 1024
-    """Where a response is cut."""
-    batch_size: Positive = 16
-    """Prompts sampled at once."""
-    seed: int = 0
-    """The same seed gives the same responses."""
 
 
-class WinRateSettings(TeacherAccess):
+class WinRateSettings(Sampled, TeacherAccess):
     """Let a teacher compare a model's responses with a baseline's, in both orders: win rate."""
 
     model: str
@@ -110,17 +107,9 @@ class WinRateSettings(TeacherAccess):
     """The directory for responses, comparisons by prompt and result.json."""
     n: Positive = 1
     """Responses a prompt, compared one to one."""
-    temperature: Temperature = 0.8
-    """Sampling temperature."""
-    max_new_tokens: Positive = 1024
-    """Where a response is cut."""
-    batch_size: Positive = 16
-    """Prompts sampled at once."""
-    seed: int = 0
-    """The same seed gives the same responses."""
 
 
-class AnswerSettings(Settings):
+class AnswerSettings(Sampled):
     """Answer a benchmark's questions in the file format that its own judge reads."""
 
     benchmark: Literal["alpaca-eval", "arena-hard", "mt-bench"]
@@ -137,10 +126,6 @@ class AnswerSettings(Settings):
     """Sampling temperature; MT-Bench has its own for each category."""
     max_new_tokens: Positive = 2048
     """Where an answer is cut."""
-    batch_size: Positive = 16
-    """Questions answered at once."""
-    seed: int = 0
-    """The same seed gives the same answers."""
 
 
 class Training(Settings):

@@ -162,6 +162,14 @@ def test_a_refusal_is_never_retried(status, code):
     assert (caught.value.code, len(fake.requests)) == (code, 1)
 
 
+def test_a_number_that_will_not_get_better_is_not_asked_for_again():
+    detail = {"code": "engine_failed", "message": "not finite", "retryable": False}
+    fake = FakeTeacher(*[lambda _: httpx.Response(503, json={"error": detail})] * 9)
+    with pytest.raises(TeacherRefused, match="not finite"):
+        client(fake).score(sampled())
+    assert len(fake.requests) == 1
+
+
 def test_a_refusal_names_the_set_that_the_user_knows():
     fake = FakeTeacher(error(422, "too_long", where="sets[1].responses[0]"))
     with pytest.raises(TeacherRefused, match="set 's1'") as caught:
