@@ -83,7 +83,7 @@ class FakeEngine:
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         return self._score(prompt_ids, response_ids)
 
-    def weights_digest(self) -> str:
+    def digest(self) -> str:
         return "0" * 64
 
     def _score(self, prompt: list[int], ids: list[int]) -> FloatArray:

@@ -17,6 +17,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -33,6 +35,14 @@ _SIZES: dict[str, Any] = {
     "initializer_range": 0.3,  # large enough that a wrong position or a dropped soft cap shows in the numbers
 }
 
+_LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+    "original_max_position_embeddings": 32,
+}
+
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES, tie_word_embeddings=True)),
@@ -42,6 +52,9 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     ),
     "cohere, scaled logits": lambda: CohereForCausalLM(CohereConfig(**_SIZES, logit_scale=0.25)),
     "granite, scaled logits": lambda: GraniteForCausalLM(GraniteConfig(**_SIZES, logits_scaling=4.0)),
+    "phi3, long rope": lambda: Phi3ForCausalLM(
+        Phi3Config(**_SIZES, pad_token_id=0, original_max_position_embeddings=32, rope_parameters=_LONG_ROPE)
+    ),
     "gpt2, learned positions": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.3)
     ),
@@ -49,9 +62,11 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 
 
 def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
-    """A random model of the named architecture, in evaluation mode."""
+    """A random model of the named architecture, in evaluation mode, with the attention that is defined for it."""
     torch.manual_seed(seed)
-    return ARCHITECTURES[architecture]().eval()
+    model = ARCHITECTURES[architecture]().eval()
+    model.set_attn_implementation("eager")  # the plainest; fused ones leave Gemma-2's soft cap out
+    return model
 
 
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:

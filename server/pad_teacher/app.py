@@ -43,7 +43,8 @@ def create_app(service: Service) -> FastAPI:
     for kind in (Refusal, InvalidBody, HTTPException):
         app.add_exception_handler(kind, _refuse)
     ring = KeyRing(service.settings.keys) if service.settings.keys else None
-    app.add_middleware(Authenticate, ring=ring, host=service.settings.host)
+    settings = service.settings
+    app.add_middleware(Authenticate, ring=ring, host=settings.host, anyone=settings.allow_anonymous)
     app.add_middleware(Observe, metrics=service.metrics)
     add_routes(app, service)
     return app

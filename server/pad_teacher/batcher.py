@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A unit of work that waits, and where its result goes."""
+    """A unit of work that waits, whose share it counts against, and where its result goes."""
 
     work: Work
+    owner: str
     done: asyncio.Future[Result]
 
 
@@ -51,6 +53,7 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._tokens_a_second = float(max_batch_tokens)
+        self._held: Counter[str] = Counter()  # waiting tokens of each owner
         self._failed = False
         self._loop = asyncio.create_task(self._serve(), name="batcher")
 
@@ -75,6 +78,19 @@ class Batcher:
             # Reached with work left over only where the client left, the deadline passed or one part failed.
             self._abandon(client, tickets)
 
+    def refuse_if_full(self, client: Client, cost: int = 1) -> None:
+        """Refuse what finds no place: a full queue still has room for whoever holds less than an equal share of it.
+
+        Raises:
+            Refusal: ``overloaded``, with how long the waiting work is expected to take.
+        """
+        owner = client.key or client.job
+        waiting = {name for name, tokens in self._held.items() if tokens} | {owner}
+        share = self._max_queued_tokens / len(waiting)
+        if self._queue.tokens + cost > self._max_queued_tokens and self._held[owner] + cost > share:
+            wait = min(60, max(1, ceil(self._queue.tokens / self._tokens_a_second)))
+            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
+
     async def close(self) -> None:
         """Stop feeding; a batch that runs is waited for."""
         self._loop.cancel()
@@ -90,13 +106,12 @@ class Batcher:
         if cost > self._max_queued_tokens:
             limit = self._max_queued_tokens
             raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
-        if self._queue.tokens + cost > self._max_queued_tokens:
-            wait = min(60, max(1, ceil(self._queue.tokens / self._tokens_a_second)))
-            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
+        self.refuse_if_full(client, cost)
         loop = asyncio.get_running_loop()
-        tickets = [_Ticket(work, loop.create_future()) for work in works]
+        tickets = [_Ticket(work, client.key or client.job, loop.create_future()) for work in works]
         for ticket in tickets:
             self._queue.push(client.key, client.job, ticket, ticket.work.cost)
+        self._held[client.key or client.job] += cost
         self._metrics.queued_tokens.set(self._queue.tokens)
         self._arrived.set()
         return tickets
@@ -104,8 +119,7 @@ class Batcher:
     def _abandon(self, client: Client, tickets: Sequence[_Ticket]) -> None:
         waiting = {id(ticket) for ticket in tickets if not ticket.done.done() or ticket.done.cancelled()}
         if waiting:
-            self._queue.discard(client.key, client.job, waiting)
-            self._metrics.queued_tokens.set(self._queue.tokens)
+            self._release(self._queue.discard(client.key, client.job, waiting))
         for ticket in tickets:
             if not ticket.done.cancel() and not ticket.done.cancelled():
                 ticket.done.exception()  # read, so that a second failure of the same request is not reported as lost
@@ -114,14 +128,26 @@ class Batcher:
         while True:
             await self._arrived.wait()
             batch = self._queue.pop(self._max_batch_tokens)
-            self._metrics.queued_tokens.set(self._queue.tokens)
+            self._release(batch)
             if batch:
                 await self._run(batch)
             else:
                 self._arrived.clear()
 
+    def _release(self, tickets: Sequence[_Ticket]) -> None:
+        """Give back the places of tickets that no longer wait."""
+        for ticket in tickets:
+            self._held[ticket.owner] -= ticket.work.cost
+            if not self._held[ticket.owner]:
+                del self._held[ticket.owner]
+        self._metrics.queued_tokens.set(self._queue.tokens)
+
     async def _run(self, batch: list[_Ticket]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
+        batch = [ticket for ticket in batch if not ticket.done.done()]
+        if self._failed:
+            _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
+            return
         works = [ticket.work for ticket in batch]
         began = time.monotonic()
         try:
@@ -149,6 +175,7 @@ class Batcher:
         while waiting:
             _fail(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
             waiting = self._queue.pop(self._max_batch_tokens)
+            self._release(waiting)
         self._on_failure(error)
 
 

@@ -7,7 +7,7 @@ from typing import cast
 from pad_teacher.engine import FloatArray
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import render
-from pad_teacher.plan import Plan, finite, usage
+from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.selection import Choice, TooManyOrders, combine, question_orders, question_text
 from pad_teacher.teacher import Teacher
 from pad_teacher.work import QuestionWork, Result
@@ -33,9 +33,9 @@ class Questions:
         return combine(self.n, self.orders, log_probs)
 
 
-def plan_selection(teacher: Teacher, request: SelectionRequest) -> Plan:
+def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) -> Plan:
     """Plan ``/v1/selection``."""
-    asked = ask(teacher, request)
+    asked = ask(teacher, request, budget)
     counted = usage(question=question_tokens(asked))
 
     def reply(results: Sequence[Result]) -> SelectionReply:
@@ -46,9 +46,9 @@ def plan_selection(teacher: Teacher, request: SelectionRequest) -> Plan:
     return Plan([work for item in asked for work in item.works], counted, reply)
 
 
-def ask(teacher: Teacher, request: SelectionRequest) -> list[Questions]:
+def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[Questions]:
     """The questions about each set, rendered and tokenised."""
-    return [_ask_set(teacher, item, index, request) for index, item in enumerate(request.sets)]
+    return [_ask_set(teacher, item, index, request, budget) for index, item in enumerate(request.sets)]
 
 
 def question_tokens(asked: Sequence[Questions]) -> int:
@@ -56,7 +56,7 @@ def question_tokens(asked: Sequence[Questions]) -> int:
     return sum(len(work.prompt_ids) for item in asked for work in item.works)
 
 
-def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest) -> Questions:
+def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: Budget) -> Questions:
     where, n, letters = f"sets[{index}]", len(item.responses), teacher.letter_ids
     shown = n if request.form == "listwise" else 2
     if n < 2:
@@ -71,7 +71,10 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
     question = _Question(teacher, as_text(item.prompt), where)
     texts = [response.text for response in item.responses]
     options = question.fitting(texts, shown) if request.truncate else texts
-    works = [QuestionWork(question.ids([options[i] for i in order]), letters[: len(order)]) for order in orders]
+    works: list[QuestionWork] = []
+    for order in orders:
+        works.append(QuestionWork(question.ids([options[i] for i in order]), letters[: len(order)]))
+        budget.spend(works[-1].cost, where)
     truncated = [option != text for option, text in zip(options, texts, strict=True)]
     return Questions(item.id if item.id is not None else str(index), where, n, orders, works, truncated)
 
@@ -93,24 +96,31 @@ class _Question:
         return ids
 
     def fitting(self, texts: Sequence[str], shown: int) -> list[str]:
-        """The texts, each cut to the largest number of tokens at which the longest question fits the context."""
+        """The texts, each cut to the largest number of tokens at which every question fits the context."""
         limit = self.teacher.engine.max_context_tokens
         ids = self.teacher.encoder.response_ids(texts, [False] * len(texts))
-        longest = sorted(range(len(texts)), key=lambda i: -len(ids[i]))[:shown]
+        decode = self.teacher.encoder.decode
 
         def cut(tokens: int) -> list[str]:
-            decode = self.teacher.encoder.decode
-            return [t if len(i) <= tokens else decode(i[:tokens]) for t, i in zip(texts, ids, strict=True)]
+            # A cut within a character leaves its first bytes, which decode to a replacement that nobody wrote.
+            return [
+                text if len(of_text) <= tokens else decode(of_text[:tokens]).rstrip("\N{REPLACEMENT CHARACTER}")
+                for text, of_text in zip(texts, ids, strict=True)
+            ]
 
-        low, high = 0, max(len(i) for i in ids)
+        def fits(tokens: int) -> bool:
+            options = sorted(cut(tokens), key=lambda option: -len(self._response_ids(option)))[:shown]
+            # Tokens may join or part where options meet the question: the margin is more than ever seen.
+            return len(self._ids(options)) + shown <= limit
+
+        low, high = 0, min(limit, max(len(of_text) for of_text in ids))
         while low < high:
             middle = (low + high + 1) // 2
-            options = cut(middle)
-            if len(self._ids([options[i] for i in longest])) <= limit:
-                low = middle
-            else:
-                high = middle - 1
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
         return cut(low)
+
+    def _response_ids(self, text: str) -> list[int]:
+        return self.teacher.encoder.response_ids([text], [False])[0]
 
     def _ids(self, options: Sequence[str]) -> list[int]:
         return render(self.teacher, question_text(self.request, options), self.where)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pad_teacher.engine import Echo, EchoLogprobs
 from pad_teacher.errors import Refusal
-from pad_teacher.plan import Plan, finite, usage
+from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.teacher import Teacher
 from pad_teacher.work import EchoWork, Result
 from pad_wire.completions import (
@@ -20,13 +20,14 @@ from pad_wire.completions import (
 )
 
 
-def plan_completions(teacher: Teacher, request: CompletionRequest) -> Plan:
+def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budget) -> Plan:
     """Plan ``/v1/completions``."""
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
     texts = _texts(teacher, request)
     works = [EchoWork(Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo)) for ids in texts]
     prompt = sum(map(len, texts))
+    budget.spend(prompt, "prompt")
 
     def reply(results: Sequence[Result]) -> CompletionReply:
         choices = [

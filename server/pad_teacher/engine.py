@@ -83,6 +83,6 @@ class Engine(Protocol):
         """Like ``token_logprobs`` for one response, the slow and plain way: what the golden score compares with."""
         ...
 
-    def weights_digest(self) -> str:
-        """SHA-256 over the names, shapes, dtypes and bytes of the weights as they are loaded."""
+    def digest(self) -> str:
+        """SHA-256 over the config and over names, shapes, dtypes and bytes of the weights as they are loaded."""
         ...

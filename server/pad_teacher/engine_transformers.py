@@ -1,6 +1,7 @@
 """The embedded engine: any decoder that transformers loads, on CPU or one GPU."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +33,13 @@ class TransformersEngine:
 
     def __init__(self, model: Any, *, max_context_tokens: int | None = None, max_forward_tokens: int = 8192) -> None:
         self._model = model.eval()
+        config = model.config.get_text_config()
+        if getattr(config, "attn_logit_softcapping", None):
+            model.set_attn_implementation("eager")  # the fused kernels leave the soft cap out
+        self._long_rope_from = _long_rope_from(config)
         self._decoder = model.get_decoder()
         self._head = Head.of(model)
         self._max_forward_tokens = max_forward_tokens
-        config = model.config.get_text_config()
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.vocabulary = len(self._head.weight_V_D)
         own_limit = getattr(config, "max_position_embeddings", None) or max_context_tokens
@@ -103,9 +107,15 @@ class TransformersEngine:
         log_probs = logits.double().log_softmax(-1)
         return _array(log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0])
 
-    def weights_digest(self) -> str:
+    def digest(self) -> str:
         """See ``Engine``."""
-        digest = hashlib.sha256()
+        # Position scaling, soft caps and windows are the config's; where it was loaded from is not the model.
+        own = {
+            k: v
+            for k, v in self._model.config.to_dict().items()
+            if k not in ("_name_or_path", "transformers_version")
+        }
+        digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode())
         for name, tensor in sorted(self._model.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
@@ -122,7 +132,10 @@ class TransformersEngine:
         """Indices of rows that run together: longest first, so that neighbours pad each other little."""
         group: list[int] = []
         for index in sorted(range(len(rows)), key=lambda i: -len(rows[i].ids)):
-            if group and (len(group) + 1) * len(rows[group[0]].ids) > self._max_forward_tokens:
+            longest, length = len(rows[group[0]].ids) if group else 0, len(rows[index].ids)
+            # Models with two sets of position frequencies choose by the longest row for all rows of a forward.
+            mixes = length < self._long_rope_from <= longest
+            if group and (mixes or (len(group) + 1) * longest > self._max_forward_tokens):
                 yield group
                 group = []
             group.append(index)
@@ -133,7 +146,7 @@ class TransformersEngine:
         """One forward; split in half where the device's memory does not hold it."""
         try:
             return self._forward(rows, top)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise EngineFailed(f"{type(error).__name__} in the model's forward pass") from error
             if len(rows) == 1:
@@ -161,6 +174,15 @@ class TransformersEngine:
             Projected(found[:, : len(row.targets[0])], top_ids, top_values)
             for row, (found, top_ids, top_values) in zip(rows, parts, strict=True)
         ]
+
+
+def _long_rope_from(config: Any) -> float:
+    """The length from which ``longrope`` changes its frequencies."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = str(rope.get("rope_type"))
+    if "dynamic" in kind:
+        raise ValueError("rope_type dynamic makes a score depend on what was scored before; it cannot be served")
+    return rope["original_max_position_embeddings"] + 1 if kind == "longrope" else float("inf")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

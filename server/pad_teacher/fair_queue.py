@@ -1,4 +1,4 @@
-"""The waiting line: whoever has been given the fewest teacher tokens goes next, by key and then by job."""
+"""The waiting line: of those who wait, whoever was given the fewest teacher tokens goes next, by key and then job."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -58,16 +58,17 @@ class FairQueue(Generic[Item]):
             self._leave_if_empty(key, job)
         return batch
 
-    def discard(self, key: str, job: str, unwanted: set[int]) -> None:
-        """Drop the job's items whose ``id()`` is in ``unwanted``: their client left, or their deadline passed."""
+    def discard(self, key: str, job: str, unwanted: set[int]) -> list[Item]:
+        """Drop and return the job's items whose ``id()`` is in ``unwanted``: their client left, or it is too late."""
         of_key = self._root.lines.get(key)
         of_job = of_key.lines.get(job) if of_key else None
         if of_job is None:
-            return
-        kept = deque((item, cost) for item, cost in of_job.items if id(item) not in unwanted)
-        self.tokens -= sum(cost for _, cost in of_job.items) - sum(cost for _, cost in kept)
-        of_job.items = kept
+            return []
+        dropped = [(item, cost) for item, cost in of_job.items if id(item) in unwanted]
+        of_job.items = deque((item, cost) for item, cost in of_job.items if id(item) not in unwanted)
+        self.tokens -= sum(cost for _, cost in dropped)
         self._leave_if_empty(key, job)
+        return [item for item, _ in dropped]
 
     def _leave_if_empty(self, key: str, job: str) -> None:
         of_key = self._root.lines[key]

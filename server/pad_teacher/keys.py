@@ -7,9 +7,12 @@ import secrets
 import time
 from pathlib import Path
 
+import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pad_wire.text import WireModel
+
+log = structlog.get_logger()
 
 _RELOAD_SECONDS = 1.0
 
@@ -41,7 +44,8 @@ def add_key(path: Path, name: str) -> str:
         raise KeyFileError("a key's name is 1 to 64 letters, digits, dots, dashes or underscores") from None
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(record.model_dump_json() + "\n")
+        # On a line of its own, even behind a last line that someone left without its end.
+        file.write(f"\n{record.model_dump_json()}\n" if path.stat().st_size else f"{record.model_dump_json()}\n")
     return key
 
 
@@ -57,6 +61,8 @@ def read_keys(path: Path) -> list[KeyRecord]:
         raise KeyFileError(f"cannot read the key file {path}: {error}") from error
     records: list[KeyRecord] = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             records.append(TypeAdapter(KeyRecord).validate_json(line))
         except ValidationError:
@@ -71,7 +77,7 @@ class KeyRing:
         self._path = path
         self._records = read_keys(path)
         self._read_at = time.monotonic()
-        self._changed = path.stat().st_mtime_ns
+        self._changed: int | None = None
 
     def name_of(self, key: str) -> str | None:
         """The name of ``key``, or None; takes the same time whichever key it is."""
@@ -91,8 +97,10 @@ class KeyRing:
             changed = self._path.stat().st_mtime_ns
             if changed != self._changed:
                 self._records, self._changed = read_keys(self._path), changed
-        except (OSError, KeyFileError):
-            return  # while the file is being rewritten, the keys read last still hold
+        except FileNotFoundError:
+            self._records, self._changed = [], None
+        except (OSError, KeyFileError) as error:
+            log.error("keys not read again: the ones before still hold", reason=str(error))
 
 
 def _digest(key: str) -> str:

@@ -1,6 +1,6 @@
 """The likelihood of responses: from a request's texts to token ids, and from log-probabilities to the reply."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pad_teacher.engine import FloatArray, TokenSet
 from pad_teacher.errors import Refusal
-from pad_teacher.plan import Plan, finite, usage
+from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.teacher import Teacher
 from pad_teacher.work import LikelihoodWork, Result
 from pad_wire import LikelihoodReply, LikelihoodRequest, Prompt, ResponseSet
@@ -18,32 +18,36 @@ from pad_wire.scoring import Likelihood, LikelihoodSet
 
 @dataclass(frozen=True, slots=True)
 class TokenisedSet:
-    """One set as the engine takes it, and which of its responses were cut to fit."""
+    """One set as the engine takes it, and which of its responses were cut to fit.
+
+    Responses that are more than a batch together are several units of work, so that no set holds the engine for long.
+    """
 
     id: str
     where: str
     tokens: TokenSet
+    works: list[LikelihoodWork]
     truncated: list[bool]
 
 
-def plan_likelihood(teacher: Teacher, request: LikelihoodRequest) -> Plan:
+def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget) -> Plan:
     """Plan ``/v1/likelihood``."""
-    sets = tokenise(teacher, request.sets, truncate=request.truncate)
+    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
 
     def reply(results: Sequence[Result]) -> LikelihoodReply:
+        rest = iter(results)
         scored = [
-            LikelihoodSet(id=item.id, responses=likelihoods(item, result, per_token=request.per_token))
-            for item, result in zip(sets, results, strict=True)
+            LikelihoodSet(id=item.id, responses=likelihoods(item, rest, per_token=request.per_token)) for item in sets
         ]
         return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
 
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
-    return Plan([LikelihoodWork(item.tokens) for item in sets], counted, reply)
+    return Plan([work for item in sets for work in item.works], counted, reply)
 
 
-def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], *, truncate: bool) -> list[TokenisedSet]:
+def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
     """Render and tokenise each set, refusing (or, if asked, cutting) what the teacher's context does not hold."""
-    return [_tokenise_set(teacher, item, index, truncate) for index, item in enumerate(sets)]
+    return [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
 
 
 def render(teacher: Teacher, prompt: Prompt, where: str) -> list[int]:
@@ -58,9 +62,10 @@ def render(teacher: Teacher, prompt: Prompt, where: str) -> list[int]:
         raise Refusal("template_refused", str(error), where=where) from error
 
 
-def likelihoods(item: TokenisedSet, result: Result, *, per_token: bool) -> list[Likelihood]:
-    """Word one set's log-probabilities."""
-    rows = zip(cast(list[FloatArray], result), item.truncated, strict=True)
+def likelihoods(item: TokenisedSet, results: Iterator[Result], *, per_token: bool) -> list[Likelihood]:
+    """Word one set's log-probabilities, taking the results of its works."""
+    arrays = [array for _ in item.works for array in cast(list[FloatArray], next(results))]
+    rows = zip(arrays, item.truncated, strict=True)
     return [
         _likelihood(finite(log_probs, f"{item.where}.responses[{j}]"), truncated, per_token)
         for j, (log_probs, truncated) in enumerate(rows)
@@ -77,7 +82,7 @@ def response_tokens(sets: Sequence[TokenisedSet]) -> int:
     return sum(len(ids) for item in sets for ids in item.tokens.response_ids)
 
 
-def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, truncate: bool) -> TokenisedSet:
+def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budget, truncate: bool) -> TokenisedSet:
     where = f"sets[{index}]"
     prompt_ids = render(teacher, item.prompt, f"{where}.prompt")
     limit = teacher.engine.max_context_tokens
@@ -100,7 +105,20 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, truncate: boo
             raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
     truncated = [len(ids) > room for ids in response_ids]
     tokens = TokenSet(prompt_ids, [ids[:room] for ids in response_ids])
-    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, truncated)
+    works = list(_works(tokens, budget.batch_tokens))
+    budget.spend(sum(work.cost for work in works), where)
+    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, works, truncated)
+
+
+def _works(tokens: TokenSet, most: int) -> Iterator[LikelihoodWork]:
+    """The set in as few units as cost at most ``most`` tokens each; one response is never divided."""
+    part: list[list[int]] = []
+    for ids in tokens.response_ids:
+        if part and LikelihoodWork(TokenSet(tokens.prompt_ids, [*part, ids])).cost > most:
+            yield LikelihoodWork(TokenSet(tokens.prompt_ids, part))
+            part = []
+        part.append(ids)
+    yield LikelihoodWork(TokenSet(tokens.prompt_ids, part))
 
 
 def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:

@@ -1,5 +1,6 @@
 """What happens to every request before and after its route: an id, a key, a log line, and errors in one shape."""
 
+import asyncio
 import ipaddress
 import re
 import time
@@ -78,6 +79,11 @@ class Observe:
         failure: BaseException | None = None
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if not status:  # the time to drain is over
+                message = "the teacher is shutting down"
+                await error_response(Refusal("not_ready", message))(scope, receive, send_with_id)
+            raise
         except ClientDisconnect:
             status = 499  # nobody is left to be answered; the code is nginx's for it
         except Exception as error:  # noqa: BLE001 - the last resort: a short 500 and the trace in the log
@@ -110,10 +116,11 @@ class Observe:
 class Authenticate:
     """Denies every route but health without a known key; without keys, answers only to this machine's names."""
 
-    def __init__(self, app: ASGIApp, ring: KeyRing | None, host: str) -> None:
+    def __init__(self, app: ASGIApp, ring: KeyRing | None, host: str, anyone: bool) -> None:
         self._app = app
         self._ring = ring
-        self._hosts = {"localhost", host}
+        self._hosts = {"localhost", host.lower()}
+        self._anyone = anyone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
@@ -123,7 +130,8 @@ class Authenticate:
         headers = Headers(scope=scope)
         name = self._name(headers)
         if name is None:
-            message = "send a key the service knows: Authorization: Bearer KEY"
+            known = "send a key the service knows: Authorization: Bearer KEY"
+            message = known if self._ring else "a service without keys answers only to this machine's own names"
             await error_response(Refusal("unauthorized", message))(scope, receive, send)
             return
         scope["state"]["key"] = name
@@ -134,7 +142,7 @@ class Authenticate:
     def _name(self, headers: Headers) -> str | None:
         if self._ring is None:
             # A web page that resolves its own name to this machine must not reach a service without keys.
-            return "" if self._is_own_name(headers.get("host", "")) else None
+            return "" if self._anyone or self._is_own_name(headers.get("host", "")) else None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         return self._ring.name_of(key.strip()) if scheme.lower() == "bearer" else None
 

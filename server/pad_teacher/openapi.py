@@ -32,6 +32,9 @@ _MODELS = (
 
 def documented(reply: type[WireModel], request: type[WireModel] | None = None) -> dict[str, Any]:
     """Options for a route that takes ``request`` as JSON (if any) and answers with ``reply`` or an error."""
+    if reply is Health:  # open to all, and answered in the same shape whether well or not
+        states = {status: {"description": "Health", **_content(Health)} for status in (200, 503)}
+        return {"response_model": None, "responses": states, "openapi_extra": {"security": []}}
     errors = sorted({status for code, status in STATUS.items() if request or code in ("unauthorized", "not_ready")})
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "Success", **_content(reply)}}
     for status in errors:

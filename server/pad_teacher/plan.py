@@ -1,7 +1,9 @@
 """What every route makes of a request: the work to queue, and how to word the reply from its results."""
 
+import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +21,34 @@ class Plan:
     works: Sequence[Work]
     usage: Usage
     reply: Callable[[Sequence[Result]], WireModel]
+
+
+@dataclass(slots=True)
+class Budget:
+    """What planning may cost before anything is queued: a small body can ask for very many questions.
+
+    ``tokens`` is what is left of the queue's size, ``batch_tokens`` the size of one unit of work, ``deadline`` on
+    ``time.monotonic``'s clock; ``left`` is set once the client has hung up.
+    """
+
+    tokens: int
+    batch_tokens: int
+    deadline: float | None = None
+    left: threading.Event = field(default_factory=threading.Event)
+
+    def spend(self, tokens: int, where: str) -> None:
+        """Count work as it is planned.
+
+        Raises:
+            Refusal: where the request could never be queued, comes too late, or is no longer wanted.
+        """
+        self.tokens -= tokens
+        if self.tokens < 0:
+            raise Refusal(
+                "too_long", "the request costs more teacher tokens than the queue holds: split it", where=where
+            )
+        if self.left.is_set() or (self.deadline is not None and self.deadline <= time.monotonic()):
+            raise Refusal("deadline_exceeded", "the deadline passed while the request was read", where=where)
 
 
 def usage(*, prompt: int = 0, response: int = 0, question: int = 0) -> Usage:

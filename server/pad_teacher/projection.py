@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 ROWS = 512  # positions a chunk
-COLUMNS = 32_768  # vocabulary entries a chunk: at most 64 MiB of float32 logits live at a time
+COLUMNS = 32_768  # vocabulary entries a chunk: 64 MiB of float32 logits, beside a float32 copy of 16-bit weights
 
 
 @dataclass(frozen=True, slots=True)

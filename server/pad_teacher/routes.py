@@ -1,6 +1,8 @@
 """The routes: bytes to request to plan to results to bytes, with everything heavy off the event loop."""
 
 import asyncio
+import re
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
@@ -18,7 +20,7 @@ from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import plan_likelihood
 from pad_teacher.metrics import Metrics
 from pad_teacher.openapi import documented
-from pad_teacher.plan import Plan
+from pad_teacher.plan import Budget, Plan
 from pad_teacher.score import plan_score
 from pad_teacher.service import Service
 from pad_teacher.teacher import Teacher
@@ -69,15 +71,21 @@ def _scoring(service: Service) -> APIRouter:
 
 
 def _handler(
-    service: Service, model: type[Request_], plan: Callable[[Teacher, Request_], Plan]
+    service: Service, model: type[Request_], plan: Callable[[Teacher, Request_, Budget], Plan]
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def handle(request: Request) -> Response:
-        deadline = _deadline(request)
         teacher, batcher = service.teacher, service.batcher
-        body = await _read(request, service.settings.max_body_bytes)
         client = Client(request.state.key, request.state.job)
-        planned = await _off_loop(service, lambda: plan(teacher, parse(model, body)))
-        results = await _unless_client_leaves(request, batcher.submit(client, planned.works, deadline))
+        batcher.refuse_if_full(client)  # before anything is read or tokenised
+        budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(request))
+        with service.body_memory(_announced(request, service.settings.max_body_bytes)):
+            body = await _read(request, service.settings.max_body_bytes)
+
+            async def score() -> tuple[Plan, Sequence[Result]]:
+                planned = await _off_loop(service, lambda: plan(teacher, parse(model, body), budget))
+                return planned, await batcher.submit(client, planned.works, budget.deadline)
+
+            planned, results = await _unless_client_leaves(request, score(), budget.left)
         reply = await _off_loop(service, partial(_word, planned, results, service.metrics))
         service.count(client, planned.usage)
         request.state.logged["tokens"] = planned.usage.total_tokens
@@ -127,23 +135,32 @@ def _deadline(request: Request) -> float | None:
     value = request.headers.get("x-deadline-ms")
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit() and 0 < int(value[:12]) <= 86_400_000):
+    if not re.fullmatch("[0-9]{1,8}", value) or not 0 < int(value) <= 86_400_000:
         message = "X-Deadline-Ms is a whole number of milliseconds, at most a day"
         raise Refusal("invalid_request", message, where="X-Deadline-Ms")
     return time.monotonic() + int(value) / 1000
 
 
+def _announced(request: Request, limit: int) -> int:
+    """The body's size as announced, or the largest there can be; refused where that is too large already."""
+    size = int(request.headers.get("content-length", limit))
+    if size > limit:
+        raise _too_large(limit)
+    return size
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal("body_too_large", f"the body is larger than {limit} bytes; split the request")
+
+
 async def _read(request: Request, limit: int) -> bytes:
     """The body, refused as soon as it is known to be larger than ``limit``."""
-    refusal = Refusal("body_too_large", f"the body is larger than {limit} bytes; split the request")
-    if int(request.headers.get("content-length", "0")) > limit:
-        raise refusal
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise refusal
+            raise _too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -152,8 +169,8 @@ async def _off_loop(service: Service, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(service.reading, call)
 
 
-async def _unless_client_leaves(request: Request, work: Awaitable[Sequence[Result]]) -> Sequence[Result]:
-    """The work's results; where the client hangs up first, the work is cancelled.
+async def _unless_client_leaves(request: Request, work: Awaitable[T], left: threading.Event) -> T:
+    """The work's results; where the client hangs up first, ``left`` is set and the work is cancelled.
 
     Raises:
         ClientDisconnect: nobody waits for the answer any more.
@@ -163,6 +180,7 @@ async def _unless_client_leaves(request: Request, work: Awaitable[Sequence[Resul
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
+            left.set()
             raise ClientDisconnect
         return working.result()
     finally:

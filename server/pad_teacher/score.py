@@ -6,47 +6,40 @@ from math import log
 from pad_teacher.choice import Questions, ask, question_tokens
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import TokenisedSet, likelihoods, prompt_tokens, response_tokens, tokenise
-from pad_teacher.plan import Plan, usage
+from pad_teacher.plan import Budget, Plan, usage
 from pad_teacher.selection import Choice
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import LikelihoodWork, Result
+from pad_teacher.work import Result
 from pad_wire import ScoreReply, ScoreRequest
 from pad_wire.scoring import Likelihood, Score, ScoreSet
 
 
-def plan_score(teacher: Teacher, request: ScoreRequest) -> Plan:
+def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
     """Plan ``/v1/score``."""
-    sets = tokenise(teacher, request.sets, truncate=request.truncate)
-    asked = ask(teacher, request)
+    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
+    asked = ask(teacher, request, budget)
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets), question=question_tokens(asked))
 
     def reply(results: Sequence[Result]) -> ScoreReply:
-        answers = iter(results[len(sets) :])
-        scored = [
-            _score_set(item, result, questions, [next(answers) for _ in questions.works], request)
-            for item, result, questions in zip(sets, results[: len(sets)], asked, strict=True)
-        ]
+        rest = iter(results)
+        worded = [likelihoods(item, rest, per_token=request.per_token) for item in sets]
+        choices = [questions.choice([next(rest) for _ in questions.works]) for questions in asked]
+        scored = [_score_set(*parts, request.alpha) for parts in zip(sets, worded, asked, choices, strict=True)]
         return ScoreReply(teacher=teacher.id, sets=scored, usage=counted)
 
-    works = [LikelihoodWork(item.tokens) for item in sets]
+    works = [work for item in sets for work in item.works]
     return Plan([*works, *(work for item in asked for work in item.works)], counted, reply)
 
 
 def _score_set(
-    item: TokenisedSet, result: Result, questions: Questions, answers: Sequence[Result], request: ScoreRequest
+    item: TokenisedSet, likelihoods: list[Likelihood], questions: Questions, choice: Choice, alpha: float | None
 ) -> ScoreSet:
-    choice: Choice = questions.choice(answers)
-    rows = zip(
-        likelihoods(item, result, per_token=request.per_token),
-        choice.selection_probabilities,
-        questions.truncated,
-        strict=True,
-    )
+    rows = zip(likelihoods, choice.selection_probabilities, questions.truncated, strict=True)
     responses = [
         Score(
             **likelihood.model_dump(exclude={"truncated"}),
             selection_probability=probability,
-            reward=_reward(likelihood, probability, request.alpha, f"{item.where}.responses[{j}]"),
+            reward=_reward(likelihood, probability, alpha, f"{item.where}.responses[{j}]"),
             truncated=likelihood.truncated or truncated or None,
         )
         for j, (likelihood, probability, truncated) in enumerate(rows)
@@ -61,5 +54,7 @@ def _reward(likelihood: Likelihood, probability: float, alpha: float | None, whe
     if alpha == 0:
         return likelihood.mean_log_likelihood
     if probability == 0:
-        raise Refusal("engine_failed", "the selection probability is too small for a logarithm", where=where)
+        raise Refusal(
+            "engine_failed", "the selection probability is too small for a logarithm", where=where, retryable=False
+        )
     return (1 - alpha) * likelihood.mean_log_likelihood + alpha * log(probability)

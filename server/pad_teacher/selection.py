@@ -77,7 +77,7 @@ def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[
     probability. For ``listwise`` they sum to 1; for ``pairwise`` to n/2, each being the mean chance to win a pair.
 
     Raises:
-        ValueError: if a log-probability is not finite or a question carries no mass on letters at all.
+        ValueError: if a log-probability is not finite.
 
     """
     won: list[list[float]] = [[] for _ in range(n)]

@@ -47,9 +47,10 @@ def serve(settings: ServeSettings) -> int:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
         log.info("listening", url=f"http://{settings.host}:{listener.getsockname()[1]}")
-        # uvicorn raises the signals it caught again once it is done: by then they have been obeyed.
+        # uvicorn raises the signals it caught again once it is done: by then they have been obeyed. A second one
+        # is not held up by whatever is left to do.
         for caught in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(caught, lambda *_: None)
+            signal.signal(caught, lambda caught, _: signal.signal(caught, signal.SIG_DFL))
         asyncio.run(server.serve(sockets=[listener]))
     return 1 if service.status == "failed" else 0
 

@@ -1,10 +1,12 @@
 """The service's life: starting, ready, draining or failed; and what it has scored for whom."""
 
 import asyncio
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import structlog
@@ -21,6 +23,7 @@ from pad_wire.sets import MAX_RESPONSES
 
 log = structlog.get_logger()
 
+MAX_BODIES = 16  # of the largest size, held in memory at once
 MAX_JOBS = 10_000  # usage of more jobs than this is added up under "(other jobs)"
 
 
@@ -39,6 +42,7 @@ class Service:
         self._load = load
         self._teacher: Teacher | None = None
         self._batcher: Batcher | None = None
+        self._body_bytes = 0
         self._usage: dict[Client, Counter[str]] = {}
         self._starting: asyncio.Task[None] | None = None
 
@@ -103,6 +107,21 @@ class Service:
             max_queued_tokens=self.settings.max_queued_tokens,
         )
 
+    @contextmanager
+    def body_memory(self, size: int) -> Iterator[None]:
+        """Room for one request's body, from its first byte to its result.
+
+        Raises:
+            Refusal: ``overloaded``, where other requests hold all of it.
+        """
+        if self._body_bytes + size > MAX_BODIES * self.settings.max_body_bytes:
+            raise Refusal("overloaded", "too many large requests at once", retry_after_s=1)
+        self._body_bytes += size
+        try:
+            yield
+        finally:
+            self._body_bytes -= size
+
     def count(self, client: Client, usage: Usage) -> None:
         """Add a served request to its job's usage."""
         if client not in self._usage and len(self._usage) >= MAX_JOBS:
@@ -125,7 +144,7 @@ class Service:
 
     async def _start(self) -> None:
         try:
-            self._teacher = await asyncio.to_thread(self._load)
+            self._teacher = await _in_daemon_thread(self._load)
         except Exception as error:  # noqa: BLE001 - whatever stops the model from loading is reported in one line
             self._fail(error)
             return
@@ -136,12 +155,41 @@ class Service:
             max_queued_tokens=self.settings.max_queued_tokens,
             on_failure=self._fail,
         )
+        if self.status != "starting":
+            return
         self.status, self.reason = "ready", None
         self.metrics.ready.set(1)
         log.info("ready", **self._teacher.id.model_dump(), dtype=self._teacher.engine.dtype)
 
     def _fail(self, error: BaseException) -> None:
-        self.status, self.reason = "failed", f"{type(error).__name__}: {error}"
+        # The health route is open to all: the class says enough there, and the log has the rest.
+        self.status, self.reason = "failed", type(error).__name__
         self.metrics.ready.set(0)
-        log.error("failed", reason=self.reason, exc_info=error)
+        log.error("failed", reason=f"{self.reason}: {error}", exc_info=error)
         self.on_failure()
+
+
+async def _in_daemon_thread(call: Callable[[], Teacher]) -> Teacher:
+    """Like ``asyncio.to_thread``, but the process does not wait for it to end: loading can take minutes."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Teacher] = loop.create_future()
+
+    def settle(teacher: Teacher | None, error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error:
+            done.set_exception(error)
+        elif teacher:
+            done.set_result(teacher)
+
+    def run() -> None:
+        teacher, failure = None, None
+        try:
+            teacher = call()
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            failure = error
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            loop.call_soon_threadsafe(settle, teacher, failure)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    return await done

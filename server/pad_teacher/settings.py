@@ -5,12 +5,14 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -98,6 +100,8 @@ def read_settings(arguments: list[str]) -> ServeSettings:
     configured = type("ServeSettings", (ServeSettings,), {"model_config": {"yaml_file": file}, "__doc__": _DOC})
     try:
         return CliApp.run(configured, cli_args=arguments)
+    except (yaml.YAMLError, SettingsError) as error:
+        raise BadSettings(" ".join(str(error).split())) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "settings"

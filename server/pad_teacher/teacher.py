@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pad_teacher.engine import Engine
-from pad_teacher.selection import LETTERS
+from pad_teacher.selection import LETTERS, question_text
 from pad_wire import TeacherId
 from pad_wire.chat import ChatEncoder
 
@@ -28,22 +28,24 @@ class Teacher:
             ValueError: where the tokenizer has ids that the engine's vocabulary lacks.
         """
         tokenizer: Any = encoder.tokenizer
-        if len(tokenizer) > engine.vocabulary:
-            raise ValueError(f"the tokenizer has {len(tokenizer)} tokens and the model only {engine.vocabulary}")
+        largest = max(tokenizer.get_vocab().values())
+        if largest >= engine.vocabulary:
+            raise ValueError(f"the tokenizer has an id of {largest} and the model only {engine.vocabulary} tokens")
         return cls(
             TeacherId(model=name, fingerprint=fingerprint(encoder, engine)), encoder, engine, _letters(encoder)
         )
 
 
 def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
-    """One short name for all that decides a score: weights, dtype, tokenizer and template."""
+    """One short name for all that decides a score: weights, config, dtype, tokenizer, template and question."""
     tokenizer: Any = encoder.tokenizer
     parts = [
-        engine.weights_digest(),
+        engine.digest(),
         engine.dtype,
         tokenizer.backend_tokenizer.to_str(),
         json.dumps(tokenizer.chat_template, sort_keys=True),
         str(encoder.end_of_turn),
+        question_text("", ["", ""]),
     ]
     # Lengths first, so that no two lists of parts read the same.
     digest = hashlib.sha256()

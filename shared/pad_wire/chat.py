@@ -1,7 +1,8 @@
 """How a prompt and a response become token ids under a model's own tokenizer: the one rule both sides share.
 
 The prompt is rendered with the model's own chat template and its generation prompt. The response is tokenised on
-its own, without special tokens, so its ids never depend on the prompt; a finished one ends with the end-of-turn
+its own, without special tokens, so its ids never depend on the prompt, and what looks like a special token in it is
+plain text; a finished one ends with the end-of-turn
 token, which is part of what is scored (PAD, arXiv 2502.14272, equation 7). Nothing here imports a tokenizer library.
 """
 
@@ -75,7 +76,7 @@ class ChatEncoder:
 
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
         """Ids of each response on its own; a finished one ends with the end-of-turn token."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [[*ids, self.end_of_turn] if done else list(ids) for ids, done in zip(encoded, finished, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -16,7 +16,7 @@ Orders = Literal["single", "cyclic", "both", "all"]
 class ScoringRequest(WireModel):
     """What every scoring request holds."""
 
-    sets: Annotated[list[ResponseSet], Field(min_length=1, max_length=MAX_SETS)]
+    sets: Annotated[list[ResponseSet], Field(fail_fast=True, min_length=1, max_length=MAX_SETS)]
     # Too long for the teacher's context is an error, unless asked to cut the responses' ends; the reply says which.
     truncate: bool = False
 
@@ -42,7 +42,7 @@ class ScoreRequest(SelectionRequest):
 
 
 class Usage(WireModel):
-    """Teacher tokens computed for a request: what fair shares and quotas count."""
+    """Teacher tokens of a request, each text counted once however often the engine reads it."""
 
     prompt_tokens: int
     response_tokens: int

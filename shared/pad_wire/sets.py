@@ -24,7 +24,7 @@ def _prompt_form(value: Any) -> str:
 # The tags keep an error about one form from listing the other form's errors too.
 Prompt = Annotated[
     Annotated[Text, Field(min_length=1), Tag("<text>")]
-    | Annotated[list[Message], Field(min_length=1), Tag("<messages>")],
+    | Annotated[list[Message], Field(fail_fast=True, min_length=1), Tag("<messages>")],
     Discriminator(_prompt_form),
 ]
 
@@ -42,7 +42,7 @@ def _text_is_a_finished_response(value: Any) -> Any:
 
 Responses = Annotated[
     list[Annotated[Response, BeforeValidator(_text_is_a_finished_response, json_schema_input_type=str | Response)]],
-    Field(min_length=1, max_length=MAX_RESPONSES),
+    Field(fail_fast=True, min_length=1, max_length=MAX_RESPONSES),
 ]
 SetId = Annotated[Text, Field(min_length=1, max_length=MAX_ID_CHARS)]
 

@@ -7,6 +7,8 @@ from pydantic import ValidationError
 from pad_wire.errors import ErrorDetail
 from pad_wire.text import WireModel
 
+MAX_ERRORS = 100
+
 Model = TypeVar("Model", bound=WireModel)
 
 
@@ -32,6 +34,9 @@ def parse(model: type[Model], body: bytes) -> Model:
 
 
 def _detail(error: ValidationError) -> ErrorDetail:
+    if error.error_count() > MAX_ERRORS:  # unknown fields: one dictionary each would cost far more than the body
+        message = f"the body has {error.error_count()} errors"
+        return ErrorDetail(code="invalid_request", message=message, retryable=False)
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return ErrorDetail(code="invalid_json", message="the body is not JSON", retryable=False)

@@ -58,3 +58,8 @@ async def test_without_keys_this_machine_is_served_under_its_own_names(client: h
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost.evil", "10.0.0.1"])
 async def test_without_keys_another_name_for_this_machine_is_refused(client: httpx.AsyncClient, host: str) -> None:
     assert (await client.get("/v1/models", headers={"Host": host})).status_code == 401
+
+
+async def test_on_a_trusted_network_any_name_is_served_if_asked_for(running: Running) -> None:
+    async with running(host="0.0.0.0", allow_anonymous=True) as (client, _):
+        assert (await client.get("/v1/models", headers={"Host": "teacher.lan:8010"})).status_code == 200

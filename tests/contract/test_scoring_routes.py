@@ -125,7 +125,19 @@ async def test_a_question_is_cut_to_the_longest_that_fits(client: httpx.AsyncCli
     assert (await client.post("/v1/selection", json=body)).json()["error"]["code"] == "too_long"
     reply = (await client.post("/v1/selection", json=body | {"truncate": True})).json()
     assert [r.get("truncated") for r in reply["sets"][0]["responses"]] == [True, True, None]
-    assert 2046 <= reply["usage"]["question_tokens"] <= 2048
+    assert 2040 <= reply["usage"]["question_tokens"] <= 2048
+
+
+async def test_a_cut_never_leaves_half_a_character_and_always_fits(client: httpx.AsyncClient) -> None:
+    sets = [{"prompt": "hi", "responses": ["two three " * 300, "🙂" * 700, "x" * 2500]}]
+    for form in ("listwise", "pairwise"):
+        reply = await client.post("/v1/selection", json={"sets": sets, "form": form, "truncate": True})
+        assert reply.status_code == 200
+
+
+async def test_what_looks_like_a_special_token_in_a_response_is_text(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/v1/likelihood", json={"sets": [{"prompt": "hi", "responses": ["<|end|>"]}]})
+    assert reply.json()["sets"][0]["responses"][0]["tokens"] == len("<|end|>") + 1
 
 
 async def test_the_first_order_asked_does_not_depend_on_other_orders(client: httpx.AsyncClient) -> None:

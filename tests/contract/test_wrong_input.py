@@ -50,6 +50,12 @@ WRONG: dict[str, tuple[bytes, int, str]] = {
     "response past the context": (one(responses=["x" * 3000, "y"]), 422, "too_long"),
     "1 MB wrong field": (json.dumps({"sets": "x" * 2**20}).encode(), 422, "invalid_request"),
     "1 MB field name": (json.dumps(ONE | {"x" * 2**20: 1}).encode(), 422, "invalid_request"),
+    "1 MB of wrong ids": (
+        json.dumps({"sets": [{"prompt": [-1] * 300_000, "responses": ["a"]}]}).encode(),
+        422,
+        "invalid_request",
+    ),
+    "50,000 unknown fields": (json.dumps(ONE | {f"x{k}": 1 for k in range(50_000)}).encode(), 422, "invalid_request"),
     "50 MB body": (b" " * 50_000_000, 413, "body_too_large"),
 }
 
@@ -79,7 +85,7 @@ async def test_control_characters_and_split_emoji_are_scored_exactly(client: htt
     assert [r["tokens"] for r in reply.json()["sets"][0]["responses"]] == [2, 12, 4]
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "0", "1e3", "٣", "99999999999"])
+@pytest.mark.parametrize("value", ["soon", "-1", "0", "1e3", "٣", "99999999999", "0000000000019" + "9" * 400, ""])
 async def test_a_deadline_is_a_whole_number_of_milliseconds(client: httpx.AsyncClient, value: str) -> None:
     reply = await client.post("/v1/score", json=ONE, headers={"X-Deadline-Ms": value.encode()})
     assert reply.status_code == 422

@@ -134,21 +134,21 @@ def test_sixteen_bit_weights_still_give_float32_log_softmax() -> None:
     assert not np.allclose(values, sixteen_bit, atol=1e-5)
 
 
-def test_the_weights_digest_changes_with_any_weight_and_with_the_dtype() -> None:
+def test_the_digest_changes_with_any_weight_and_with_the_dtype() -> None:
     model = tiny_model()
-    digests = {TransformersEngine(model).weights_digest(), TransformersEngine(tiny_model()).weights_digest()}
+    digests = {TransformersEngine(model).digest(), TransformersEngine(tiny_model()).digest()}
     assert len(digests) == 1
     with torch.no_grad():
         next(iter(model.parameters()))[0, 0] += 1e-3
-    digests.add(TransformersEngine(model).weights_digest())
-    digests.add(TransformersEngine(tiny_model().bfloat16()).weights_digest())
+    digests.add(TransformersEngine(model).digest())
+    digests.add(TransformersEngine(tiny_model().bfloat16()).digest())
     assert len(digests) == 3
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
     engine = TransformersEngine(tiny_model(architecture))
-    assert golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-5
+    assert golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-4
 
 
 def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
@@ -157,6 +157,37 @@ def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
     engine._head = projection.Head(engine._head.weight_V_D, None, 1.0, None)
     with pytest.raises(golden.GoldenMismatch, match="nats a token"):
         golden.check(teacher)
+
+
+def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model())
+    teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
+    original = engine.label_logprobs
+    monkeypatch.setattr(engine, "label_logprobs", lambda *call: [values + 0.01 for values in original(*call)])
+    with pytest.raises(golden.GoldenMismatch, match="nats a token"):
+        golden.check(teacher)
+
+
+def test_the_fingerprint_changes_with_what_only_the_config_says() -> None:
+    model = tiny_model()
+    first = TransformersEngine(model).digest()
+    model.config.rope_parameters["rope_theta"] *= 2
+    assert TransformersEngine(model).digest() != first
+
+
+def test_long_rope_scores_do_not_depend_on_longer_neighbours() -> None:
+    engine = TransformersEngine(tiny_model("phi3, long rope"))
+    short, long = SETS[0], TokenSet(random_ids(60, 1), [random_ids(9, 2)])
+    alone, among = engine.token_logprobs([short])[0], engine.token_logprobs([long, short, long])[1]
+    for a, b in zip(alone, among, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_a_model_whose_scores_depend_on_earlier_requests_is_refused() -> None:
+    model = tiny_model()
+    model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0}
+    with pytest.raises(ValueError, match="dynamic"):
+        TransformersEngine(model)
 
 
 def test_the_golden_score_refuses_numbers_that_are_not_finite() -> None:

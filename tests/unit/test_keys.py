@@ -45,6 +45,20 @@ def test_a_new_key_works_without_a_restart(tmp_path: Path, monkeypatch: pytest.M
     assert ring.name_of(added) == "late"
 
 
+def test_a_key_taken_out_of_the_file_stops_working_even_with_a_blank_line_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+    leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
+    ring = KeyRing(tmp_path / "keys")
+    lines = (tmp_path / "keys").read_text().splitlines()
+    (tmp_path / "keys").write_text("\n".join(["", *[line for line in lines if "leaked" not in line]]).rstrip("\n"))
+    assert (ring.name_of(leaked), ring.name_of(kept)) == (None, "kept")
+    assert KeyRing(tmp_path / "keys").name_of(add_key(tmp_path / "keys", "late")) == "late"
+    (tmp_path / "keys").unlink()
+    assert ring.name_of(kept) is None
+
+
 @pytest.mark.parametrize("content", ["{}", "not json", '{"name": "a", "sha256": "00", "created": 1}', "\xff"])
 def test_a_file_that_is_not_of_keys_is_named_with_its_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "keys").write_text(content, encoding="latin-1")

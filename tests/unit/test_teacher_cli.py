@@ -33,6 +33,9 @@ def test_typos_are_refused_wherever_they_stand(
     (tmp_path / "teacher.yaml").write_text("model: m\nprot: 1\n")
     with pytest.raises(BadSettings, match="prot"):
         read_settings(["--config", str(tmp_path / "teacher.yaml")])
+    (tmp_path / "broken.yaml").write_text("model: [")
+    with pytest.raises(BadSettings, match=r"broken\.yaml"):
+        read_settings(["--config", str(tmp_path / "broken.yaml")])
     with pytest.raises(BadSettings, match="no settings file"):
         read_settings(["--config", "nowhere.yaml"])
     monkeypatch.setenv("PAD_TEACHER_PROT", "1")
