@@ -6,6 +6,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
@@ -46,25 +47,30 @@ class StopWhenAsked(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen; only a main thread can."""
+        self._asked = False
         if threading.current_thread() is threading.main_thread():
             self._before = {caught: signal.signal(caught, self._ask) for caught in (signal.SIGINT, signal.SIGTERM)}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop if asked to."""
+        if args.world_size > 1:  # all processes stop at the same step, or those that go on wait for ever
+            asked = torch.tensor(int(self._asked), device=args.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+            self._asked = bool(asked)
         if self._asked:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop listening, and end the run as Ctrl-C does."""
-        self._restore()
+        """End the run as Ctrl-C does."""
         if self._asked and state.global_step < state.max_steps:
             raise KeyboardInterrupt
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
-        self._restore()
+        self.restore()
         self._asked = True
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Stop listening."""
         for caught, handler in self._before.items():
             signal.signal(caught, handler)
         self._before = {}

@@ -14,10 +14,10 @@ def newest_whole(output_dir: Path) -> Path | None:
     return None
 
 
-def is_finished(checkpoint: Path, max_steps: int) -> bool:
-    """Whether the run that wrote ``checkpoint`` was done; ``max_steps`` is -1 where epochs decide."""
+def is_finished(checkpoint: Path, max_steps: int, epochs: float) -> bool:
+    """Whether the run that wrote ``checkpoint`` was done; ``max_steps`` is -1 where ``epochs`` decide."""
     state = _state(checkpoint) or {}
-    return state["global_step"] >= (max_steps if max_steps > 0 else state["max_steps"])
+    return state["global_step"] >= max_steps if max_steps > 0 else state["epoch"] >= epochs
 
 
 def _state(checkpoint: Path) -> Any:

@@ -19,8 +19,8 @@ class PADConfig(TrainingArguments):
     """How a student learns a teacher's preferences.
 
     Published settings (PAD, arXiv 2502.14272): n = 4, temperature 0.8, alpha 0.8, β = 10, ppd, learning rate 8e-7
-    with cosine decay and 10 % warm-up, 128 prompts a step, one epoch. ``beta_student`` is 2 here because equal β's
-    leave the JSD flat: students' scores lie closer together than teachers'.
+    with cosine decay and 10 % warm-up (here none unless asked for), 128 prompts a step, one epoch. ``beta_student``
+    is 2 here because equal β's leave the JSD flat: students' scores lie closer together than teachers'.
     """
 
     n: int = field(default=4, metadata={"help": "responses a prompt"})
@@ -36,6 +36,9 @@ class PADConfig(TrainingArguments):
     )
     temperature: float = field(default=0.8, metadata={"help": "sampling temperature"})
     max_response_tokens: int = field(default=1024, metadata={"help": "where a sampled response is cut"})
+    sampling_batch_size: int = field(
+        default=16, metadata={"help": "prompts sampled at once: what bounds the memory of sampling"}
+    )
     staleness: int = field(
         default=0, metadata={"help": "steps that responses may be behind the student: 0 samples anew for each step"}
     )

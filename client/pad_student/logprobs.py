@@ -132,6 +132,12 @@ def response_log_likelihoods(
     return ResponseLogLikelihoods(values_B_L.sum(1), tokens_B, per_row)
 
 
+def use_defined_attention(model: nn.Module) -> None:
+    """Gemma-2 caps its attention scores, which fused kernels leave out: take the plain one there."""
+    if getattr(_text_config(model), "attn_logit_softcapping", None):
+        _causal_lm(_unwrapped(model)).set_attn_implementation("eager")
+
+
 @torch.no_grad()
 def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> None:
     """Compare with ``model(...).logits`` on a small input, before any training relies on the shortcut.

@@ -4,9 +4,12 @@ A round's files are what makes a continued run exact: what was sampled and score
 They are ordinary response sets, so any other stage can read them.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from pad_student import jsonl
 from pad_student.config import PADConfig
@@ -15,14 +18,22 @@ from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine
 from pad_student.sampling import sample_responses
 from pad_student.teacher import Teacher
+from pad_student.teacher_errors import TeacherRefused
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
 Steps = Mapping[int, Sequence[PromptLine]]
 
 
+logger = logging.getLogger(__name__)
+
+
 class NothingSampled(StudentError):
-    """No prompt of a whole step got a response."""
+    """No prompt of a whole step got a response that the teacher could score."""
+
+
+class OtherRun(StudentError):
+    """The output directory holds the rounds of a run with other settings."""
 
 
 class Rounds:
@@ -45,6 +56,26 @@ class Rounds:
         self._folder = folder
         self._suffix = f"-{rank}" if rank else ""
 
+    def claim(self, **decisive: Any) -> None:
+        """Write down what decides a round's contents, or compare with what an earlier start wrote.
+
+        Raises:
+            OtherRun: naming the setting that differs: the rounds on disk would be taken for this run's.
+        """
+        names = ("seed", "n", "parts", "decompose", "temperature", "max_response_tokens", "sampling_batch_size")
+        names += ("staleness", "form", "orders")
+        now = {name: getattr(self._config, name) for name in names}
+        now |= {"asks_selection": self._config.alpha > 0, **decisive}
+        path = self._folder / "settings.json"
+        if path.exists():
+            before = orjson.loads(path.read_bytes())
+            differing = next((name for name in now if before.get(name) != now[name]), None)
+            if differing:
+                raise OtherRun(f"{self._folder} holds rounds with another {differing}; choose another output_dir")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(orjson.dumps(now, option=orjson.OPT_INDENT_2))
+
     def scored_sets(self, model: Any, steps: Steps) -> dict[int, list[ScoredSet]]:
         """Sample and score for each step's prompts; a prompt that got no text is left out.
 
@@ -52,54 +83,82 @@ class Rounds:
             TeacherError: where the teacher cannot be reached, refuses or changed; what it scored is kept.
             NothingSampled: where a step would be empty.
         """
-        folder = self._folder / f"{min(steps):06d}"
+        sets, out = (self._folder_of(min(steps)) / f"{name}{self._suffix}.jsonl" for name in ("sets", "scored"))
         # A prompt may come up in several steps of a round, each time with responses of its own.
         prompts = {_set_id(step, line): line for step, lines in steps.items() for line in lines}
-        self._sample(model, prompts, folder / f"sets{self._suffix}.jsonl")
-        self._score(folder / f"sets{self._suffix}.jsonl", folder / f"scored{self._suffix}.jsonl")
-        scored = {each.id: each for each in jsonl.read(folder / f"scored{self._suffix}.jsonl", ScoredSet)}
+        if not sets.exists():
+            self._sample(model, prompts, sets)
+        self._score(sets, out)
+        scored = {each.id: each for each in jsonl.read(out, ScoredSet)}
         found = {
             step: [scored[i] for line in lines if (i := _set_id(step, line)) in scored]
             for step, lines in steps.items()
         }
-        for step, sets in found.items():
-            if not sets:
-                raise NothingSampled(f"no prompt of step {step} got a response; raise max_response_tokens")
+        for step, sets_of_step in found.items():
+            if not sets_of_step:
+                raise NothingSampled(f"no prompt of step {step} has a scored response; raise max_response_tokens")
         return found
 
+    def _folder_of(self, step: int) -> Path:
+        """Where the round of ``step`` is, which a continued run may enter in its middle, or where it will be."""
+        earlier = (path for path in self._folder.glob("*") if path.name.isdigit() and int(path.name) <= step)
+        for path in sorted(earlier, reverse=True)[:1]:
+            sets = path / f"sets{self._suffix}.jsonl"
+            if sets.exists() and any(each.id.endswith(f"@{step}") for each in jsonl.read(sets, SampledSet)):
+                return path
+        return self._folder / f"{step:06d}"
+
     def _sample(self, model: Any, prompts: Mapping[str, PromptLine], path: Path) -> None:
-        if path.exists():
-            return
-        responses = sample_responses(
-            model,
-            self._encoder,
-            [line.prompt for line in prompts.values()],
-            n=self._config.part_size,
-            temperature=self._config.temperature,
-            max_new_tokens=self._config.max_response_tokens,
-            seed=self._config.seed,
-            keys=list(prompts),
-        )
-        # All or nothing: responses depend on the batch they are sampled in, so half a round could not be continued.
+        # All or nothing: half a round could not be continued, since the student may have changed since.
         unfinished = path.with_suffix(".part")
         unfinished.unlink(missing_ok=True)
+        items = list(prompts.items())
         with Appender(unfinished) as sets:
-            for (identifier, line), given in zip(prompts.items(), responses, strict=True):
-                if given:
-                    sets.append(SampledSet(id=identifier, prompt=line.prompt, responses=given))
+            for start in range(0, len(items), self._config.sampling_batch_size):
+                batch = items[start : start + self._config.sampling_batch_size]
+                responses = sample_responses(
+                    model,
+                    self._encoder,
+                    [line.prompt for _, line in batch],
+                    n=self._config.part_size,
+                    temperature=self._config.temperature,
+                    max_new_tokens=self._config.max_response_tokens,
+                    seed=self._config.seed,
+                    keys=[identifier for identifier, _ in batch],
+                )
+                for (identifier, line), given in zip(batch, responses, strict=True):
+                    if given:
+                        sets.append(SampledSet(id=identifier, prompt=line.prompt, responses=given))
         unfinished.replace(path)
 
     def _score(self, sets: Path, out: Path) -> None:
         with Appender(out) as scored:
             missing = [each for each in jsonl.read(sets, SampledSet) if each.id not in scored.held]
-            stream = self._teacher.score_stream(
-                missing,
-                alpha=self._config.alpha,
-                form=self._config.form,  # type: ignore[arg-type]
-                orders=self._config.orders,  # type: ignore[arg-type]
-            )
-            for each in stream:
-                scored.append(each)
+            try:
+                for each in self._stream(missing):
+                    scored.append(each)
+            except TeacherRefused as refused:
+                if refused.code != "too_long":
+                    raise
+                self._score_one_by_one([each for each in missing if each.id not in scored.held], scored)
+
+    def _score_one_by_one(self, sets: Sequence[SampledSet], scored: Appender) -> None:
+        """Leave out the sets that exceed the teacher's context: one of them must not end the run."""
+        for each in sets:
+            try:
+                scored.append(*self._stream([each]))
+            except TeacherRefused as refused:
+                if refused.code != "too_long":
+                    raise
+                logger.warning("left out: %s", refused)
+
+    def _stream(self, sets: Sequence[SampledSet]) -> Iterator[ScoredSet]:
+        return self._teacher.score_stream(
+            sets,
+            alpha=self._config.alpha,
+            form=self._config.form,  # type: ignore[arg-type]
+            orders=self._config.orders,  # type: ignore[arg-type]
+        )
 
 
 def _set_id(step: int, line: PromptLine) -> str:

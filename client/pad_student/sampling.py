@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pad_student.errors import StudentError
+from pad_student.logprobs import use_defined_attention
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder
 
@@ -38,6 +39,7 @@ def load_student(name: str, dtype: str = "auto") -> Student:
     """
     encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name))
     model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    use_defined_attention(model)
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
 

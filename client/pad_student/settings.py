@@ -206,6 +206,8 @@ class DistillSettings(Training, TeacherAccess, SelectionQuestion):
     """Sampling temperature."""
     max_response_tokens: Positive = 1024
     """Where a response is cut."""
+    sampling_batch_size: Positive = 16
+    """Prompts sampled at once; bounds the memory that sampling takes."""
     staleness: Annotated[int, Field(ge=0)] = 0
     """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy."""
     decompose: Literal["on-policy", "fixed"] = "on-policy"
@@ -216,7 +218,8 @@ def _training_arguments() -> set[str]:
     # Imported only where such a field is given: it takes seconds, which --help must not.
     from transformers import TrainingArguments
 
-    return {field.name for field in fields(TrainingArguments)} - {"output_dir"}
+    # Checkpoints hold these fields, and push_to_hub uploads them: a token belongs in HF_TOKEN.
+    return {field.name for field in fields(TrainingArguments)} - {"output_dir", "hub_token"}
 
 
 def _number(value: Any) -> Any:

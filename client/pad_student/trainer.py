@@ -14,19 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import Trainer
+from transformers import Trainer, set_seed
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers.integrations.fsdp import is_fsdp_enabled
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from pad_student.callbacks import OneBar, Record, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
 from pad_student.diagnostics import Watch, preference_metrics
-from pad_student.logprobs import check_against_full_logits, response_log_likelihoods
+from pad_student.logprobs import check_against_full_logits, response_log_likelihoods, use_defined_attention
 from pad_student.losses import LOSSES, anchor_nll
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
-from pad_student.prompts import PromptLine
+from pad_student.prompts import PromptLine, prompt_id
 from pad_student.repeat import RepeatedBatches
 from pad_student.rewards import likelihood_reward
-from pad_student.rounds import Rounds
+from pad_student.rounds import NothingSampled, Rounds
 from pad_student.sampling import fits
 from pad_student.teacher import Teacher
 from pad_student.teacher_errors import TeacherError
@@ -70,8 +72,11 @@ class PADTrainer(Trainer):
         if peft_config is not None:
             from peft import get_peft_model
 
+            set_seed(args.seed)  # an adapter's initial weights are drawn
             model = get_peft_model(model, peft_config)
-        check_against_full_logits(model)
+        use_defined_attention(model)
+        if not (is_deepspeed_zero3_enabled() or is_fsdp_enabled()):  # sharded weights are not all here yet
+            check_against_full_logits(model)
         self._encoder = ChatEncoder.of(processing_class)
         rows = self._usable(as_rows(train_dataset), model, args, teacher)
         super().__init__(
@@ -82,16 +87,26 @@ class PADTrainer(Trainer):
             data_collator=_as_they_are,  # type: ignore[arg-type]
             **kwargs,
         )
+        if args.n_gpu > 1:
+            raise ConfigError("several GPUs need a process each: start with accelerate launch")
         self.loss_is_scaled_for_ga = False  # the loss is a mean over a micro-batch's prompts
         for shown in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown)
-        for callback in ([] if args.disable_tqdm else [OneBar()]) + [Record(), StopWhenAsked()]:
+        self._stop = StopWhenAsked()
+        for callback in ([] if args.disable_tqdm else [OneBar()]) + [Record(), self._stop]:
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
         self._metrics: defaultdict[str, list[float]] = defaultdict(list)
         self._ready: deque[list[dict[str, Tensor]]] = deque()
         self._rounds = self._rounds_of(teacher) if teacher else None
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``transformers.Trainer.train``; Ctrl-C ends the run after the current step, with a checkpoint."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self._stop.restore()
 
     def compute_loss(
         self,
@@ -136,7 +151,6 @@ class PADTrainer(Trainer):
         """One optimiser step's micro-batches; where a round begins, the whole round is sampled and scored first."""
         if not self._ready:
             step = self.state.global_step
-            # Rounds begin at the same steps whether or not the run was interrupted within one.
             left = self.args.steps_a_round - step % self.args.steps_a_round if self._rounds else 1
             left = min(left, self.state.max_steps - step)
             planned = [
@@ -164,8 +178,7 @@ class PADTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._rounds or self.args.parts == 1:
             return super()._get_train_sampler(train_dataset)
-        step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return RepeatedBatches(len(self.train_dataset), step_size, self.args.parts, self.args.seed)  # type: ignore[arg-type]
+        return RepeatedBatches(len(self.train_dataset), self._prompts_per_step(), self.args.parts, self.args.seed)  # type: ignore[arg-type]
 
     def _scored(self, steps: dict[int, list[list[Row]]]) -> dict[int, list[dict[str, Tensor]]]:
         """Each step's micro-batches as tensors; prompts are sampled for and scored, whole rounds at once."""
@@ -175,11 +188,8 @@ class PADTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model_wrapped)
         with self.accelerator.autocast():
             scored = self._rounds.scored_sets(model, prompts)  # type: ignore[arg-type]
-        size = self.args.train_batch_size
-        return {
-            step: [self._batch(sets[start : start + size]) for start in range(0, len(sets), size)]
-            for step, sets in scored.items()
-        }
+        # As many micro-batches as were planned, also where prompts dropped out: the Trainer counts them.
+        return {step: [self._batch(part) for part in _parts(sets, len(steps[step]))] for step, sets in scored.items()}
 
     def _batch(self, sets: Any) -> dict[str, Tensor]:
         return batch_of(sets, self._encoder, self.args)
@@ -211,10 +221,10 @@ class PADTrainer(Trainer):
         usable: list[Row] = [
             each for each in prompts if fits(model, self._encoder, each.prompt, args.max_response_tokens)
         ]
-        usable += [each for each in split_sets(sets, args) if _fits_scored(model, self._encoder, each)]
+        usable += [each for each in split_sets(sets, args) if _can_train_on(model, self._encoder, each)]
         left_out = len(prompts) + len(sets) * args.parts - len(usable)
         if left_out:
-            logger.warning("%d rows exceed the student's context and are left out", left_out)
+            logger.warning("%d rows exceed the student's or the teacher's context and are left out", left_out)
         if not usable:
             raise DatasetError("the dataset has no row that fits the student's context")
         return usable
@@ -225,7 +235,17 @@ class PADTrainer(Trainer):
                 "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
             )
         folder = Path(str(self.args.output_dir)) / "rounds"
-        return Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
+        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
+        rounds.claim(
+            model=str(getattr(self.model.config, "_name_or_path", "")),  # type: ignore[union-attr]
+            prompts=prompt_id([each.id for each in self.train_dataset]),  # type: ignore[union-attr]
+            prompts_per_step=self._prompts_per_step(),
+            processes=self.args.world_size,
+        )
+        return rounds
+
+    def _prompts_per_step(self) -> int:
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
 
 def _as_they_are(rows: list[Row]) -> list[Row]:
@@ -233,6 +253,15 @@ def _as_they_are(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _fits_scored(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:
+def _parts(sets: list[ScoredSet], count: int) -> list[list[ScoredSet]]:
+    if len(sets) < count:
+        raise NothingSampled(f"only {len(sets)} prompts of a step have scored responses, for {count} micro-batches")
+    return [sets[k::count] for k in range(count)]
+
+
+def _can_train_on(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:
+    """Whether it fits the student, and the teacher's numbers are of the whole text."""
+    if any(response.truncated for response in scored.responses):
+        return False
     responses = encoder.response_ids([r.text for r in scored.responses], [r.finished for r in scored.responses])
     return fits(model, encoder, scored.prompt, max(map(len, responses)))

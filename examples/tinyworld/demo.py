@@ -17,7 +17,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from pad_student import cli
-from pad_student.teacher import Teacher, TeacherUnreachable
+from pad_student.settings import TeacherAccess
+from pad_student.stages.common import connect
+from pad_student.teacher import TeacherUnreachable
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120
@@ -51,7 +53,7 @@ def main() -> int:
             options.seed,
         )
         after = grade(options.out / "student", options.out / "after", options.seed)
-        with Teacher(url) as teacher:
+        with connect(TeacherAccess(teacher=url)) as teacher:
             tokens = sum(job.total_tokens for job in teacher.usage().jobs)
     result = {
         "grade_before": before["gold_score"],
@@ -90,8 +92,9 @@ def teacher_service(log: Path) -> Iterator[str]:
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    with Teacher(url, patience=START_SECONDS) as teacher:
-        while server.poll() is None:
+    deadline = time.monotonic() + START_SECONDS
+    with connect(TeacherAccess(teacher=url)) as teacher:
+        while server.poll() is None and time.monotonic() < deadline:
             try:
                 teacher.model()
                 return

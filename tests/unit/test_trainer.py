@@ -11,11 +11,11 @@ import torch
 from fakes import byte_tokenizer, log_prob
 from tiny import tiny_model
 
-from pad_student import jsonl
+from pad_student import jsonl, rounds
 from pad_student.checkpoints import newest_whole
 from pad_student.config import ConfigError, PADConfig
 from pad_student.preferences import DatasetError
-from pad_student.teacher_errors import TeacherUnreachable
+from pad_student.teacher_errors import TeacherRefused, TeacherUnreachable
 from pad_student.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
 
@@ -80,6 +80,10 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{key: value for key, value in line.items() if key not in timed} for line in lines]
 
 
+def round_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "rounds").iterdir() if path.is_dir())
+
+
 def weights(trainer: PADTrainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
@@ -90,13 +94,13 @@ def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) 
     assert len(teacher.scored) == 6 * 3
     assert len(set(teacher.scored)) == 6 * 3
     assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
-    assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == [f"{k:06d}" for k in range(6)]
+    assert round_names(tmp_path) == [f"{k:06d}" for k in range(6)]
 
 
 def test_staleness_samples_several_steps_at_once_but_none_past_the_last(tmp_path: Path) -> None:
     teacher = FakeTeacher()
     trainer(tmp_path, teacher, staleness=3).train()
-    assert sorted(path.name for path in (tmp_path / "rounds").iterdir()) == ["000000", "000004"]
+    assert round_names(tmp_path) == ["000000", "000004"]
     assert len(teacher.scored) == 6 * 3
 
 
@@ -118,15 +122,89 @@ def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happene
     assert len(away.scored + back.scored) == len({*away.scored, *back.scored}) == 6 * 3
 
 
-def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(tmp_path: Path) -> None:
-    whole = trainer(tmp_path, FakeTeacher(), save_total_limit=None)
+@pytest.mark.parametrize(
+    "how", [{}, {"staleness": 3}, {"staleness": 5}, {"n": 8, "parts": 2, "decompose": "fixed"}, {"n": 8, "parts": 2}]
+)
+@pytest.mark.parametrize("last", [2, 4])
+def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(
+    tmp_path: Path, last: int, how: dict[str, Any]
+) -> None:
+    whole = trainer(tmp_path, FakeTeacher(), save_total_limit=None, **how)
     whole.train()
-    shutil.rmtree(tmp_path / "checkpoint-6")  # as if killed after step 6, the last checkpoint being the one of step 4
+    for step in range(last + 1, 7):  # as if killed after step 6, with an older checkpoint
+        shutil.rmtree(tmp_path / f"checkpoint-{step}", ignore_errors=True)
     nobody = FakeTeacher(patience=0)
-    continued = trainer(tmp_path, nobody)
+    continued = trainer(tmp_path, nobody, **how)
     continued.train(resume_from_checkpoint=newest_whole(tmp_path))
     assert torch.equal(weights(whole), weights(continued))
     assert len(metrics(tmp_path)) == 6
+
+
+def test_a_prompt_without_a_response_leaves_steps_and_micro_batches_as_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = rounds.sample_responses
+
+    def without_p3(*args: Any, keys: list[str], **options: Any) -> Any:
+        sampled = original(*args, keys=keys, **options)
+        return [[] if key.startswith("p3@") else given for key, given in zip(keys, sampled, strict=True)]
+
+    monkeypatch.setattr(rounds, "sample_responses", without_p3)
+    trained = trainer(tmp_path, FakeTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
+    with pytest.raises(rounds.NothingSampled, match="for 4 micro-batches"):
+        trained.train()
+    pairs = trainer(
+        tmp_path / "pairs", FakeTeacher(), per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=9
+    )
+    pairs.train()
+    assert pairs.state.global_step == 9
+    assert len(metrics(tmp_path / "pairs")) == 9
+
+
+def test_a_set_past_the_teachers_context_is_left_out_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Narrow(FakeTeacher):
+        def score_stream(self, sets: Iterable[SampledSet], **options: Any) -> Iterator[ScoredSet]:
+            for each in sets:
+                if each.id.startswith("p3@"):
+                    raise TeacherRefused("the teacher at URL refused: too many tokens", "too_long")
+                yield from super().score_stream([each], **options)
+
+    trainer(tmp_path, Narrow()).train()
+    assert len(metrics(tmp_path)) == 6
+    assert "left out" in caplog.text
+
+
+def test_rounds_of_a_run_with_other_settings_are_never_taken_for_this_ones(tmp_path: Path) -> None:
+    trainer(tmp_path, FakeTeacher())
+    for changed in ({"temperature": 1.0}, {"seed": 1}, {"per_device_train_batch_size": 2}, {"alpha": 0.0}):
+        with pytest.raises(rounds.OtherRun):
+            trainer(tmp_path, FakeTeacher(), **changed)
+    with pytest.raises(rounds.OtherRun, match="prompts"):
+        trainer(tmp_path, FakeTeacher(), dataset=PROMPTS[:6])
+    trainer(tmp_path, FakeTeacher(), learning_rate=1e-5)
+
+
+def test_scores_of_texts_that_the_teacher_cut_are_not_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sets = scored_sets()
+    cut = sets[0].responses[0].model_copy(update={"truncated": True})
+    sets[0] = sets[0].model_copy(update={"responses": [cut, *sets[0].responses[1:]]})
+    assert len(trainer(tmp_path, dataset=sets).train_dataset) == 11
+    assert "1 rows exceed" in caplog.text
+
+
+def test_an_adapter_starts_from_the_same_weights_at_the_same_seed(tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    def fresh() -> torch.Tensor:
+        torch.rand(7)
+        adapter = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
+        return weights(PADTrainer(tiny_model(), config(tmp_path), PROMPTS, byte_tokenizer(), FakeTeacher(), adapter))
+
+    assert torch.equal(fresh(), fresh())
 
 
 def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: Path) -> None:
@@ -143,14 +221,13 @@ def test_on_policy_decomposition_samples_each_part_anew(tmp_path: Path) -> None:
     trainer(tmp_path, teacher, n=8, parts=2).train()
     by_step = [[i.split("@")[0] for i in teacher.scored[k : k + 3]] for k in range(0, 18, 3)]
     assert [a == b for a, b in pairwise(by_step)] == [True, False, True, False, True]
-    assert len(list((tmp_path / "rounds").iterdir())) == 6
+    assert len(round_names(tmp_path)) == 6
 
 
 def test_fixed_decomposition_samples_all_parts_at_once(tmp_path: Path) -> None:
     trainer(tmp_path, FakeTeacher(), n=8, parts=2, decompose="fixed").train()
-    rounds = sorted((tmp_path / "rounds").iterdir())
-    assert [path.name for path in rounds] == ["000000", "000002", "000004"]
-    sets = list(jsonl.read(rounds[0] / "sets.jsonl", SampledSet))
+    assert round_names(tmp_path) == ["000000", "000002", "000004"]
+    sets = list(jsonl.read(tmp_path / "rounds" / "000000" / "sets.jsonl", SampledSet))
     assert [len(each.responses) for each in sets] == [4] * 6
     assert len({response.text for each in sets for response in each.responses}) > 12
 

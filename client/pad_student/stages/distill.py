@@ -6,7 +6,7 @@ from pad_student import jsonl
 from pad_student.prompts import read_prompts
 from pad_student.settings import DistillSettings
 from pad_student.stages.common import closing_line, connect
-from pad_student.stages.train import train
+from pad_student.stages.train import configure, is_done, train
 from pad_wire import ScoredSet
 
 
@@ -17,9 +17,12 @@ def run(settings: DistillSettings) -> None:
         TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
     """
     prompts = read_prompts(settings.prompts)
+    config = configure(settings, settings.output_dir)
+    if is_done(config):
+        return
     with connect(settings, _fingerprint_so_far(settings.output_dir)) as teacher:
         teacher.model()
-        train(settings, settings.output_dir, prompts, teacher)
+        train(settings, config, prompts, teacher)
         closing_line(f"{settings.output_dir}: {teacher.tokens_scored} teacher tokens scored")
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pad_student.teacher import Teacher
 
 
+MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's memory takes
+
+
 class BatchError(StudentError):
     """Batch sizes that do not go together."""
 
@@ -33,48 +36,62 @@ def run(settings: TrainSettings) -> None:
     sets = list(jsonl.read(settings.scored, ScoredSet))
     if not sets:
         raise jsonl.JsonLinesError(f"{settings.scored}: no scored sets")
-    train(settings, settings.out, sets, n=len(sets[0].responses))
+    config = configure(settings, settings.out, n=len(sets[0].responses))
+    if not is_done(config):
+        train(settings, config, sets)
 
 
-def train(
-    settings: Training, output_dir: Path, rows: Sequence["Row"], teacher: "Teacher | None" = None, **own: Any
-) -> None:
-    """Train, or continue to train, and save the student with its tokenizer in ``output_dir``.
+def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teacher: "Teacher | None" = None) -> None:
+    """Train, or continue to train, and save the student with its tokenizer in the output directory.
 
     Args:
         settings: of the command.
-        output_dir: where the student, its checkpoints and its metrics go.
+        config: as ``configure`` makes it.
         rows: scored sets, or prompts where there is a teacher.
         teacher: scores what is sampled.
-        own: fields of ``PADConfig`` that the command's settings do not have.
     """
+    import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from pad_student.checkpoints import is_finished, newest_whole
+    from pad_student.checkpoints import newest_whole
     from pad_student.sampling import load_student
     from pad_student.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
-    config = _config(settings, output_dir, own)
-    checkpoint = newest_whole(output_dir)
-    if checkpoint and is_finished(checkpoint, config.max_steps):
-        student = load_student(str(checkpoint))
-        student.model.save_pretrained(output_dir)
-        tokenizer: Any = student.encoder.tokenizer
-        tokenizer.save_pretrained(output_dir)
-        closing_line(f"{output_dir}: had been trained to its end already")
-        return
     # Steps of 1e-6 vanish in 16-bit weights; "bf16: true" computes in 16 bits and keeps these in 32.
     student = load_student(settings.model, dtype="auto" if settings.lora else "float32")
     disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
     adapter = _adapter(settings.lora)
     trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.save_model(str(output_dir))
-    closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
+    checkpoint = newest_whole(Path(str(config.output_dir)))
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except torch.OutOfMemoryError:
+        hint = "lower per_device_train_batch_size; the result stays the same"
+        raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
+    trainer.save_model(str(config.output_dir))
+    closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
 
 
-def _config(settings: Training, output_dir: Path, own: dict[str, Any]) -> "PADConfig":
+def is_done(config: "PADConfig") -> bool:
+    """Whether an earlier start trained to the end; if so, make sure that the student is saved."""
+    from pad_student.checkpoints import is_finished, newest_whole
+    from pad_student.sampling import load_student
+
+    output_dir = Path(str(config.output_dir))
+    checkpoint = newest_whole(output_dir)
+    if checkpoint is None or not is_finished(checkpoint, config.max_steps, config.num_train_epochs):
+        return False
+    student = load_student(str(checkpoint))
+    student.model.save_pretrained(output_dir)
+    tokenizer: Any = student.encoder.tokenizer
+    tokenizer.save_pretrained(output_dir)
+    closing_line(f"{output_dir}: had been trained to its end already")
+    return True
+
+
+def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
+    """The trainer's configuration; ``own`` are fields that the command's settings do not have."""
     from pad_student.config import PADConfig
 
     shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys()
@@ -91,7 +108,9 @@ def _batch_sizes(settings: Training) -> dict[str, Any]:
     """The trainer's own fields, with ``prompts_per_step`` divided into micro-batches over all processes."""
     given = {"dataloader_pin_memory": False, **settings.trainer}
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    micro = given.setdefault("per_device_train_batch_size", max(1, settings.prompts_per_step // processes))
+    share = max(1, settings.prompts_per_step // processes)
+    usual = max(size for size in range(1, MICRO_BATCH + 1) if share % size == 0)
+    micro = given.setdefault("per_device_train_batch_size", usual)
     accumulated, left = divmod(settings.prompts_per_step, micro * processes)
     if left or given.get("gradient_accumulation_steps", accumulated) != accumulated:
         raise BatchError(
