@@ -68,7 +68,7 @@ def main() -> int:
     }
     (options.out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     print(
-        f"\nmean grade of held-out samples: {before['mean']:.3f} before, {after['mean']:.3f} after"
+        f"\nmean grade of held-out samples: {before['gold_score']:.3f} before, {after['gold_score']:.3f} after"
         f" ({result['gain']:+.3f}); {result['wall_seconds']:.0f} s, {tokens:,} teacher tokens"
         f"\n{options.out / 'result.json'}"
     )

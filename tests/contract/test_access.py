@@ -1,7 +1,11 @@
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from conftest import Running
 
 from pad_teacher import logs
@@ -37,13 +41,27 @@ async def test_a_key_sees_only_its_own_jobs(running: Running, tmp_path: Path) ->
         assert (await client.get("/v1/usage", headers=keys["b"])).json() == {"jobs": []}
 
 
+@contextmanager
+def full_logs() -> Iterator[None]:
+    """The service's own logging, and afterwards what there was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    logs.configure("debug")
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+
 async def test_a_key_never_appears_in_the_logs(
     running: Running, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     key = add_key(tmp_path / "keys", "lab")
-    logs.configure("debug")
-    async with running(keys=tmp_path / "keys") as (client, _):
-        await client.post("/v1/score", json=ONE, headers={"Authorization": f"Bearer {key}"})
+    with full_logs():
+        async with running(keys=tmp_path / "keys") as (client, _):
+            await client.post("/v1/score", json=ONE, headers={"Authorization": f"Bearer {key}"})
     output = capfd.readouterr()
     assert '"key": "lab"' in output.err
     assert key not in output.out + output.err

@@ -1,5 +1,6 @@
 """The README's commands, as they stand there: only the port and the number of steps are the test's own."""
 
+import json
 import os
 import re
 import subprocess
@@ -90,3 +91,22 @@ def test_the_commands_of_the_first_section_are_the_makefiles(place: Place) -> No
     targets = re.findall(r"^make (\w+)", README, re.MULTILINE)
     assert targets == ["demo", "test"]
     assert all(f"\n{target}: " in (ROOT / "Makefile").read_text() for target in targets)
+
+
+def test_the_demo_runs_to_its_end_and_writes_its_result(tmp_path: Path) -> None:
+    """Two steps of it; what all of them bring is measured by ``make bench``."""
+    demo = [sys.executable, ROOT / "examples/tinyworld/demo.py", "--out", tmp_path / "demo"]
+    ran = subprocess.run(
+        demo,
+        cwd=tmp_path,
+        env=ENVIRONMENT | {"PAD_STUDENT_MAX_STEPS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    result = json.loads((tmp_path / "demo" / "result.json").read_text())
+    assert {"grade_before", "grade_after", "wall_seconds", "teacher_tokens"} <= result.keys()
+    assert 0.35 <= result["grade_before"] <= 0.6
+    assert str(result["grade_after"])[:4] in ran.stdout

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -55,3 +56,25 @@ def test_the_gemma_settings_are_settings() -> None:
             "save_steps",
         )
     }
+
+
+def test_the_readme_quotes_the_committed_measurements() -> None:
+    seeds = json.loads((ROOT / "benchmarks" / "demo_seeds.json").read_text())
+    grades = [f"{run['grade_before']:.3f} to {run['grade_after']:.3f}" for run in seeds["runs"]]
+    text = (ROOT / "README.md").read_text()
+    assert "{}, {} and {}".format(*grades) in text
+    assert f"+{seeds['smallest_gain']:.3f}; median {seeds['median_wall_seconds']:.0f} s" in text
+
+
+def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> None:
+    measured = json.loads((ROOT / "examples" / "tinyworld" / "measured.json").read_text())
+    text = (ROOT / "examples" / "tinyworld" / "README.md").read_text()
+    likelihood, choice = (measured[f"pairs_ordered_by_{how}"]["all"] for how in ("likelihood", "multiple_choice"))
+    student, teacher = (measured[f"{model}_grade_sampled"]["all"] for model in ("student", "teacher"))
+    for quoted in (f"{likelihood:.1%}", f"{choice:.1%}", f"{measured['label_mass']:.3f}", f"{student:.3f}"):
+        assert quoted in text
+    assert likelihood >= 0.85
+    assert choice >= 0.80
+    assert measured["label_mass"] >= 0.95
+    assert 0.35 <= student <= 0.6
+    assert teacher >= student + 0.25
