@@ -8,18 +8,20 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Teacher and student take turns on the same cores: a waiting thread must not keep one busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from tqdm import tqdm
+
 from pad_student import cli
 from pad_student.settings import TeacherAccess
 from pad_student.stages.common import connect
-from pad_student.teacher import TeacherUnreachable
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120
@@ -35,23 +37,7 @@ def main() -> int:
     began = time.monotonic()
     with teacher_service(options.out / "teacher.log") as url:
         before = grade(HERE / "student", options.out / "before", options.seed)
-        distil = [
-            "distill",
-            str(HERE / "distill.yaml"),
-            "--teacher",
-            url,
-            "--output-dir",
-            str(options.out / "student"),
-        ]
-        run(
-            *distil,
-            "--model",
-            str(HERE / "student"),
-            "--prompts",
-            str(HERE / "prompts.jsonl"),
-            "--seed",
-            options.seed,
-        )
+        distil(url, options.out / "student", options.seed)
         after = grade(options.out / "student", options.out / "after", options.seed)
         with connect(TeacherAccess(teacher=url)) as teacher:
             tokens = sum(job.total_tokens for job in teacher.usage().jobs)
@@ -93,32 +79,26 @@ def teacher_service(log: Path) -> Iterator[str]:
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    with connect(TeacherAccess(teacher=url)) as teacher:
+    with tqdm(desc="the teacher is loading", bar_format="{desc} {elapsed}") as bar:
         while server.poll() is None and time.monotonic() < deadline:
-            try:
-                teacher.model()
+            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/health/ready"):
                 return
-            except TeacherUnreachable:
-                continue
+            time.sleep(0.2)
+            bar.update()
     sys.exit(f"the teacher did not start; see {log}")
+
+
+def distil(url: str, out: Path, seed: int) -> None:
+    """Train the student as ``distill.yaml`` says, wherever this is called from."""
+    paths = ["--model", HERE / "student", "--prompts", HERE / "prompts.jsonl", "--output-dir", out]
+    run("distill", HERE / "distill.yaml", "--teacher", url, *paths, "--seed", seed)
 
 
 def grade(model: Path, out: Path, seed: int) -> dict[str, float]:
     """Mean grade of the model's responses to held-out prompts, by the world's own rule."""
-    sampled = ["--prompts", str(HERE / "heldout.jsonl"), "-n", "4", "--max-new-tokens", "24", "--batch-size", "100"]
-    run(
-        "eval",
-        "grade",
-        "--grader",
-        f"{HERE / 'grade.py'}:grade",
-        "--model",
-        str(model),
-        "--out",
-        str(out),
-        *sampled,
-        "--seed",
-        seed,
-    )
+    what = ["--grader", f"{HERE / 'grade.py'}:grade", "--model", model, "--prompts", HERE / "heldout.jsonl"]
+    how = ["-n", 4, "--max-new-tokens", 24, "--batch-size", 100, "--seed", seed]
+    run("eval", "grade", *what, *how, "--out", out)
     return json.loads((out / "result.json").read_text())
 
 

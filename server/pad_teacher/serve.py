@@ -2,6 +2,8 @@
 
 import asyncio
 import ipaddress
+import logging
+import os
 import signal
 import socket
 
@@ -51,8 +53,16 @@ def serve(settings: ServeSettings) -> int:
         # is not held up by whatever is left to do.
         for caught in (signal.SIGTERM, signal.SIGINT):
             signal.signal(caught, lambda caught, _: signal.signal(caught, signal.SIG_DFL))
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(_run(server, service, listener))
     return 1 if service.status == "failed" else 0
+
+
+async def _run(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:
+    await server.serve(sockets=[listener])
+    if service.loading:
+        # Told to stop while the weights are read, which can take minutes more and cannot be broken off.
+        logging.shutdown()
+        os._exit(0)
 
 
 class _Server(uvicorn.Server):

@@ -1,12 +1,11 @@
 """The service's life: starting, ready, draining or failed; and what it has scored for whom."""
 
 import asyncio
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Literal
 
 import structlog
@@ -39,6 +38,7 @@ class Service:
         # One thread: a Hugging Face tokenizer is not made to be called from two at once.
         self.reading = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self.on_failure: Callable[[], None] = lambda: None
+        self.loading = False  # in a thread that cannot be stopped
         self._load = load
         self._teacher: Teacher | None = None
         self._batcher: Batcher | None = None
@@ -144,7 +144,7 @@ class Service:
 
     async def _start(self) -> None:
         try:
-            self._teacher = await _in_daemon_thread(self._load)
+            self._teacher = await asyncio.to_thread(self._load_in_thread)
         except Exception as error:  # noqa: BLE001 - whatever stops the model from loading is reported in one line
             self._fail(error)
             return
@@ -161,35 +161,16 @@ class Service:
         self.metrics.ready.set(1)
         log.info("ready", **self._teacher.id.model_dump(), dtype=self._teacher.engine.dtype)
 
+    def _load_in_thread(self) -> Teacher:
+        self.loading = True
+        try:
+            return self._load()
+        finally:
+            self.loading = False
+
     def _fail(self, error: BaseException) -> None:
         # The health route is open to all: the class says enough there, and the log has the rest.
         self.status, self.reason = "failed", type(error).__name__
         self.metrics.ready.set(0)
         log.error("failed", reason=f"{self.reason}: {error}", exc_info=error)
         self.on_failure()
-
-
-async def _in_daemon_thread(call: Callable[[], Teacher]) -> Teacher:
-    """Like ``asyncio.to_thread``, but the process does not wait for it to end: loading can take minutes."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Teacher] = loop.create_future()
-
-    def settle(teacher: Teacher | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error:
-            done.set_exception(error)
-        elif teacher:
-            done.set_result(teacher)
-
-    def run() -> None:
-        teacher, failure = None, None
-        try:
-            teacher = call()
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            failure = error
-        with suppress(RuntimeError):  # the loop has been closed meanwhile
-            loop.call_soon_threadsafe(settle, teacher, failure)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    return await done

@@ -8,6 +8,7 @@ from fakes import fake_teacher
 from hypothesis import HealthCheck, settings
 from processes import TeacherProcess
 
+import pad_student
 import pad_wire
 from pad_teacher.app import create_app
 from pad_teacher.service import Service
@@ -26,6 +27,7 @@ async def test_the_routes_and_models_are_those_of_the_snapshot(client: httpx.Asy
 
 def test_the_wire_exports_are_those_written_down() -> None:
     assert sorted(pad_wire.__all__) == sorted(name for name in vars(pad_wire) if name[0].isupper())
+    assert all(getattr(pad_student, name).__name__ == name for name in ("PADConfig", "PADTrainer", "Teacher"))
 
 
 @schema.parametrize()
