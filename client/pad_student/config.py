@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from transformers import TrainingArguments
 
 from pad_student.errors import StudentError
@@ -57,6 +58,9 @@ class PADConfig(TrainingArguments):
         default=1.0, metadata={"help": "passes over the prompts where max_steps is not set"}
     )
     save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints kept"})
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.cuda.is_available, metadata={"help": "warns on a CPU where it is not of use"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "rows are response sets"})
     report_to: Any = field(default="none", metadata={"help": "trackers; metrics.jsonl is always written"})
 

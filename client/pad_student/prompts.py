@@ -24,7 +24,9 @@ class PromptLine(WireModel):
     @model_validator(mode="before")
     @classmethod
     def _derive_the_id(cls, line: Any) -> Any:
-        if isinstance(line, dict) and "prompt" in line and line.get("id") is None:
+        if isinstance(line, dict) and "prompt" not in line:
+            raise ValueError('a line of prompts needs a prompt, as in {"id": "0", "prompt": "…"}; the id is optional')
+        if isinstance(line, dict) and line.get("id") is None:
             return {**line, "id": prompt_id(line["prompt"])}
         return line
 

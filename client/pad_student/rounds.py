@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from pad_student import jsonl
+from pad_student.claims import claim
 from pad_student.config import PADConfig
 from pad_student.errors import StudentError
 from pad_student.jsonl import Appender
@@ -30,10 +29,6 @@ logger = logging.getLogger(__name__)
 
 class NothingSampled(StudentError):
     """No prompt of a whole step got a response that the teacher could score."""
-
-
-class OtherRun(StudentError):
-    """The output directory holds the rounds of a run with other settings."""
 
 
 class Rounds:
@@ -57,24 +52,16 @@ class Rounds:
         self._suffix = f"-{rank}" if rank else ""
 
     def claim(self, **decisive: Any) -> None:
-        """Write down what decides a round's contents, or compare with what an earlier start wrote.
+        """Make sure that rounds on disk are of this run.
 
         Raises:
-            OtherRun: naming the setting that differs: the rounds on disk would be taken for this run's.
+            OtherRun: naming the setting that differs.
         """
         names = ("seed", "n", "parts", "decompose", "temperature", "max_response_tokens", "sampling_batch_size")
         names += ("staleness", "form", "orders")
         now = {name: getattr(self._config, name) for name in names}
         now |= {"asks_selection": self._config.alpha > 0, **decisive}
-        path = self._folder / "settings.json"
-        if path.exists():
-            before = orjson.loads(path.read_bytes())
-            differing = next((name for name in now if before.get(name) != now[name]), None)
-            if differing:
-                raise OtherRun(f"{self._folder} holds rounds with another {differing}; choose another output_dir")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(orjson.dumps(now, option=orjson.OPT_INDENT_2))
+        claim(self._folder / "settings.json", now)
 
     def scored_sets(self, model: Any, steps: Steps) -> dict[int, list[ScoredSet]]:
         """Sample and score for each step's prompts; a prompt that got no text is left out.

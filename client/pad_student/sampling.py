@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ def load_student(name: str, dtype: str = "auto") -> Student:
         TemplateError: where its tokenizer has no usable chat template.
 
     """
+    if name.startswith(("/", ".")) and not Path(name).is_dir():
+        raise SamplingError(f"{name}: no such model directory")
     encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name))
     model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     use_defined_attention(model)

@@ -23,6 +23,8 @@ def load(settings: ServeSettings) -> Teacher:
         TemplateError: where its tokenizer has no usable chat template.
         GoldenMismatch: where the engine's numbers are not the model's.
     """
+    if settings.model.startswith(("/", ".")) and not Path(settings.model).is_dir():
+        raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
     if settings.chat_template:
         tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")

@@ -45,9 +45,9 @@ def as_refusal(error: BaseException, request_id: str) -> Refusal:
         case InvalidBody(detail=detail):
             return Refusal(detail.code, detail.message, where=detail.where)
         case HTTPException(status_code=404):
-            return Refusal("not_found", "no such route; see /docs")
+            return Refusal("not_found", "no such route")
         case HTTPException(status_code=405):
-            return Refusal("method_not_allowed", "the route takes another method; see /docs")
+            return Refusal("method_not_allowed", "the route takes another method")
         case _:
             return Refusal("internal", f"internal error; request {request_id}")
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 
 import structlog
 import uvicorn
@@ -26,9 +27,8 @@ def serve(settings: ServeSettings) -> int:
         0 after SIGTERM or SIGINT, 1 where the teacher could not be loaded or failed.
 
     Raises:
-        BadSettings: where the service would be open to others without keys.
+        BadSettings: where the service would be open to others without keys, or the port is taken.
         KeyFileError: where the key file cannot be read.
-        OSError: where the port is taken.
     """
     if settings.keys is None and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise BadSettings(f"--host {settings.host} is open to others: give --keys FILE or --allow-anonymous")
@@ -47,14 +47,23 @@ def serve(settings: ServeSettings) -> int:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise BadSettings(
+                f"cannot listen on {where}: {error.strerror}; choose another --host or --port"
+            ) from None
         log.info("listening", url=f"http://{settings.host}:{listener.getsockname()[1]}")
         # uvicorn raises the signals it caught again once it is done: by then they have been obeyed. A second one
         # is not held up by whatever is left to do.
         for caught in (signal.SIGTERM, signal.SIGINT):
             signal.signal(caught, lambda caught, _: signal.signal(caught, signal.SIG_DFL))
         asyncio.run(_run(server, service, listener))
-    return 1 if service.status == "failed" else 0
+    if service.status == "failed":
+        print(f"pad-teacher: {service.failure}", file=sys.stderr)
+        return 1
+    return 0
 
 
 async def _run(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from pad_teacher.batcher import Batcher, Client
 from pad_teacher.errors import Refusal
+from pad_teacher.golden import GoldenMismatch
 from pad_teacher.metrics import Metrics
 from pad_teacher.selection import MAX_ORDERS
 from pad_teacher.settings import ServeSettings
@@ -38,6 +39,7 @@ class Service:
         # One thread: a Hugging Face tokenizer is not made to be called from two at once.
         self.reading = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self.on_failure: Callable[[], None] = lambda: None
+        self.failure: str | None = None  # in full, for whoever runs the service
         self.loading = False  # in a thread that cannot be stopped
         self._load = load
         self._teacher: Teacher | None = None
@@ -172,5 +174,7 @@ class Service:
         # The health route is open to all: the class says enough there, and the log has the rest.
         self.status, self.reason = "failed", type(error).__name__
         self.metrics.ready.set(0)
-        log.error("failed", reason=f"{self.reason}: {error}", exc_info=error)
+        self.failure = " ".join(f"{self.reason}: {error}".split())
+        known = isinstance(error, (OSError, ValueError, GoldenMismatch))  # the message says it all
+        log.error("failed", reason=self.failure, exc_info=None if known else error)
         self.on_failure()

@@ -30,10 +30,10 @@ def parse(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidBody(_detail(error)) from None
+        raise InvalidBody(_detail(error, model)) from None
 
 
-def _detail(error: ValidationError) -> ErrorDetail:
+def _detail(error: ValidationError, model: type[WireModel]) -> ErrorDetail:
     if error.error_count() > MAX_ERRORS:  # unknown fields: one dictionary each would cost far more than the body
         message = f"the body has {error.error_count()} errors"
         return ErrorDetail(code="invalid_request", message=message, retryable=False)
@@ -43,6 +43,8 @@ def _detail(error: ValidationError) -> ErrorDetail:
     # An unknown field's name is the sender's own text: name the object that holds it instead.
     loc = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden" and not loc:
+        message = f"an unknown field; known are {', '.join(model.model_fields)}"
     if error.error_count() > 1:
         message += f" (and {error.error_count() - 1} more)"
     return ErrorDetail(code="invalid_request", message=message, retryable=False, where=_path(loc) or None)

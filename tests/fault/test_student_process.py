@@ -122,6 +122,21 @@ def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(
     assert len(list((tmp_path / "out").glob("checkpoint-*"))) == 1
 
 
+def test_other_settings_are_refused_where_a_run_began_and_more_steps_are_not(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    command = [*distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "out"), "--max-steps", 2]
+    assert student(*command).returncode == 0
+    again = student(*command)
+    assert (again.returncode, "already" in again.stderr.splitlines()[-1]) == (0, True)
+    for changed in (["--loss", "simpo"], ["--alpha", 0.5], ["--seed", 3]):
+        ran = student(*command, *changed)
+        assert ran.returncode == 1
+        assert changed[0].removeprefix("--") in ran.stderr.splitlines()[-1]
+    assert student(*command, "--max-steps", 3).returncode == 0
+    assert len(losses(tmp_path / "out")) == 3
+
+
 def test_another_teacher_in_mid_run_stops_it_and_says_so(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:

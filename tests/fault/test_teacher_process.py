@@ -90,6 +90,7 @@ def test_a_model_that_is_not_there_is_said_in_the_log_and_exits_1(model: str, tm
     with teacher_process(Path(model), tmp_path / "log") as teacher:
         assert teacher.process.wait(60) == 1
         assert '"event": "failed"' in teacher.log.read_text()
+        assert teacher.log.read_text().splitlines()[-1].startswith("pad-teacher: ")
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProcess, tiny_directory: Path) -> None:
@@ -97,7 +98,7 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProc
     command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(tiny_directory), "--port", port]
     ran = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)
     assert ran.returncode == 1
-    assert ran.stderr.splitlines()[-1].startswith("pad-teacher: ")
+    assert ran.stderr.splitlines()[-1].startswith(f"pad-teacher: cannot listen on 127.0.0.1:{port}")
     assert "Traceback" not in ran.stderr
 
 

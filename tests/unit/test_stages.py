@@ -152,7 +152,7 @@ def test_a_model_is_sampled_and_graded(model, prompts, tmp_path):
     )
     evaluate.grade(settings)
     assert json.loads((out / "result.json").read_text())["n"] == 5
-    with pytest.raises(Exception, match="other settings"):
+    with pytest.raises(Exception, match="another seed"):
         evaluate.grade(settings.model_copy(update={"seed": 1}))
 
 

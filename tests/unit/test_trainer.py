@@ -13,6 +13,7 @@ from tiny import tiny_model
 
 from pad_student import jsonl, rounds
 from pad_student.checkpoints import newest_whole
+from pad_student.claims import OtherRun
 from pad_student.config import ConfigError, PADConfig
 from pad_student.preferences import DatasetError
 from pad_student.teacher_errors import TeacherRefused, TeacherUnreachable
@@ -179,9 +180,9 @@ def test_a_set_past_the_teachers_context_is_left_out_and_said(
 def test_rounds_of_a_run_with_other_settings_are_never_taken_for_this_ones(tmp_path: Path) -> None:
     trainer(tmp_path, FakeTeacher())
     for changed in ({"temperature": 1.0}, {"seed": 1}, {"per_device_train_batch_size": 2}, {"alpha": 0.0}):
-        with pytest.raises(rounds.OtherRun):
+        with pytest.raises(OtherRun):
             trainer(tmp_path, FakeTeacher(), **changed)
-    with pytest.raises(rounds.OtherRun, match="prompts"):
+    with pytest.raises(OtherRun, match="prompts"):
         trainer(tmp_path, FakeTeacher(), dataset=PROMPTS[:6])
     trainer(tmp_path, FakeTeacher(), learning_rate=1e-5)
 

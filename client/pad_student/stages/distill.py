@@ -6,7 +6,7 @@ from pad_student import jsonl
 from pad_student.prompts import read_prompts
 from pad_student.settings import DistillSettings
 from pad_student.stages.common import closing_line, connect
-from pad_student.stages.train import configure, is_done, train
+from pad_student.stages.train import claim_output, configure, is_done, train
 from pad_wire import ScoredSet
 
 
@@ -18,6 +18,7 @@ def run(settings: DistillSettings) -> None:
     """
     prompts = read_prompts(settings.prompts)
     config = configure(settings, settings.output_dir)
+    claim_output(settings, settings.output_dir)
     if is_done(config):
         return
     with connect(settings, _fingerprint_so_far(settings.output_dir)) as teacher:

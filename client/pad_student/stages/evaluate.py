@@ -8,7 +8,7 @@ import orjson
 
 from pad_student import jsonl
 from pad_student.answers import Question, read_questions, write_answers
-from pad_student.errors import StudentError
+from pad_student.claims import claim
 from pad_student.evaluation import Estimate, EvaluationError, estimate, grades, lengths, load_grader, win
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine, read_prompts
@@ -144,12 +144,7 @@ def _turn(question: Question, replies: list[str]) -> PromptLine:
 
 def _claim(out: Path, settings: Settings) -> None:
     """Refuse to continue another evaluation: its responses would be taken for this one's."""
-    asked = settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"})
-    path = out / "settings.json"
-    if path.exists() and orjson.loads(path.read_bytes()) != asked:
-        raise StudentError(f"{out} holds an evaluation with other settings; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(orjson.dumps(asked, option=orjson.OPT_INDENT_2))
+    claim(out / "settings.json", settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"}))
 
 
 def _report(out: Path, what: str, value: Estimate, details: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pad_student.claims import beside, claim
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine, read_prompts
 from pad_student.settings import SampleSettings
@@ -28,6 +29,7 @@ class Sampling:
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
+    claim(beside(settings.out), settings.model_dump(mode="json", exclude={"out", "prompts"}))
     how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
     skipped = sample_into(settings.out, read_prompts(settings.prompts), settings.model, how)
     note = f"; {skipped} prompts skipped, which leave no room in the context or got no text" if skipped else ""

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pad_student import jsonl
+from pad_student.claims import claim
 from pad_student.errors import StudentError
 from pad_student.settings import Training, TrainSettings
 from pad_student.stages.common import closing_line
@@ -19,7 +21,27 @@ if TYPE_CHECKING:
     from pad_student.teacher import Teacher
 
 
+# Fields of TrainingArguments that do not decide what is learnt.
+FREE_FIELDS = (
+    "num_train_epochs",
+    "save",
+    "logging",
+    "log_",
+    "report",
+    "push",
+    "hub",
+    "disable",
+    "dataloader",
+    "per_device",
+)
 MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's memory takes
+
+
+FULL_BYTES = 2**20
+
+
+class DiskFull(StudentError):
+    """A checkpoint did not fit."""
 
 
 class BatchError(StudentError):
@@ -37,6 +59,7 @@ def run(settings: TrainSettings) -> None:
     if not sets:
         raise jsonl.JsonLinesError(f"{settings.scored}: no scored sets")
     config = configure(settings, settings.out, n=len(sets[0].responses))
+    claim_output(settings, settings.out)
     if not is_done(config):
         train(settings, config, sets)
 
@@ -66,11 +89,29 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     checkpoint = newest_whole(Path(str(config.output_dir)))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_model(str(config.output_dir))
     except torch.OutOfMemoryError:
         hint = "lower per_device_train_batch_size; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
-    trainer.save_model(str(config.output_dir))
+    except Exception:
+        # Each library has an error of its own for it, and none says it plainly.
+        if shutil.disk_usage(str(config.output_dir)).free < FULL_BYTES:
+            rest = "free some, and the same command continues from the checkpoint before"
+            raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
+        raise
     closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
+
+
+def claim_output(settings: Training, output_dir: Path) -> None:
+    """Refuse to go on in a directory that other settings began; how long to train and what to save may change.
+
+    Raises:
+        OtherRun: naming the setting that differs.
+    """
+    free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "trainer"}
+    asked = settings.model_dump(mode="json", exclude=free)
+    asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
+    claim(output_dir / "settings.json", asked)
 
 
 def is_done(config: "PADConfig") -> bool:
@@ -106,7 +147,7 @@ def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
 
 def _batch_sizes(settings: Training) -> dict[str, Any]:
     """The trainer's own fields, with ``prompts_per_step`` divided into micro-batches over all processes."""
-    given = {"dataloader_pin_memory": False, **settings.trainer}
+    given = dict(settings.trainer)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = max(1, settings.prompts_per_step // processes)
     usual = max(size for size in range(1, MICRO_BATCH + 1) if share % size == 0)

@@ -1,0 +1,37 @@
+"""An output directory belongs to the settings that began it: another run must not be taken for its continuation."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pad_student.errors import StudentError
+
+
+class OtherRun(StudentError):
+    """The output holds what other settings made."""
+
+
+def beside(file: Path) -> Path:
+    """Where the settings of an output that is one file are kept."""
+    return file.with_name(f"{file.name}.settings.json")
+
+
+def claim(path: Path, decisive: dict[str, Any]) -> None:
+    """Write down what decides an output's contents, or compare with what an earlier start wrote.
+
+    Args:
+        path: where the settings are kept, beside the output.
+        decisive: settings by name, as JSON can hold them.
+
+    Raises:
+        OtherRun: naming the first setting that differs.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(orjson.dumps(decisive, option=orjson.OPT_INDENT_2))
+        return
+    before = orjson.loads(path.read_bytes())
+    for name in decisive:
+        if before.get(name) != decisive[name]:
+            raise OtherRun(f"the output was begun with another {name}, see {path}; give that one, or another output")
