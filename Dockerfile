@@ -19,8 +19,8 @@ HEALTHCHECK --start-period=10m --interval=15s --timeout=5s \
 ENTRYPOINT ["pad-teacher", "serve", "--host", "0.0.0.0"]
 
 FROM base AS student
-RUN pip install --no-cache-dir '.[client]' && useradd --create-home pad && mkdir -p /models /work && chown pad /models /work
+RUN pip install --no-cache-dir '.[client]' && useradd --create-home pad && mkdir -p /models /runs && chown pad /models /runs
 USER pad
 VOLUME /models
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["pad-student"]
