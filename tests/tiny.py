@@ -62,16 +62,16 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 
 
 def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
-    """A random model of the named architecture, in evaluation mode, with the attention that is defined for it."""
+    """A random model of the named architecture, in evaluation mode, with the attention that it loads with."""
     torch.manual_seed(seed)
-    model = ARCHITECTURES[architecture]().eval()
-    model.set_attn_implementation("eager")  # the plainest; fused ones leave Gemma-2's soft cap out
-    return model
+    return ARCHITECTURES[architecture]().eval()
 
 
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
-    """Log-probability of each response token: float64, one forward a token, nothing shared or batched."""
+    """Log-probability of each response token: float64, plain attention, one forward a token, nothing shared."""
+    loaded_with = model.config._attn_implementation
     exact = model.double()
+    exact.set_attn_implementation("eager")  # fused kernels leave Gemma-2's soft cap out
     try:
         values = []
         for k, token in enumerate(response):
@@ -80,3 +80,4 @@ def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
         return values
     finally:
         model.float()
+        model.set_attn_implementation(loaded_with)

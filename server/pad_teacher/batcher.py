@@ -148,6 +148,8 @@ class Batcher:
         if self._failed:
             _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
             return
+        if not batch:  # nobody waits for any of it any more
+            return
         works = [ticket.work for ticket in batch]
         began = time.monotonic()
         try:

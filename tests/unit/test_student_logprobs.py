@@ -315,3 +315,15 @@ def test_an_encoder_decoder_is_refused(batch):
     config = T5Config(vocab_size=61, d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2)
     with pytest.raises(UnsupportedModel, match="not a decoder body"):
         response_log_likelihoods(T5ForConditionalGeneration(config), *batch)
+
+
+def test_a_model_that_caps_attention_scores_gets_the_attention_that_caps_them():
+    from tiny import tiny_model
+
+    from pad_student.logprobs import use_defined_attention
+
+    capped, plain = tiny_model("gemma2, soft caps and sliding window"), tiny_model("llama")
+    before = plain.config._attn_implementation
+    for model in (capped, plain):
+        use_defined_attention(model)
+    assert (capped.config._attn_implementation, plain.config._attn_implementation) == ("eager", before)
