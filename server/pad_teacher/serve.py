@@ -45,7 +45,8 @@ def serve(settings: ServeSettings) -> int:
     )
     server = _Server(config, service)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    # With the protocol named, asyncio turns Nagle's algorithm off: without, a reply waits 40 ms for the client.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
