@@ -8,7 +8,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pad_teacher.engine import Echo, EchoLogprobs, FloatArray, TokenSet
+from pad_teacher.engine import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
 from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
@@ -44,7 +44,7 @@ def log_prob(prefix: Sequence[int], token: int) -> float:
     return -0.01 - int.from_bytes(digest, "big") % 5000 / 1000
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Counts its calls, and can be told to wait, to fail or to lie."""
 
     name, dtype, vocabulary, max_context_tokens = "fake", "float32", 262, 2048
@@ -65,20 +65,18 @@ class FakeEngine:
     def _log_prob(self, prefix: Sequence[int], token: int) -> float:
         return log_prob(prefix, token) if self.value is None else self.value
 
-    def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
-        self._enter(len(sets))
-        return [[self._score(item.prompt_ids, ids) for ids in item.response_ids] for item in sets]
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        self._enter(len(queries))
+        return [self._answer(query) for query in queries]
 
-    def label_logprobs(self, prompts: Sequence[list[int]], labels: Sequence[list[int]]) -> list[FloatArray]:
-        self._enter(len(prompts))
-        return [
-            np.array([self._log_prob(ids, label) for label in wanted], np.float32)
-            for ids, wanted in zip(prompts, labels, strict=True)
-        ]
-
-    def echo_logprobs(self, texts: Sequence[Echo]) -> list[EchoLogprobs]:
-        self._enter(len(texts))
-        return [self._echo(text) for text in texts]
+    def _answer(self, query: Query) -> Answer:
+        match query:
+            case TokenSet(prompt_ids, response_ids):
+                return [self._score(prompt_ids, ids) for ids in response_ids]
+            case Questions(prompts, label_ids):
+                return [np.array([self._log_prob(ids, label) for label in label_ids], np.float32) for ids in prompts]
+            case Echo():
+                return self._echo(query)
 
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         return self._score(prompt_ids, response_ids)

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil
 
-from pad_teacher.engine import Engine, RowTooLarge
+from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
 from pad_teacher.fair_queue import FairQueue
 from pad_teacher.metrics import Metrics
-from pad_teacher.work import Result, Work, run
+from pad_teacher.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class _Ticket:
 
     work: Work
     owner: str
-    done: asyncio.Future[Result]
+    done: asyncio.Future[Answer]
 
 
 class Batcher:
@@ -57,7 +57,7 @@ class Batcher:
         self._failed = False
         self._loop = asyncio.create_task(self._serve(), name="batcher")
 
-    async def submit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[Result]:
+    async def submit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[Answer]:
         """The results of ``works``, in order.
 
         Args:
@@ -150,10 +150,10 @@ class Batcher:
             return
         if not batch:  # nobody waits for any of it any more
             return
-        works = [ticket.work for ticket in batch]
+        queries = [ticket.work.query for ticket in batch]
         began = time.monotonic()
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, run, self._engine, works)
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.score, queries)
         except RowTooLarge as error:
             if len(batch) == 1:
                 _fail(batch, Refusal("too_long", str(error)))
@@ -164,7 +164,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised, it is not to be trusted again
             self._fail_engine(batch, error)
             return
-        seconds, tokens = time.monotonic() - began, sum(work.cost for work in works)
+        seconds, tokens = time.monotonic() - began, sum(ticket.work.cost for ticket in batch)
         self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)
         self._metrics.batch(tokens, seconds)
         for ticket, result in zip(batch, results, strict=True):

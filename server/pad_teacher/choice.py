@@ -1,35 +1,37 @@
 """Multiple choice over the engine: from a request's sets to questions in every order asked, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from pad_teacher.engine import FloatArray
+from pad_teacher.engine import Answer, FloatArray
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import render
 from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.selection import Choice, TooManyOrders, combine, question_orders, question_text
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import QuestionWork, Result
+from pad_teacher.work import Work, question_cost, questions_work
 from pad_wire import ResponseSet, SelectionReply, SelectionRequest
 from pad_wire.chat import as_text
 from pad_wire.scoring import Selection, SelectionSet
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class AskedSet:
     """All that is asked about one set: the response indices of each question as shown, and its token ids."""
 
     id: str
     where: str
     n: int
     orders: list[tuple[int, ...]]
-    works: list[QuestionWork]
+    tokens: int
+    works: list[Work]
     truncated: list[bool]
 
-    def choice(self, results: Sequence[Result]) -> Choice:
-        """What the teacher would pick, from the letters' log-probabilities of each question."""
-        log_probs = [finite(cast(FloatArray, result), self.where).tolist() for result in results]
+    def choice(self, results: Iterator[Answer]) -> Choice:
+        """What the teacher would pick, from the letters' log-probabilities: takes the answers of its works."""
+        answers = [array for _ in self.works for array in cast(list[FloatArray], next(results))]
+        log_probs = [finite(array, self.where).tolist() for array in answers]
         return combine(self.n, self.orders, log_probs)
 
 
@@ -38,25 +40,25 @@ def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) 
     asked = ask(teacher, request, budget)
     counted = usage(question=question_tokens(asked))
 
-    def reply(results: Sequence[Result]) -> SelectionReply:
+    def reply(results: Sequence[Answer]) -> SelectionReply:
         rest = iter(results)
-        sets = [_worded(item, item.choice([next(rest) for _ in item.works])) for item in asked]
+        sets = [_worded(item, item.choice(rest)) for item in asked]
         return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
 
     return Plan([work for item in asked for work in item.works], counted, reply)
 
 
-def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[Questions]:
+def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
     """The questions about each set, rendered and tokenised."""
     return [_ask_set(teacher, item, index, request, budget) for index, item in enumerate(request.sets)]
 
 
-def question_tokens(asked: Sequence[Questions]) -> int:
+def question_tokens(asked: Sequence[AskedSet]) -> int:
     """Tokens of all questions."""
-    return sum(len(work.prompt_ids) for item in asked for work in item.works)
+    return sum(item.tokens for item in asked)
 
 
-def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: Budget) -> Questions:
+def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: Budget) -> AskedSet:
     where, n, letters = f"sets[{index}]", len(item.responses), teacher.letter_ids
     shown = n if request.form == "listwise" else 2
     if n < 2:
@@ -71,12 +73,28 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
     question = _Question(teacher, as_text(item.prompt), where)
     texts = [response.text for response in item.responses]
     options = question.fitting(texts, shown) if request.truncate else texts
-    works: list[QuestionWork] = []
+    asked: list[list[int]] = []
     for order in orders:
-        works.append(QuestionWork(question.ids([options[i] for i in order]), letters[: len(order)]))
-        budget.spend(works[-1].cost, where)
+        asked.append(question.ids([options[i] for i in order]))
+        budget.spend(len(asked[-1]), where)  # in full: what they share is still rendered and tokenised
+    works = list(_works(asked, letters[:shown], budget.batch_tokens))
     truncated = [option != text for option, text in zip(options, texts, strict=True)]
-    return Questions(item.id if item.id is not None else str(index), where, n, orders, works, truncated)
+    tokens = sum(map(len, asked))
+    return AskedSet(item.id if item.id is not None else str(index), where, n, orders, tokens, works, truncated)
+
+
+def _works(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Iterator[Work]:
+    """The questions in as few units as cost at most ``most`` tokens each."""
+    part: list[list[int]] = []
+    cost = 0
+    for ids in asked:
+        more = question_cost(ids, part[-1] if part else [])
+        if part and cost + more > most:
+            yield questions_work(part, label_ids)
+            part, cost, more = [], 0, len(ids)
+        part.append(ids)
+        cost += more
+    yield questions_work(part, label_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +144,7 @@ class _Question:
         return render(self.teacher, question_text(self.request, options), self.where)
 
 
-def _worded(item: Questions, choice: Choice) -> SelectionSet:
+def _worded(item: AskedSet, choice: Choice) -> SelectionSet:
     responses = [
         Selection(selection_probability=probability, truncated=truncated or None)
         for probability, truncated in zip(choice.selection_probabilities, item.truncated, strict=True)

@@ -4,6 +4,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
+from pad_teacher.allocator import keep_freed_memory
 from pad_teacher.keys import KeyFileError, add_key
 from pad_teacher.settings import BadSettings, read_settings
 
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(arguments: list[str]) -> int:
     settings = read_settings(arguments)
+    keep_freed_memory()
     from pad_teacher.serve import serve  # imports torch: seconds that --help and mistakes do not wait for
 
     return serve(settings)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, cast
 
-from pad_teacher.engine import Echo, EchoLogprobs
+from pad_teacher.engine import Answer, Echo, EchoLogprobs
 from pad_teacher.errors import Refusal
 from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import EchoWork, Result
+from pad_teacher.work import Work
 from pad_wire.completions import (
     CompletionChoice,
     CompletionLogprobs,
@@ -25,11 +25,11 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budge
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
     texts = _texts(teacher, request)
-    works = [EchoWork(Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo)) for ids in texts]
+    works = [Work(Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo), len(ids)) for ids in texts]
     prompt = sum(map(len, texts))
     budget.spend(prompt, "prompt")
 
-    def reply(results: Sequence[Result]) -> CompletionReply:
+    def reply(results: Sequence[Answer]) -> CompletionReply:
         choices = [
             _choice(teacher, request, index, ids, cast(EchoLogprobs, result))
             for index, (ids, result) in enumerate(zip(texts, results, strict=True))

@@ -3,9 +3,10 @@
 Rendering, option orders, normalisation, batching and admission are written once, above this protocol.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,18 @@ class RowTooLarge(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class TokenSet:
-    """A rendered prompt and the token ids of its responses."""
+    """A rendered prompt and the token ids of its responses; the answer is one array of log-probabilities each."""
 
     prompt_ids: list[int]
     response_ids: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Prompts that ask for one of the same labels; the answer is one array a prompt: a log-probability a label."""
+
+    prompts: list[list[int]]
+    label_ids: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,10 @@ class EchoLogprobs:
     top_logprobs: FloatArray
 
 
+Query = TokenSet | Questions | Echo
+Answer = list[FloatArray] | EchoLogprobs
+
+
 class Engine(Protocol):
     """One resident model. Calls come from one thread at a time.
 
@@ -67,22 +80,26 @@ class Engine(Protocol):
     vocabulary: int
     max_context_tokens: int
 
-    def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
-        """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""
+    @abstractmethod
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        """The answer to each query, all of them in as few passes through the model as the engine can."""
         ...
 
-    def label_logprobs(self, prompts: Sequence[list[int]], labels: Sequence[list[int]]) -> list[FloatArray]:
-        """Log-probability of each label id as the next token after its prompt: ``[prompt][label]``, in nats."""
-        ...
-
-    def echo_logprobs(self, texts: Sequence[Echo]) -> list[EchoLogprobs]:
-        """What OpenAI's ``echo`` with ``logprobs`` reports about given token ids."""
-        ...
-
+    @abstractmethod
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
-        """Like ``token_logprobs`` for one response, the slow and plain way: what the golden score compares with."""
+        """Log-probabilities of one response, the slow and plain way: what the golden score compares with."""
         ...
 
+    @abstractmethod
     def digest(self) -> str:
         """SHA-256 over the config and over names, shapes, dtypes and bytes of the weights as they are loaded."""
         ...
+
+    def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
+        """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""
+        return cast(list[list[FloatArray]], self.score(sets))
+
+    def label_logprobs(self, prompts: Sequence[list[int]], labels: Sequence[list[int]]) -> list[FloatArray]:
+        """Log-probability of each label id as the next token after its prompt: ``[prompt][label]``, in nats."""
+        asked = [Questions([ids], wanted) for ids, wanted in zip(prompts, labels, strict=True)]
+        return [cast(list[FloatArray], answer)[0] for answer in self.score(asked)]

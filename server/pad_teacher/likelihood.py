@@ -6,11 +6,11 @@ from typing import cast
 
 import numpy as np
 
-from pad_teacher.engine import FloatArray, TokenSet
+from pad_teacher.engine import Answer, FloatArray, TokenSet
 from pad_teacher.errors import Refusal
 from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import LikelihoodWork, Result
+from pad_teacher.work import Work, set_work
 from pad_wire import LikelihoodReply, LikelihoodRequest, Prompt, ResponseSet
 from pad_wire.chat import TemplateError
 from pad_wire.scoring import Likelihood, LikelihoodSet
@@ -26,7 +26,7 @@ class TokenisedSet:
     id: str
     where: str
     tokens: TokenSet
-    works: list[LikelihoodWork]
+    works: list[Work]
     truncated: list[bool]
 
 
@@ -34,7 +34,7 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
     """Plan ``/v1/likelihood``."""
     sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
 
-    def reply(results: Sequence[Result]) -> LikelihoodReply:
+    def reply(results: Sequence[Answer]) -> LikelihoodReply:
         rest = iter(results)
         scored = [
             LikelihoodSet(id=item.id, responses=likelihoods(item, rest, per_token=request.per_token)) for item in sets
@@ -62,7 +62,7 @@ def render(teacher: Teacher, prompt: Prompt, where: str) -> list[int]:
         raise Refusal("template_refused", str(error), where=where) from error
 
 
-def likelihoods(item: TokenisedSet, results: Iterator[Result], *, per_token: bool) -> list[Likelihood]:
+def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:
     """Word one set's log-probabilities, taking the results of its works."""
     arrays = [array for _ in item.works for array in cast(list[FloatArray], next(results))]
     rows = zip(arrays, item.truncated, strict=True)
@@ -110,15 +110,17 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budge
     return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, works, truncated)
 
 
-def _works(tokens: TokenSet, most: int) -> Iterator[LikelihoodWork]:
+def _works(tokens: TokenSet, most: int) -> Iterator[Work]:
     """The set in as few units as cost at most ``most`` tokens each; one response is never divided."""
     part: list[list[int]] = []
+    cost = len(tokens.prompt_ids)
     for ids in tokens.response_ids:
-        if part and LikelihoodWork(TokenSet(tokens.prompt_ids, [*part, ids])).cost > most:
-            yield LikelihoodWork(TokenSet(tokens.prompt_ids, part))
-            part = []
+        if part and cost + len(ids) > most:
+            yield set_work(TokenSet(tokens.prompt_ids, part))
+            part, cost = [], len(tokens.prompt_ids)
         part.append(ids)
-    yield LikelihoodWork(TokenSet(tokens.prompt_ids, part))
+        cost += len(ids)
+    yield set_work(TokenSet(tokens.prompt_ids, part))
 
 
 def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:

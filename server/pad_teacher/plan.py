@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pad_teacher.engine import FloatArray
+from pad_teacher.engine import Answer, FloatArray
 from pad_teacher.errors import Refusal
-from pad_teacher.work import Result, Work
+from pad_teacher.work import Work
 from pad_wire import Usage
 from pad_wire.text import WireModel
 
@@ -20,7 +20,7 @@ class Plan:
 
     works: Sequence[Work]
     usage: Usage
-    reply: Callable[[Sequence[Result]], WireModel]
+    reply: Callable[[Sequence[Answer]], WireModel]
 
 
 @dataclass(slots=True)

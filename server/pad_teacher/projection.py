@@ -1,72 +1,98 @@
 """From hidden states to log-probabilities in float32, never holding more than one chunk of logits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pad_teacher import packed_linear
+from pad_teacher.rows import Row, RowLogprobs
+
 ROWS = 512  # positions a chunk
-COLUMNS = 32_768  # vocabulary entries a chunk: 64 MiB of float32 logits, beside a float32 copy of 16-bit weights
+COLUMNS = 32_768  # vocabulary entries a chunk: 64 MiB of float32 logits, twice while they are normalised
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A model's output projection with what its architecture does to logits afterwards."""
+    """A model's output projection in chunks of the vocabulary, with what its architecture does to logits afterwards.
 
-    weight_V_D: Tensor
+    ``packed`` says that the chunks are laid out for oneDNN.
+    """
+
+    chunks: list[tuple[int, int, Tensor]]  # [start, stop) of the vocabulary, weights
     bias_V: Tensor | None
     scale: float
     softcap: float | None
+    packed: bool = False
 
     @classmethod
-    def of(cls, model: Any) -> "Head":
+    def of(cls, model: Any, *, packed: bool = False) -> "Head":
         """Read the projection of a transformers causal language model."""
         layer = model.get_output_embeddings()
         config = model.config.get_text_config()
         scale = getattr(config, "logit_scale", None) or 1.0  # Cohere multiplies
         scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite divides
-        return cls(
-            layer.weight, getattr(layer, "bias", None), scale, getattr(config, "final_logit_softcapping", None)
-        )
+        softcap = getattr(config, "final_logit_softcapping", None)
+        chunks: list[tuple[int, int, Tensor]] = []
+        for weight_C_D in layer.weight.split(COLUMNS):
+            start = chunks[-1][1] if chunks else 0
+            laid_out = packed_linear.pack(weight_C_D) if packed else weight_C_D
+            chunks.append((start, start + len(weight_C_D), laid_out))
+        return cls(chunks, getattr(layer, "bias", None), scale, softcap, packed)
 
-    def logits(self, hidden_K_D: Tensor, start: int, stop: int) -> Tensor:
-        """Float32 logits ``[K, stop-start]`` of one slice of the vocabulary."""
-        logits = hidden_K_D @ self.weight_V_D[start:stop].float().T
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens it knows."""
+        return self.chunks[-1][1]
+
+    def logits(self, hidden_K_D: Tensor, start: int, stop: int, weight_C_D: Tensor) -> Tensor:
+        """Float32 logits ``[K, C]`` of one of the chunks."""
+        if self.packed:
+            logits = packed_linear.multiply(hidden_K_D, weight_C_D)
+        elif hidden_K_D.is_cuda and hidden_K_D.dtype == weight_C_D.dtype != torch.float32:
+            logits = torch.mm(hidden_K_D, weight_C_D.T, out_dtype=torch.float32)  # 16-bit factors, sums in float32
+        else:
+            logits = hidden_K_D.float() @ weight_C_D.float().T
         if self.bias_V is not None:
             logits += self.bias_V[start:stop].float()
-        logits *= self.scale
+        if self.scale != 1.0:
+            logits *= self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
-@dataclass(frozen=True, slots=True)
-class Projected:
-    """Log-probabilities of the targets ``[K, M]``, and ids and log-probabilities of the likeliest ``[K, top]``."""
-
-    targets_K_M: Tensor
-    top_ids_K_T: Tensor
-    top_K_T: Tensor
-
-
-def project(head: Head, hidden_K_D: Tensor, targets_K_M: Tensor, top: int = 0) -> Projected:
-    """Log-softmax over the whole vocabulary, read at ``targets_K_M`` and at the ``top`` likeliest tokens."""
-    # Even for no positions at all there is one (empty) chunk, which gives the results their shapes.
+def project(head: Head, hidden_K_D: Tensor, rows: Sequence[Row]) -> list[RowLogprobs]:
+    """What ``rows`` ask of their predictions, whose hidden states stand in ``hidden_K_D`` row after row."""
+    # Rows may ask about different numbers of targets: repeat the first to fill, and cut what was filled.
+    width, top = max(row.targets_K_M.shape[1] for row in rows), max(row.top for row in rows)
+    targets_K_M = torch.from_numpy(
+        np.concatenate([np.pad(t, ((0, 0), (0, width - t.shape[1])), "edge") for t in (r.targets_K_M for r in rows)])
+    ).to(hidden_K_D.device)
     chunks = [
         _project_rows(head, hidden, targets, top)
         for hidden, targets in zip(hidden_K_D.split(ROWS), targets_K_M.split(ROWS), strict=True)
     ]
-    return Projected(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+    found, ids, values = (torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True))
+    ends = np.cumsum([len(row.targets_K_M) for row in rows])
+    return [
+        RowLogprobs(
+            found[end - len(row.targets_K_M) : end, : row.targets_K_M.shape[1]],
+            ids[end - len(row.targets_K_M) : end, : row.top],
+            values[end - len(row.targets_K_M) : end, : row.top],
+        )
+        for row, end in zip(rows, ends, strict=True)
+    ]
 
 
 def _project_rows(head: Head, hidden: Tensor, targets: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
-    rows, vocabulary = len(hidden), len(head.weight_V_D)
-    hidden = hidden.float()
-    log_total = hidden.new_full((rows, 1), -torch.inf)
-    picked = hidden.new_zeros(targets.shape)
-    best, best_ids = hidden.new_empty((rows, 0)), targets.new_empty((rows, 0))
-    for start in range(0, vocabulary, COLUMNS):
-        stop = min(start + COLUMNS, vocabulary)
-        logits = head.logits(hidden, start, stop)
+    """Log-softmax over the whole vocabulary, read at ``targets`` and at the ``top`` likeliest tokens."""
+    log_total = hidden.new_full((len(hidden), 1), -torch.inf, dtype=torch.float32)
+    picked = hidden.new_zeros(targets.shape, dtype=torch.float32)
+    best, best_ids = picked.new_empty((len(hidden), 0)), targets.new_empty((len(hidden), 0))
+    for start, stop, weight_C_D in head.chunks:
+        logits = head.logits(hidden, start, stop, weight_C_D)
         log_total = torch.logaddexp(log_total, logits.logsumexp(-1, keepdim=True))
         here = (targets >= start) & (targets < stop)
         picked = torch.where(here, logits.gather(-1, (targets - start).clamp(0, stop - start - 1)), picked)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from pad_teacher.batcher import Client
 from pad_teacher.choice import plan_selection
 from pad_teacher.completions import plan_completions
+from pad_teacher.engine import Answer
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import plan_likelihood
 from pad_teacher.metrics import Metrics
@@ -24,7 +25,6 @@ from pad_teacher.plan import Budget, Plan
 from pad_teacher.score import plan_score
 from pad_teacher.service import Service
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import Result
 from pad_wire import (
     Health,
     LikelihoodReply,
@@ -81,7 +81,7 @@ def _handler(
         with service.body_memory(_announced(request, service.settings.max_body_bytes)):
             body = await _read(request, service.settings.max_body_bytes)
 
-            async def score() -> tuple[Plan, Sequence[Result]]:
+            async def score() -> tuple[Plan, Sequence[Answer]]:
                 planned = await _off_loop(service, lambda: plan(teacher, parse(model, body), budget))
                 return planned, await batcher.submit(client, planned.works, budget.deadline)
 
@@ -194,7 +194,7 @@ async def _client_left(request: Request) -> None:
         pass
 
 
-def _word(plan: Plan, results: Sequence[Result], metrics: Metrics) -> bytes:
+def _word(plan: Plan, results: Sequence[Answer], metrics: Metrics) -> bytes:
     reply = plan.reply(results)
     if isinstance(reply, SelectionReply | ScoreReply):
         for item in reply.sets:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from math import log
 
-from pad_teacher.choice import Questions, ask, question_tokens
+from pad_teacher.choice import AskedSet, ask, question_tokens
+from pad_teacher.engine import Answer
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import TokenisedSet, likelihoods, prompt_tokens, response_tokens, tokenise
 from pad_teacher.plan import Budget, Plan, usage
 from pad_teacher.selection import Choice
 from pad_teacher.teacher import Teacher
-from pad_teacher.work import Result
 from pad_wire import ScoreReply, ScoreRequest
 from pad_wire.scoring import Likelihood, Score, ScoreSet
 
@@ -20,10 +20,10 @@ def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
     asked = ask(teacher, request, budget)
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets), question=question_tokens(asked))
 
-    def reply(results: Sequence[Result]) -> ScoreReply:
+    def reply(results: Sequence[Answer]) -> ScoreReply:
         rest = iter(results)
         worded = [likelihoods(item, rest, per_token=request.per_token) for item in sets]
-        choices = [questions.choice([next(rest) for _ in questions.works]) for questions in asked]
+        choices = [questions.choice(rest) for questions in asked]
         scored = [_score_set(*parts, request.alpha) for parts in zip(sets, worded, asked, choices, strict=True)]
         return ScoreReply(teacher=teacher.id, sets=scored, usage=counted)
 
@@ -32,7 +32,7 @@ def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
 
 
 def _score_set(
-    item: TokenisedSet, likelihoods: list[Likelihood], questions: Questions, choice: Choice, alpha: float | None
+    item: TokenisedSet, likelihoods: list[Likelihood], questions: AskedSet, choice: Choice, alpha: float | None
 ) -> ScoreSet:
     rows = zip(likelihoods, choice.selection_probabilities, questions.truncated, strict=True)
     responses = [

@@ -118,13 +118,13 @@ async def test_a_small_body_that_asks_too_much_is_refused_before_it_is_rendered(
 async def test_responses_of_more_than_a_batch_are_several_units_and_one_reply(
     running: Running, engine: FakeEngine
 ) -> None:
-    sets = [{"prompt": "hi", "responses": [f"response {k}" for k in range(20)]}]
+    sets = [{"prompt": "hi", "responses": [f"response number {k}" for k in range(20)]}]
     async with running() as (client, _):
         whole = (await client.post("/v1/likelihood", json={"sets": sets})).json()
     async with running(max_batch_tokens=64) as (client, _):
         engine.calls.clear()
         assert (await client.post("/v1/likelihood", json={"sets": sets})).json() == whole
-        assert len(engine.calls) > 5
+        assert len(engine.calls) > 3
 
 
 async def test_an_engine_that_dies_is_never_called_again(

@@ -1,5 +1,6 @@
+import dataclasses
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from fakes import byte_tokenizer
 from tiny import ARCHITECTURES, VOCABULARY, oracle, tiny_model
 
 from pad_teacher import golden, projection
-from pad_teacher.engine import Echo, EngineFailed, RowTooLarge, TokenSet
+from pad_teacher.engine import Echo, EchoLogprobs, EngineFailed, RowTooLarge, TokenSet
 from pad_teacher.engine_transformers import TransformersEngine
 from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
@@ -16,6 +17,10 @@ from pad_wire.chat import ChatEncoder
 
 def random_ids(count: int, seed: int) -> list[int]:
     return random.Random(seed).choices(range(VOCABULARY), k=count)
+
+
+def echo(engine: TransformersEngine, *texts: Echo) -> list[EchoLogprobs]:
+    return cast(list[EchoLogprobs], engine.score(texts))
 
 
 SETS = [
@@ -27,7 +32,7 @@ SETS = [
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_token_logprobs_equal_float64_for(architecture: str) -> None:
     model = tiny_model(architecture)
-    scored = TransformersEngine(model).token_logprobs(SETS)
+    scored = TransformersEngine(tiny_model(architecture)).token_logprobs(SETS)
     for item, arrays in zip(SETS, scored, strict=True):
         for ids, values in zip(item.response_ids, arrays, strict=True):
             assert values.dtype == np.float32
@@ -38,7 +43,7 @@ def test_token_logprobs_equal_float64_for(architecture: str) -> None:
 def test_label_logprobs_equal_float64_for(architecture: str) -> None:
     model = tiny_model(architecture)
     prompts, labels = [random_ids(7, 8), random_ids(20, 9)], [[1, 2, 3], [4, 5]]
-    scored = TransformersEngine(model).label_logprobs(prompts, labels)
+    scored = TransformersEngine(tiny_model(architecture)).label_logprobs(prompts, labels)
     for prompt, wanted, values in zip(prompts, labels, scored, strict=True):
         assert values == pytest.approx([oracle(model, prompt, [label])[0] for label in wanted], abs=2e-5)
 
@@ -54,12 +59,12 @@ def test_a_score_does_not_depend_on_what_it_is_batched_with() -> None:
 
 
 def test_chunks_of_rows_and_vocabulary_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TransformersEngine(tiny_model("gemma2, soft caps and sliding window"))
+    architecture = "gemma2, soft caps and sliding window"
     text = Echo(random_ids(20, 3), top=4, everywhere=True)
-    whole = engine.echo_logprobs([text])[0]
+    whole = echo(TransformersEngine(tiny_model(architecture)), text)[0]
     monkeypatch.setattr(projection, "ROWS", 3)
     monkeypatch.setattr(projection, "COLUMNS", 50)
-    chunked = engine.echo_logprobs([text])[0]
+    chunked = echo(TransformersEngine(tiny_model(architecture)), text)[0]
     assert chunked.token_logprobs == pytest.approx(whole.token_logprobs, abs=1e-5)
     assert chunked.top_logprobs == pytest.approx(whole.top_logprobs, abs=1e-5)
     assert (chunked.top_ids == whole.top_ids).all()
@@ -69,9 +74,9 @@ def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyP
     seen: list[int] = []
     original = projection.Head.logits
 
-    def record(self: Any, hidden: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    def record(self: Any, hidden: torch.Tensor, start: int, stop: int, weight: torch.Tensor) -> torch.Tensor:
         seen.append(len(hidden) * (stop - start))
-        return original(self, hidden, start, stop)
+        return original(self, hidden, start, stop, weight)
 
     monkeypatch.setattr(projection.Head, "logits", record)
     monkeypatch.setattr(projection, "ROWS", 8)
@@ -83,7 +88,7 @@ def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyP
 def test_echo_names_the_likeliest_token_of_every_position_and_of_the_next() -> None:
     model = tiny_model()
     ids = random_ids(6, 7)
-    everywhere, last = TransformersEngine(model).echo_logprobs([Echo(ids, 2, True), Echo(ids, 1, False)])
+    everywhere, last = echo(TransformersEngine(tiny_model()), Echo(ids, 2, True), Echo(ids, 1, False))
     with torch.inference_mode():
         log_probs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     assert everywhere.token_logprobs == pytest.approx([log_probs[k, ids[k + 1]].item() for k in range(5)], abs=1e-5)
@@ -95,14 +100,14 @@ def test_echo_names_the_likeliest_token_of_every_position_and_of_the_next() -> N
 def test_a_batch_that_does_not_fit_is_split_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_model())
     whole = engine.token_logprobs(SETS)
-    original = TransformersEngine._forward
+    original = engine._hidden_states
 
-    def small_device(self: Any, rows: list[Any], top: int) -> Any:
+    def small_device(decoder: Any, rows: list[Any], max_tokens: int) -> Any:
         if len(rows) > 1:
             raise torch.OutOfMemoryError("too much")
-        return original(self, rows, top)
+        return original(decoder, rows, max_tokens)
 
-    monkeypatch.setattr(TransformersEngine, "_forward", small_device)
+    monkeypatch.setattr(engine, "_hidden_states", small_device)
     for one, other in zip(engine.token_logprobs(SETS), whole, strict=True):
         for a, b in zip(one, other, strict=True):
             assert a == pytest.approx(b, abs=1e-5)
@@ -117,12 +122,11 @@ def test_one_row_too_large_is_told_apart_from_a_broken_engine(monkeypatch: pytes
 
         return forward
 
-    monkeypatch.setattr(
-        TransformersEngine, "_forward", raising(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
-    )
+    out_of_memory = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    monkeypatch.setattr(engine, "_hidden_states", raising(out_of_memory))
     with pytest.raises(RowTooLarge):
         engine.token_logprobs(SETS)
-    monkeypatch.setattr(TransformersEngine, "_forward", raising(RuntimeError("device-side assert")))
+    monkeypatch.setattr(engine, "_hidden_states", raising(RuntimeError("device-side assert")))
     with pytest.raises(EngineFailed):
         engine.token_logprobs(SETS)
 
@@ -135,9 +139,9 @@ def test_sixteen_bit_weights_still_give_float32_log_softmax() -> None:
 
 
 def test_the_digest_changes_with_any_weight_and_with_the_dtype() -> None:
-    model = tiny_model()
-    digests = {TransformersEngine(model).digest(), TransformersEngine(tiny_model()).digest()}
+    digests = {TransformersEngine(tiny_model()).digest(), TransformersEngine(tiny_model()).digest()}
     assert len(digests) == 1
+    model = tiny_model()
     with torch.no_grad():
         next(iter(model.parameters()))[0, 0] += 1e-3
     digests.add(TransformersEngine(model).digest())
@@ -154,7 +158,7 @@ def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
 def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
     engine = TransformersEngine(tiny_model("granite, scaled logits"))
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
-    engine._head = projection.Head(engine._head.weight_V_D, None, 1.0, None)
+    engine._head = dataclasses.replace(engine._head, scale=1.0)
     with pytest.raises(golden.GoldenMismatch, match="nats a token"):
         golden.check(teacher)
 
@@ -169,8 +173,8 @@ def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch:
 
 
 def test_the_fingerprint_changes_with_what_only_the_config_says() -> None:
+    first = TransformersEngine(tiny_model()).digest()
     model = tiny_model()
-    first = TransformersEngine(model).digest()
     model.config.rope_parameters["rope_theta"] *= 2
     assert TransformersEngine(model).digest() != first
 

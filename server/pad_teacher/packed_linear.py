@@ -1,0 +1,67 @@
+"""Linear layers in float32 on a CPU: weights laid out once the way oneDNN's matrix product reads them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROWS = 1024  # a number of rows to lay the weights out for; others run as fast
+
+
+def pack(weight_V_D: Tensor) -> Tensor:
+    """The weight in oneDNN's blocked layout: an opaque tensor, whose ``to_dense()`` is the original again."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight_V_D.detach().contiguous(), ROWS)
+
+
+def multiply(input_K_D: Tensor, packed_V_D: Tensor, bias_V: Tensor | None = None) -> Tensor:
+    """``input @ weight.T + bias`` with a packed weight."""
+    return torch.ops.mkldnn._linear_pointwise(input_K_D, packed_V_D, bias_V, "none", [], "")
+
+
+def usable(model: Any) -> bool:
+    """Whether packing helps: a float32 model on a CPU."""
+    return model.device.type == "cpu" and model.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+class PackedLinear(nn.Module):
+    """Stands in for a ``Linear``; holds the weight once, packed."""
+
+    plain = False
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.bias = linear.bias
+        self.packed_V_D = pack(linear.weight)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as it was loaded, made anew at each call."""
+        return self.packed_V_D.to_dense()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What ``Linear`` does."""
+        if self.plain:
+            return nn.functional.linear(inputs, self.weight, self.bias)
+        return multiply(inputs, self.packed_V_D, self.bias)
+
+
+def pack_linears(module: nn.Module) -> None:
+    """Replace every plain ``Linear`` below ``module``."""
+    for name, child in module.named_children():
+        if type(child) is nn.Linear:
+            setattr(module, name, PackedLinear(child))
+        else:
+            pack_linears(child)
+
+
+@contextmanager
+def unpacked() -> Iterator[None]:
+    """Within this, packed layers compute as they did before they were packed: what a reference needs."""
+    PackedLinear.plain = True
+    try:
+        yield
+    finally:
+        PackedLinear.plain = False
