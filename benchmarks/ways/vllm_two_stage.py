@@ -1,0 +1,64 @@
+"""vLLM in two stages with its prefix cache: prompts first, for the first tokens; then prompts with responses.
+
+In the second stage the prompt's rows come from the cache and are not computed, so vLLM has nothing in them but
+uninitialised memory: a reply counts only if its cached tokens end within the prompt, else it is asked again uncached.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import vllm_engine
+from worker import Job, Part, Way, work
+
+
+def load(job: Job, stack: ExitStack) -> Way:
+    llm, sets = vllm_engine.start(job), job.sets
+    from vllm import SamplingParams
+
+    whole = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, "detokenize": False}
+    uncached, cached = SamplingParams(**whole), SamplingParams(**whole, skip_reading_prefix_cache=False)
+    prompts = [{"prompt_token_ids": item["prompt_ids"]} for item in sets]
+    pairs = [(item["prompt_ids"], ids) for item in sets for ids in item["response_ids"]]
+    requests = [{"prompt_token_ids": prompt + ids} for prompt, ids in pairs]
+    first_tokens = [
+        SamplingParams(
+            max_tokens=1,
+            temperature=0,
+            detokenize=False,
+            logprob_token_ids=sorted({ids[0] for ids in item["response_ids"]}),
+        )
+        for item in sets
+    ]
+
+    def run() -> dict[str, Any]:
+        asked: Any = llm.generate(prompts, first_tokens, use_tqdm=False)
+        firsts = [
+            reply.outputs[0].logprobs[0][ids[0]].logprob
+            for reply, item in zip(asked, sets, strict=True)
+            for ids in item["response_ids"]
+        ]
+        replies: Any = llm.generate(requests, cached, use_tqdm=False)
+        again = [i for i, reply in enumerate(replies) if (reply.num_cached_tokens or 0) > len(pairs[i][0])]
+        if again:
+            for i, reply in zip(
+                again, llm.generate([requests[i] for i in again], uncached, use_tqdm=False), strict=True
+            ):
+                replies[i] = reply
+        rows = iter(
+            [first, *vllm_engine.read(reply.prompt_logprobs, prompt + ids, len(prompt) + 1)]
+            for first, reply, (prompt, ids) in zip(firsts, replies, pairs, strict=True)
+        )
+        return {"found": [[next(rows) for _ in item["response_ids"]] for item in sets], "scored_again": len(again)}
+
+    llm.generate(requests[:1], uncached, use_tqdm=False)
+    part = Part(
+        run,
+        log_probs=lambda result: result["found"],
+        facts=lambda result: {"scored_again": result["scored_again"]},
+        before=llm.reset_prefix_cache,
+    )
+    return Way({"likelihood": part}, vllm_engine.packages())
+
+
+if __name__ == "__main__":
+    work(load)
