@@ -9,7 +9,7 @@ import structlog
 import torch
 from transformers import AutoModelForCausalLM
 
-from pad_teacher import packed_linear, padded_rows, tree_rows
+from pad_teacher import in_place, packed_linear, padded_rows, tree_rows
 from pad_teacher.engine import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
 from pad_teacher.padded_rows import decoder_of
 from pad_teacher.projection import Head, project
@@ -39,6 +39,7 @@ class TransformersEngine(Engine):
         self._max_forward_tokens = max_forward_tokens
         self._digest = _digest(model)
         self._plain_attention = model.config._attn_implementation
+        self._swaps = in_place.swaps_for(model)
         with torch.inference_mode():
             self.plain_because = tree_rows.why_not(model)
             if packed_linear.usable(model):
@@ -114,7 +115,8 @@ class TransformersEngine(Engine):
     def _run(self, rows: list[Row]) -> list[RowLogprobs]:
         """One forward; split in half where the device's memory does not hold it."""
         try:
-            hidden_K_D = self._hidden_states(self._decoder, rows, self._max_forward_tokens)
+            with in_place.swapped(self._swaps):
+                hidden_K_D = self._hidden_states(self._decoder, rows, self._max_forward_tokens)
             return project(self._head, hidden_K_D, rows)
         except RuntimeError as error:
             if not _is_out_of_memory(error):

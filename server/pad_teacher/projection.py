@@ -13,6 +13,7 @@ from pad_teacher.rows import Row, RowLogprobs
 
 ROWS = 512  # positions a chunk
 COLUMNS = 32_768  # vocabulary entries a chunk: 64 MiB of float32 logits, twice while they are normalised
+COLUMNS_PACKED = 8_192  # on a CPU a chunk that its cache holds is normalised in half the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Head:
         scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite divides
         softcap = getattr(config, "final_logit_softcapping", None)
         chunks: list[tuple[int, int, Tensor]] = []
-        for weight_C_D in layer.weight.split(COLUMNS):
+        for weight_C_D in layer.weight.split(COLUMNS_PACKED if packed else COLUMNS):
             start = chunks[-1][1] if chunks else 0
             laid_out = packed_linear.pack(weight_C_D) if packed else weight_C_D
             chunks.append((start, start + len(weight_C_D), laid_out))
@@ -93,7 +94,9 @@ def _project_rows(head: Head, hidden: Tensor, targets: Tensor, top: int) -> tupl
     best, best_ids = picked.new_empty((len(hidden), 0)), targets.new_empty((len(hidden), 0))
     for start, stop, weight_C_D in head.chunks:
         logits = head.logits(hidden, start, stop, weight_C_D)
-        log_total = torch.logaddexp(log_total, logits.logsumexp(-1, keepdim=True))
+        # log_softmax is one fused pass and logsumexp four; at the largest logit it is small, and so exact.
+        largest, at = logits.max(-1, keepdim=True)
+        log_total = torch.logaddexp(log_total, largest - logits.log_softmax(-1).gather(-1, at))
         here = (targets >= start) & (targets < stop)
         picked = torch.where(here, logits.gather(-1, (targets - start).clamp(0, stop - start - 1)), picked)
         if top:

@@ -63,7 +63,7 @@ def test_chunks_of_rows_and_vocabulary_do_not_show(monkeypatch: pytest.MonkeyPat
     text = Echo(random_ids(20, 3), top=4, everywhere=True)
     whole = echo(TransformersEngine(tiny_model(architecture)), text)[0]
     monkeypatch.setattr(projection, "ROWS", 3)
-    monkeypatch.setattr(projection, "COLUMNS", 50)
+    monkeypatch.setattr(projection, "COLUMNS_PACKED", 50)
     chunked = echo(TransformersEngine(tiny_model(architecture)), text)[0]
     assert chunked.token_logprobs == pytest.approx(whole.token_logprobs, abs=1e-5)
     assert chunked.top_logprobs == pytest.approx(whole.top_logprobs, abs=1e-5)
@@ -80,7 +80,7 @@ def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(projection.Head, "logits", record)
     monkeypatch.setattr(projection, "ROWS", 8)
-    monkeypatch.setattr(projection, "COLUMNS", 100)
+    monkeypatch.setattr(projection, "COLUMNS_PACKED", 100)
     TransformersEngine(tiny_model()).token_logprobs(SETS)
     assert max(seen) <= 800
 
