@@ -5,22 +5,38 @@ from typing import Any
 
 import torch
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     Phi3Config,
     Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 VOCABULARY = 262
@@ -55,8 +71,60 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "phi3, long rope": lambda: Phi3ForCausalLM(
         Phi3Config(**_SIZES, pad_token_id=0, original_max_position_embeddings=32, rope_parameters=_LONG_ROPE)
     ),
+    "gemma3, both kinds of layers": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**_SIZES, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"])
+    ),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, head_dim=8)),
     "gpt2, learned positions": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.3)
+    ),
+}
+
+# Mixtures of experts have no float64 kernel: these are compared with their own eager attention in float32.
+SPARSE: dict[str, Callable[[], Any]] = {
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**_SIZES, num_local_experts=4)),
+    "gpt-oss, sinks and sliding window": lambda: GptOssForCausalLM(
+        GptOssConfig(
+            **_SIZES,
+            head_dim=8,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=8,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        )
+    ),
+    "deepseek, values smaller than keys": lambda: DeepseekV3ForCausalLM(
+        DeepseekV3Config(
+            **{**_SIZES, "num_key_value_heads": 4},
+            q_lora_rank=16,
+            kv_lora_rank=16,
+            qk_rope_head_dim=8,
+            qk_nope_head_dim=8,
+            v_head_dim=8,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=16,
+            n_group=1,
+            topk_group=1,
+            first_k_dense_replace=1,
+        )
+    ),
+}
+
+# What cannot run as one sequence: states in place of attention, biases by distance, chunked attention.
+PLAIN: dict[str, Callable[[], Any]] = {
+    "mamba": lambda: MambaForCausalLM(
+        MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8)
+    ),
+    "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)),
+    "llama 4": lambda: Llama4ForCausalLM(
+        Llama4TextConfig(
+            **{**_SIZES, "num_hidden_layers": 4},
+            intermediate_size_mlp=48,
+            head_dim=8,
+            num_local_experts=2,
+            attention_chunk_size=8,
+        )
     ),
 }
 
@@ -64,7 +132,7 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
 def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
     """A random model of the named architecture, in evaluation mode, with the attention that it loads with."""
     torch.manual_seed(seed)
-    return ARCHITECTURES[architecture]().eval()
+    return (ARCHITECTURES | SPARSE | PLAIN)[architecture]().eval()
 
 
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from pad_teacher import in_place, packed_linear, padded_rows, tree_rows
+from pad_teacher import in_place, packed_linear, padded_rows, tree_attention, tree_rows
 from pad_teacher.engine import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
+from pad_teacher.memory import MemoryModel
 from pad_teacher.padded_rows import decoder_of
 from pad_teacher.projection import Head, project
 from pad_teacher.rows import Row, RowLogprobs, answer, rows_of
@@ -38,6 +41,8 @@ class TransformersEngine(Engine):
         self._decoder = decoder_of(model)
         self._max_forward_tokens = max_forward_tokens
         self._digest = _digest(model)
+        self.memory: MemoryModel | None = None
+        self._memory_limit = sys.maxsize
         self._plain_attention = model.config._attn_implementation
         self._swaps = in_place.swaps_for(model)
         with torch.inference_mode():
@@ -68,7 +73,9 @@ class TransformersEngine(Engine):
         on_cpu = torch.device(device).type == "cpu"
         wanted = DTYPES.get(dtype, torch.float32 if on_cpu else "auto")
         loaded: Any = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=wanted)
-        return cls(loaded.to(device), **limits)
+        engine = cls(loaded.to(device), **limits)
+        engine.measure_memory()
+        return engine
 
     @torch.inference_mode()
     def score(self, queries: Sequence[Query]) -> list[Answer]:
@@ -81,19 +88,42 @@ class TransformersEngine(Engine):
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         """See ``Engine``: the model's own full logits, one sequence, log-softmax in float64."""
         ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
-        fast = self._model.config._attn_implementation
-        self._model.set_attn_implementation(self._plain_attention)
-        try:
-            with packed_linear.unpacked():
-                logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
-        finally:
-            self._model.set_attn_implementation(fast)
+        with packed_linear.unpacked(), tree_rows.left(self._model, self._plain_attention):
+            logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
         log_probs = logits.double().log_softmax(-1)
         return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
+
+    def measure_memory(self) -> None:
+        """Learn what a forward takes, so that none is begun that the device cannot hold."""
+        with torch.inference_mode():
+            self.memory = MemoryModel.measure(self._layers, self._head, self._model.device)
+        if self._model.device.type == "cuda":
+            self._memory_limit = int(0.9 * torch.cuda.mem_get_info(self._model.device)[0])
+        full = self.memory.predict(self._max_forward_tokens, self._max_forward_tokens)
+        log.info("memory", full_batch_mib=full >> 20, kib_a_token=round(self.memory.per_token / 1024, 1))
+
+    def predicted_bytes(self, rows: Sequence[Row]) -> int:
+        """Memory that a forward over ``rows`` takes beside the weights; 0 before ``measure_memory``."""
+        if self.memory is None:
+            return 0
+        longest = max(len(row.ids_L) for row in rows)
+        tokens = sum(row.cost for row in rows)
+        if self.plain_because:
+            tokens = padded_rows.most_tokens(rows, self._max_forward_tokens)
+        predicted = self.memory.predict(tokens, sum(len(row.targets_K_M) for row in rows))
+        if self.plain_because:
+            return predicted
+        itemsize = self._model.dtype.itemsize
+        return max(predicted, tree_attention.bytes_of_scores(self._model.config, tokens, longest, itemsize))
 
     def digest(self) -> str:
         """See ``Engine``."""
         return self._digest
+
+    def _layers(self, rows: Sequence[Row]) -> Tensor:
+        """Hidden states ``[K, D]`` of the positions whose predictions are wanted."""
+        with in_place.swapped(self._swaps):
+            return self._hidden_states(self._decoder, rows, self._max_forward_tokens)
 
     def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Rows that run together, in the order given."""
@@ -115,9 +145,9 @@ class TransformersEngine(Engine):
     def _run(self, rows: list[Row]) -> list[RowLogprobs]:
         """One forward; split in half where the device's memory does not hold it."""
         try:
-            with in_place.swapped(self._swaps):
-                hidden_K_D = self._hidden_states(self._decoder, rows, self._max_forward_tokens)
-            return project(self._head, hidden_K_D, rows)
+            if self.predicted_bytes(rows) > self._memory_limit:
+                raise torch.OutOfMemoryError("predicted not to fit")
+            return project(self._head, self._layers(rows), rows)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise EngineFailed(f"{type(error).__name__} in the model's forward pass") from error

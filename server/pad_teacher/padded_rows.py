@@ -29,6 +29,11 @@ def hidden_states(decoder: Any, rows: Sequence[Row], max_tokens: int) -> Tensor:
     return torch.cat([states[i] for i in range(len(rows))])
 
 
+def most_tokens(rows: Sequence[Row], max_tokens: int) -> int:
+    """Tokens of the largest forward that ``hidden_states`` will run, padding included."""
+    return max(len(group) * len(rows[group[0]].ids_L) for group in _groups(rows, max_tokens))
+
+
 def _groups(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
     """Indices of rows that run together: longest first, so that neighbours pad each other little."""
     group: list[int] = []

@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 
 from pad_teacher.engine import IntArray
-from pad_teacher.rows import shared_tokens
+from pad_teacher.rows import MIN_SHARED, shared_tokens
 
-MIN_SHARED = 16  # tokens: below this, computing them again costs less than one more step of attention
 MAX_DEPTH = 4  # levels of the tree; rows that share more than that repeat it
 
 

@@ -64,6 +64,12 @@ class Head:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
+def chunk_bytes(head: Head, predictions: int) -> int:
+    """Bytes held while a chunk is normalised: its logits, their log-softmax, and what the last chunk left."""
+    largest = max(stop - start for start, stop, _ in head.chunks)
+    return 2 * 4 * min(predictions, ROWS) * largest
+
+
 def project(head: Head, hidden_K_D: Tensor, rows: Sequence[Row]) -> list[RowLogprobs]:
     """What ``rows`` ask of their predictions, whose hidden states stand in ``hidden_K_D`` row after row."""
     # Rows may ask about different numbers of targets: repeat the first to fill, and cut what was filled.

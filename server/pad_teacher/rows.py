@@ -7,12 +7,14 @@ import numpy as np
 
 from pad_teacher.engine import Answer, Echo, EchoLogprobs, FloatArray, IntArray, Query, Questions, TokenSet
 
+MIN_SHARED = 16  # tokens: to compute fewer again costs less than one more step of attention
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Token ids of one sequence, the first position whose prediction is wanted, and each prediction's targets.
 
-    ``cost`` is how many of the ids the row before it has not begun with already; ``top`` asks for the likeliest
+    ``cost`` is how many of the ids are computed for it behind the row before it; ``top`` asks for the likeliest
     tokens too.
     """
 
@@ -39,22 +41,33 @@ def shared_tokens(ids: Sequence[int] | IntArray, others: Sequence[int] | IntArra
     return int(differ.argmax()) if differ.any() else length
 
 
+def _shared(ids: IntArray, before: IntArray) -> int:
+    shared = shared_tokens(ids, before)
+    return shared if shared >= MIN_SHARED else 0
+
+
 def rows_of(query: Query) -> list[Row]:
     """The rows that answer one query."""
     match query:
         case TokenSet(prompt_ids, response_ids):
             prompt, start = np.asarray(prompt_ids), len(prompt_ids) - 1
             responses = [np.asarray(ids) for ids in response_ids]
+            again = len(prompt) if len(prompt) < MIN_SHARED else 0
             # The last token of a response predicts nothing that is asked for.
             return [
-                Row(np.concatenate([prompt, ids[:-1]]), start, ids[:, None], len(ids) - 1 + (0 if j else len(prompt)))
+                Row(
+                    np.concatenate([prompt, ids[:-1]]),
+                    start,
+                    ids[:, None],
+                    len(ids) - 1 + (again if j else len(prompt)),
+                )
                 for j, ids in enumerate(responses)
             ]
         case Questions(prompts, label_ids):
             texts, labels = [np.asarray(ids) for ids in prompts], np.asarray(label_ids)[None]
             before = [texts[0][:0], *texts[:-1]]
             return [
-                Row(ids, len(ids) - 1, labels, len(ids) - shared_tokens(ids, other))
+                Row(ids, len(ids) - 1, labels, len(ids) - _shared(ids, other))
                 for ids, other in zip(texts, before, strict=True)
             ]
         case Echo(text, top, everywhere):

@@ -16,7 +16,7 @@ from pad_teacher.prefix_tree import Node, PrefixTree
 
 NAME = "prefix_tree"
 NOWHERE = -1e30  # log-sum-exp over no keys; finite, so that two of them merge to zeros and not to NaN
-SCORES = 2**24  # attention scores held at once where no fused kernel applies
+SCORES, QUERIES = 2**22, 512  # attention scores, and rows of them, held at once where no fused kernel applies
 
 
 def attention(
@@ -57,6 +57,21 @@ def attention(
     if s_aux is not None:  # a sink: a key of its own, with no value
         output_T_H_d = output_T_H_d * torch.sigmoid(total_T_H - s_aux.float())[..., None].to(query.dtype)
     return output_T_H_d[None], None
+
+
+def bytes_of_scores(config: Any, tokens: int, longest: int, itemsize: int) -> int:
+    """Memory of an attention layer that holds scores, over ``tokens`` in rows of at most ``longest``; else 0."""
+    config = config.get_text_config()
+    heads, capped = config.num_attention_heads, getattr(config, "attn_logit_softcapping", None)
+    window = getattr(config, "sliding_window", None) or longest
+    if not capped and longest <= window:
+        return 0
+    keys = longest if capped else min(longest, window + QUERIES)
+    scores = min(SCORES, heads * min(longest, QUERIES) * keys)
+    head = getattr(config, "head_dim", None) or config.hidden_size // heads
+    # The residual and its norm; queries, keys, values and outputs.
+    per_token = 2 * config.hidden_size + 2 * head * (heads + (getattr(config, "num_key_value_heads", None) or heads))
+    return tokens * per_token * itemsize + 2 * 4 * scores  # the scores, and their exponentials
 
 
 class _Kernel:
@@ -106,7 +121,7 @@ class _Kernel:
         inside = start == node.start
         last = node.position + node.stop - node.start - 1 if inside else node.deepest
         if self.uneven or last - node.position >= self.window:
-            return self._by_scores(query, key, value, slice(start, stop), slice(node.start, node.stop))
+            return self._by_scores(node, start, stop)
         if not query.is_cuda:
             fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
             return fused(query, key, value, 0.0, inside, scale=self.scale)
@@ -114,23 +129,29 @@ class _Kernel:
         output, total, *_ = fused(query, key, value, None, True, 0.0, inside, scale=self.scale)
         return output, total[..., : stop - start]  # it rounds the length up
 
-    def _by_scores(
-        self, query: Tensor, key: Tensor, value: Tensor, queries: slice, keys: slice
-    ) -> tuple[Tensor, Tensor]:
+    def _by_scores(self, node: Node, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The same where scores are capped or keys out of the window, holding ``SCORES`` scores at a time."""
-        groups, heads, _, _ = query.shape
-        rows = max(1, SCORES // (groups * heads * key.shape[2]))
-        positions_K = self.positions_T[keys]
-        outputs: list[tuple[Tensor, Tensor]] = []
-        for part, positions in zip(query.split(rows, 2), self.positions_T[queries].split(rows), strict=True):
-            scores = part.float() @ key.float().mT * self.scale
-            if self.softcap:
-                scores = self.softcap * torch.tanh(scores / self.softcap)
-            distance = positions[:, None] - positions_K
-            scores.masked_fill_((distance < 0) | (distance >= self.window), -torch.inf)
-            total = scores.logsumexp(-1).clamp(min=NOWHERE)
-            outputs.append(((scores - total[..., None]).exp_().to(value.dtype) @ value, total))
-        return torch.cat([output for output, _ in outputs], 2), torch.cat([total for _, total in outputs], 2)
+        groups, heads, _, _ = self.query.shape
+        rows = max(1, min(QUERIES, SCORES // (groups * heads * (node.stop - node.start))))
+        parts = [self._part(node, first, min(first + rows, stop)) for first in range(start, stop, rows)]
+        outputs, totals = zip(*parts, strict=True)
+        return torch.cat(outputs, 2), torch.cat(totals, 2)
+
+    def _part(self, node: Node, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        positions = self.positions_T[start:stop]
+        # Keys that no query of this part sees need no score.
+        low, high = int(positions.min()) - self.window + 1, int(positions.max()) + 1
+        first = node.start + min(max(0, low - node.position), node.stop - node.start)
+        last = min(node.stop, node.start + high - node.position)
+        scores = self.query[:, :, start:stop].float() @ self.key[:, :, first:last].float().mT
+        scores *= self.scale
+        if self.softcap:
+            scores = scores.div_(self.softcap).tanh_().mul_(self.softcap)
+        distance = positions[:, None] - self.positions_T[first:last]
+        scores.masked_fill_((distance < 0) | (distance >= self.window), -torch.inf)
+        total = scores.logsumexp(-1).clamp(min=NOWHERE)
+        weights = scores.sub_(total[..., None]).exp_().to(self.value.dtype)
+        return weights @ self.value[:, :, first:last], total
 
 
 AttentionInterface.register(NAME, attention)

@@ -1,6 +1,7 @@
 """The fast way through a model: all rows in one sequence, what they share at their start computed once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from pad_teacher import padded_rows, tree_attention
 from pad_teacher.padded_rows import decoder_of
-from pad_teacher.prefix_tree import MIN_SHARED, PrefixTree, pack
-from pad_teacher.rows import Row
+from pad_teacher.prefix_tree import PrefixTree, pack
+from pad_teacher.rows import MIN_SHARED, Row
 
 # Largest relative difference of hidden states from the plain way, by dtype, that is rounding and no mistake.
 ROUNDING = {torch.float64: 1e-3, torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
@@ -44,6 +45,19 @@ def why_not(model: Any) -> str | None:
     return problem
 
 
+@contextmanager
+def left(model: Any, attention: str) -> Iterator[None]:
+    """Within this, a model that runs so has its plain ``attention`` again."""
+    if model.config._attn_implementation != tree_attention.NAME:
+        yield
+        return
+    model.set_attn_implementation(attention)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(tree_attention.NAME)
+
+
 def _run(decoder: Any, rows: Sequence[Row], tree: PrefixTree) -> Tensor:
     ids_T, positions_T = (torch.from_numpy(part).to(decoder.device) for part in (tree.ids_T, tree.positions_T))
     hidden_T_D = decoder(
@@ -63,7 +77,7 @@ def _trial_rows(vocabulary: int) -> list[Row]:
 def _problem(config: Any, tree: PrefixTree, packed_K_D: Tensor, plain_K_D: Tensor, most: float) -> str | None:
     layers = config.num_hidden_layers
     if len(tree.windows) != layers:
-        return f"{len(tree.windows)} of {layers} layers ask for attention"
+        return f"{len(tree.windows)} of {layers} layers call their attention through transformers' interface"
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
     window = getattr(config, "sliding_window", None)
     if window and any(

@@ -21,6 +21,7 @@ SETS = [TokenSet(list(range(40, 60)), [list(range(70, 80)), [90]]), TokenSet([10
 def test_token_logprobs_on_a_gpu_equal_float64(architecture: str, dtype: torch.dtype, tolerance: float) -> None:
     exact = tiny_model(architecture)
     engine = TransformersEngine(tiny_model(architecture).to("cuda", dtype))
+    assert engine.plain_because is None  # the prompt of each set runs once
     for item, arrays in zip(SETS, engine.token_logprobs(SETS), strict=True):
         for ids, values in zip(item.response_ids, arrays, strict=True):
             expected = torch.tensor(oracle(exact, item.prompt_ids, ids))

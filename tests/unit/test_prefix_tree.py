@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pad_teacher import prefix_tree
-from pad_teacher.prefix_tree import MIN_SHARED, pack
+from pad_teacher.prefix_tree import pack
+from pad_teacher.rows import MIN_SHARED
 
 tokens = st.integers(0, 2)
 stems = st.lists(st.lists(tokens, min_size=1, max_size=40), min_size=1, max_size=4)
