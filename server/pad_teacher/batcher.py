@@ -10,7 +10,7 @@ from math import ceil
 
 from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
-from pad_teacher.fair_queue import FairQueue
+from pad_teacher.fair_queue import FairQueue, Group
 from pad_teacher.metrics import Metrics
 from pad_teacher.work import Work
 
@@ -25,11 +25,43 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A unit of work that waits, whose share it counts against, and where its result goes."""
+    """A unit of work that waits, and which of its request's results it is."""
 
+    request: "Request"
+    index: int
     work: Work
-    owner: str
-    done: asyncio.Future[Answer]
+
+
+class Request:
+    """All that one client waits for. Made off the event loop, where thousands of units are one thing from then on."""
+
+    def __init__(self, client: Client, works: Sequence[Work]) -> None:
+        self.client = client
+        self.owner = client.key or client.job  # whose share of the queue it counts against
+        self.group = Group.of((_Ticket(self, index, work), work.cost) for index, work in enumerate(works))
+        self.results: list[Answer] = [[]] * len(works)
+        self.done: asyncio.Future[None] | None = None  # set once it is admitted
+        self._missing = len(works)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return self.done is not None and not self.done.done()
+
+    def answer(self, index: int, result: Answer) -> None:
+        """Take one unit's result; the last one ends the wait."""
+        if self.done is None or self.done.done():
+            return
+        self.results[index] = result
+        self._missing -= 1
+        if not self._missing:
+            self.done.set_result(None)
+
+    def fail(self, refusal: Refusal) -> None:
+        """End the wait, unless it has ended."""
+        if self.done is not None and not self.done.done():
+            self.done.set_exception(refusal)
+            self.done.exception()  # read, so that it is not reported as lost where nobody waits any more
 
 
 class Batcher:
@@ -53,30 +85,29 @@ class Batcher:
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._tokens_a_second = float(max_batch_tokens)
-        self._held: Counter[str] = Counter()  # waiting tokens of each owner
+        self._held: Counter[str] = Counter()  # waiting tokens of each owner that has any
         self._failed = False
         self._loop = asyncio.create_task(self._serve(), name="batcher")
 
-    async def submit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[Answer]:
-        """The results of ``works``, in order.
+    async def submit(self, request: Request, deadline: float | None) -> None:
+        """Wait until ``request`` has all its results.
 
         Args:
-            client: whose share of the teacher this counts against.
-            works: what to compute.
+            request: what to compute, and for whom.
             deadline: on ``time.monotonic``'s clock; work not yet begun by then is dropped.
 
         Raises:
             Refusal: ``overloaded``, ``too_long``, ``deadline_exceeded`` or ``engine_failed``.
         """
-        tickets = self._admit(client, works, deadline)
+        done = self._admit(request, deadline)
         try:
             async with asyncio.timeout_at(_on_loop_clock(deadline)):
-                return await asyncio.gather(*(ticket.done for ticket in tickets))
+                await done
         except TimeoutError:
             raise Refusal("deadline_exceeded", "the deadline passed before the teacher was done") from None
         finally:
-            # Reached with work left over only where the client left, the deadline passed or one part failed.
-            self._abandon(client, tickets)
+            # With work left over only where the client left, the deadline passed or one part failed.
+            self._release(request.owner, self._queue.discard(request.client.key, request.client.job, request.group))
 
     def refuse_if_full(self, client: Client, cost: int = 1) -> None:
         """Refuse what finds no place: a full queue still has room for whoever holds less than an equal share of it.
@@ -85,8 +116,7 @@ class Batcher:
             Refusal: ``overloaded``, with how long the waiting work is expected to take.
         """
         owner = client.key or client.job
-        waiting = {name for name, tokens in self._held.items() if tokens} | {owner}
-        share = self._max_queued_tokens / len(waiting)
+        share = self._max_queued_tokens / (len(self._held) + (owner not in self._held))
         if self._queue.tokens + cost > self._max_queued_tokens and self._held[owner] + cost > share:
             wait = min(60, max(1, ceil(self._queue.tokens / self._tokens_a_second)))
             raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
@@ -97,8 +127,8 @@ class Batcher:
         await asyncio.gather(self._loop, return_exceptions=True)
         await asyncio.to_thread(self._thread.shutdown)
 
-    def _admit(self, client: Client, works: Sequence[Work], deadline: float | None) -> list[_Ticket]:
-        cost = sum(work.cost for work in works)
+    def _admit(self, request: Request, deadline: float | None) -> asyncio.Future[None]:
+        cost = request.group.tokens
         if self._failed:
             raise Refusal("engine_failed", "the teacher's engine has failed")
         if deadline is not None and deadline <= time.monotonic():
@@ -106,45 +136,43 @@ class Batcher:
         if cost > self._max_queued_tokens:
             limit = self._max_queued_tokens
             raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
-        self.refuse_if_full(client, cost)
-        loop = asyncio.get_running_loop()
-        tickets = [_Ticket(work, client.key or client.job, loop.create_future()) for work in works]
-        for ticket in tickets:
-            self._queue.push(client.key, client.job, ticket, ticket.work.cost)
-        self._held[client.key or client.job] += cost
+        self.refuse_if_full(request.client, cost)
+        request.done = asyncio.get_running_loop().create_future()
+        self._held[request.owner] += cost
+        self._queue.push(request.client.key, request.client.job, request.group)
         self._metrics.queued_tokens.set(self._queue.tokens)
         self._arrived.set()
-        return tickets
-
-    def _abandon(self, client: Client, tickets: Sequence[_Ticket]) -> None:
-        waiting = {id(ticket) for ticket in tickets if not ticket.done.done() or ticket.done.cancelled()}
-        if waiting:
-            self._release(self._queue.discard(client.key, client.job, waiting))
-        for ticket in tickets:
-            if not ticket.done.cancel() and not ticket.done.cancelled():
-                ticket.done.exception()  # read, so that a second failure of the same request is not reported as lost
+        return request.done
 
     async def _serve(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._queue.pop(self._max_batch_tokens)
-            self._release(batch)
+            batch = self._pop()
             if batch:
                 await self._run(batch)
             else:
                 self._arrived.clear()
 
-    def _release(self, tickets: Sequence[_Ticket]) -> None:
-        """Give back the places of tickets that no longer wait."""
-        for ticket in tickets:
-            self._held[ticket.owner] -= ticket.work.cost
-            if not self._held[ticket.owner]:
-                del self._held[ticket.owner]
-        self._metrics.queued_tokens.set(self._queue.tokens)
+    def _pop(self) -> list[_Ticket]:
+        batch = self._queue.pop(self._max_batch_tokens)
+        spent: Counter[str] = Counter()
+        for ticket in batch:
+            spent[ticket.request.owner] += ticket.work.cost
+        for owner, tokens in spent.items():
+            self._release(owner, tokens)
+        return batch
+
+    def _release(self, owner: str, tokens: int) -> None:
+        """Give back the places of work that no longer waits."""
+        if tokens:
+            self._held[owner] -= tokens
+            if not self._held[owner]:
+                del self._held[owner]
+            self._metrics.queued_tokens.set(self._queue.tokens)
 
     async def _run(self, batch: list[_Ticket]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
-        batch = [ticket for ticket in batch if not ticket.done.done()]
+        batch = [ticket for ticket in batch if ticket.request.wanted]
         if self._failed:
             _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
             return
@@ -168,23 +196,20 @@ class Batcher:
         self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)
         self._metrics.batch(tokens, seconds)
         for ticket, result in zip(batch, results, strict=True):
-            if not ticket.done.done():
-                ticket.done.set_result(result)
+            ticket.request.answer(ticket.index, result)
 
     def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
         self._failed = True
         waiting = batch
         while waiting:
             _fail(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
-            waiting = self._queue.pop(self._max_batch_tokens)
-            self._release(waiting)
+            waiting = self._pop()
         self._on_failure(error)
 
 
 def _fail(tickets: Sequence[_Ticket], refusal: Refusal) -> None:
     for ticket in tickets:
-        if not ticket.done.done():
-            ticket.done.set_exception(refusal)
+        ticket.request.fail(refusal)
 
 
 def _on_loop_clock(deadline: float | None) -> float | None:

@@ -6,7 +6,7 @@ from typing import cast
 
 from pad_teacher.engine import Answer, FloatArray
 from pad_teacher.errors import Refusal
-from pad_teacher.likelihood import render
+from pad_teacher.likelihood import template_at
 from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.selection import Choice, TooManyOrders, combine, question_orders, question_text
 from pad_teacher.teacher import Teacher
@@ -45,7 +45,7 @@ def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) 
         sets = [_worded(item, item.choice(rest)) for item in asked]
         return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
 
-    return Plan([work for item in asked for work in item.works], counted, reply)
+    return Plan([work for item in asked for work in item.works], counted, reply, [asked])
 
 
 def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
@@ -141,7 +141,8 @@ class _Question:
         return self.teacher.encoder.response_ids([text], [False])[0]
 
     def _ids(self, options: Sequence[str]) -> list[int]:
-        return render(self.teacher, question_text(self.request, options), self.where)
+        with template_at(self.where):  # not through the cache: a question is rarely asked twice
+            return self.teacher.encoder.prompt_ids(question_text(self.request, options))
 
 
 def _worded(item: AskedSet, choice: Choice) -> SelectionSet:

@@ -44,7 +44,7 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budge
             usage=CompletionUsage(prompt_tokens=prompt, completion_tokens=made, total_tokens=prompt + made),
         )
 
-    return Plan(works, usage(prompt=prompt), reply)
+    return Plan(works, usage(prompt=prompt), reply, [texts])
 
 
 def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:

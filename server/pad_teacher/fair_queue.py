@@ -1,78 +1,178 @@
 """The waiting line: of those who wait, whoever was given the fewest teacher tokens goes next, by key and then job."""
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+# It all runs on the event loop: what one batch may cost it is bounded, however many wait.
+LOOK_AHEAD = 32  # items that one batch may pass over because they are too large for what is left of it
+MAX_ITEMS = 512  # of one batch
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
+class Group(Generic[Item]):
+    """What one request waits for, with costs: made off the event loop, so that it enters and leaves in one step."""
+
+    items: deque[tuple[Item, int]]
+    tokens: int
+
+    @classmethod
+    def of(cls, items: Iterable[tuple[Item, int]]) -> "Group[Item]":
+        """A group of items and their costs."""
+        waiting = deque(items)
+        return cls(waiting, sum(cost for _, cost in waiting))
+
+
+@dataclass(slots=True, eq=False)
 class _Line(Generic[Item]):
-    """Waiting items of one job with their costs, or the lines of one key; ``served`` counts tokens handed out."""
+    """Waiting groups of one job, or the lines of one key; ``served`` counts tokens handed out."""
 
-    served: float = 0.0
-    items: deque[tuple[Item, int]] = field(default_factory=deque)
-    lines: dict[str, "_Line[Item]"] = field(default_factory=dict)
+    name: str
+    number: int
+    served: float
+    groups: deque[Group[Item]] = field(default_factory=deque)
+    inside: "_Lines[Item]" = field(default_factory=lambda: _Lines())
 
-    def enter(self, name: str) -> "_Line[Item]":
+    def take(self, budget: float, passed: int, most: int) -> tuple[tuple[Item, int] | None, int]:
+        """The first item of at most ``budget`` past the first ``passed``, and how many have been passed by then."""
+        skip = passed
+        for group in self.groups:
+            while skip < len(group.items):
+                item, cost = group.items[skip]
+                if cost <= budget:
+                    del group.items[skip]
+                    group.tokens -= cost
+                    if not group.items:
+                        self.groups.remove(group)
+                    return (item, cost), passed
+                if passed >= most:
+                    return None, passed
+                passed, skip = passed + 1, skip + 1
+            skip -= len(group.items)
+        return None, passed
+
+
+class _Lines(Generic[Item]):
+    """Lines by name, of which the least served is found without a look at the others."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, _Line[Item]] = {}
+        self._heap: list[tuple[float, int, _Line[Item]]] = []  # some out of date: only those as served are true
+        self._entered = 0
+
+    def enter(self, name: str) -> _Line[Item]:
         """The line called ``name``; a new one starts level with the least served, not with credit from the past."""
         if name not in self.lines:
-            level = min((line.served for line in self.lines.values()), default=0.0)
-            self.lines[name] = _Line(served=level)
+            least = self.least()
+            self._entered += 1
+            self.lines[name] = _Line(name, self._entered, least.served if least else 0.0)
+            self.put_back(self.lines[name])
         return self.lines[name]
 
-    def next_name(self) -> str:
-        return min(self.lines, key=lambda name: self.lines[name].served)
+    def least(self) -> _Line[Item] | None:
+        while self._heap:
+            served, _, line = self._heap[0]
+            if self.lines.get(line.name) is line and line.served == served:
+                return line
+            heappop(self._heap)
+        return None
+
+    def set_aside(self) -> None:
+        """Leave the least served out until it is put back."""
+        heappop(self._heap)
+
+    def put_back(self, line: _Line[Item]) -> None:
+        heappush(self._heap, (line.served, line.number, line))
+        if len(self._heap) > 2 * len(self.lines) + 64:  # of lines that were discarded
+            self._heap = [(each.served, each.number, each) for each in self.lines.values()]
+            heapify(self._heap)
+
+    def charge(self, line: _Line[Item], cost: int) -> None:
+        line.served += cost
+        self.put_back(line)
 
 
 class FairQueue(Generic[Item]):
     """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop."""
 
     def __init__(self) -> None:
-        self._root: _Line[Item] = _Line()
+        self._root: _Lines[Item] = _Lines()
+        self._passed_over: tuple[_Line[Item], _Line[Item], Group[Item]] | None = None
         self.tokens = 0
 
-    def push(self, key: str, job: str, item: Item, cost: int) -> None:
-        """Put ``item`` behind all that this job already waits for."""
-        self._root.enter(key).enter(job).items.append((item, cost))
-        self.tokens += cost
+    def push(self, key: str, job: str, group: Group[Item]) -> None:
+        """Put ``group`` behind all that this job already waits for."""
+        if group.items:
+            self._root.enter(key).inside.enter(job).groups.append(group)
+            self.tokens += group.tokens
 
     def pop(self, budget: int) -> list[Item]:
-        """The fairest batch whose costs add up to at most ``budget``; a larger item goes alone rather than never."""
+        """The fairest batch whose costs add up to at most ``budget``; a larger item goes alone rather than never.
+
+        An item too large for what is left of the budget is passed over for others that fit, and is then the first of
+        the next batch: it waits for one batch more, and no batch is sent half empty because of it.
+        """
         batch: list[Item] = []
-        while self._root.lines:
-            key = self._root.next_name()
-            of_key = self._root.lines[key]
-            job = of_key.next_name()
-            of_job = of_key.lines[job]
-            item, cost = of_job.items[0]
-            if batch and cost > budget:
+        passed: Counter[_Line[Item]] = Counter()
+        aside: list[tuple[_Lines[Item], _Line[Item]]] = []
+        looks = LOOK_AHEAD
+        first, self._passed_over = self._passed_over, None
+        while budget > 0 and len(batch) < MAX_ITEMS and (lines := first or self._next(aside)):
+            of_key, of_job = lines[:2]
+            before = passed[of_job]
+            taken, passed[of_job] = of_job.take(budget if batch else inf, before, before + looks)
+            looks -= passed[of_job] - before
+            if passed[of_job] and not self._passed_over:  # then it is the one that its job has waited for longest
+                self._passed_over = of_key, of_job, of_job.groups[0]
+            if taken:
+                batch.append(taken[0])
+                budget -= taken[1]
+                self._charge(of_key, of_job, taken[1])
+            elif looks:
+                of_key.inside.set_aside()
+                aside.append((of_key.inside, of_job))
+            else:
                 break
-            of_job.items.popleft()
-            batch.append(item)
-            budget -= cost
-            self.tokens -= cost
-            of_key.served += cost
-            of_job.served += cost
-            self._leave_if_empty(key, job)
+            first = None
+        for lines_of, line in aside:
+            lines_of.put_back(line)
         return batch
 
-    def discard(self, key: str, job: str, unwanted: set[int]) -> list[Item]:
-        """Drop and return the job's items whose ``id()`` is in ``unwanted``: their client left, or it is too late."""
+    def discard(self, key: str, job: str, group: Group[Item]) -> int:
+        """Drop what is left of ``group``, whose client left or is too late; returns its tokens."""
         of_key = self._root.lines.get(key)
-        of_job = of_key.lines.get(job) if of_key else None
-        if of_job is None:
-            return []
-        dropped = [(item, cost) for item, cost in of_job.items if id(item) in unwanted]
-        of_job.items = deque((item, cost) for item, cost in of_job.items if id(item) not in unwanted)
-        self.tokens -= sum(cost for _, cost in dropped)
-        self._leave_if_empty(key, job)
-        return [item for item, _ in dropped]
+        of_job = of_key.inside.lines.get(job) if of_key else None
+        if of_key is None or of_job is None or group not in of_job.groups:
+            return 0
+        of_job.groups.remove(group)
+        if self._passed_over and self._passed_over[2] is group:
+            self._passed_over = None
+        self.tokens -= group.tokens
+        self._leave_if_empty(of_key, of_job)
+        return group.tokens
 
-    def _leave_if_empty(self, key: str, job: str) -> None:
-        of_key = self._root.lines[key]
-        if not of_key.lines[job].items:
-            del of_key.lines[job]
-        if not of_key.lines:
-            del self._root.lines[key]
+    def _next(self, aside: list[tuple[_Lines[Item], _Line[Item]]]) -> tuple[_Line[Item], _Line[Item]] | None:
+        """Whose turn it is: the least served key with a job that is not set aside, and that job."""
+        while of_key := self._root.least():
+            if of_job := of_key.inside.least():
+                return of_key, of_job
+            self._root.set_aside()
+            aside.append((self._root, of_key))
+        return None
+
+    def _charge(self, of_key: _Line[Item], of_job: _Line[Item], cost: int) -> None:
+        self.tokens -= cost
+        self._root.charge(of_key, cost)
+        of_key.inside.charge(of_job, cost)
+        self._leave_if_empty(of_key, of_job)
+
+    def _leave_if_empty(self, of_key: _Line[Item], of_job: _Line[Item]) -> None:
+        if not of_job.groups:
+            del of_key.inside.lines[of_job.name]
+        if not of_key.inside.lines:
+            del self._root.lines[of_key.name]

@@ -1,6 +1,7 @@
 """The likelihood of responses: from a request's texts to token ids, and from log-probabilities to the reply."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +12,7 @@ from pad_teacher.errors import Refusal
 from pad_teacher.plan import Budget, Plan, finite, usage
 from pad_teacher.teacher import Teacher
 from pad_teacher.work import Work, set_work
-from pad_wire import LikelihoodReply, LikelihoodRequest, Prompt, ResponseSet
+from pad_wire import LikelihoodReply, LikelihoodRequest, ResponseSet
 from pad_wire.chat import TemplateError
 from pad_wire.scoring import Likelihood, LikelihoodSet
 
@@ -42,7 +43,7 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
         return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
 
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
-    return Plan([work for item in sets for work in item.works], counted, reply)
+    return Plan([work for item in sets for work in item.works], counted, reply, [sets])
 
 
 def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
@@ -50,14 +51,15 @@ def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, t
     return [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
 
 
-def render(teacher: Teacher, prompt: Prompt, where: str) -> list[int]:
-    """Ids of a rendered prompt.
+@contextmanager
+def template_at(where: str) -> Iterator[None]:
+    """Say where the prompt was that the template refused.
 
     Raises:
         Refusal: ``template_refused``.
     """
     try:
-        return teacher.encoder.prompt_ids(prompt)
+        yield
     except TemplateError as error:
         raise Refusal("template_refused", str(error), where=where) from error
 
@@ -84,7 +86,8 @@ def response_tokens(sets: Sequence[TokenisedSet]) -> int:
 
 def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budget, truncate: bool) -> TokenisedSet:
     where = f"sets[{index}]"
-    prompt_ids = render(teacher, item.prompt, f"{where}.prompt")
+    with template_at(f"{where}.prompt"):
+        prompt_ids = teacher.prompts.ids(teacher.encoder, item.prompt)
     limit = teacher.engine.max_context_tokens
     room = limit - len(prompt_ids)
     if room < 1:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,15 @@ from pad_wire.text import WireModel
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request, tokenised: ``reply`` takes the results of ``works``, in order."""
+    """A request, tokenised: ``reply`` takes the results of ``works``, in order.
 
-    works: Sequence[Work]
+    ``held`` are lists that ``reply`` reads, with most of what the plan keeps in memory.
+    """
+
+    works: list[Work]
     usage: Usage
     reply: Callable[[Sequence[Answer]], WireModel]
+    held: Sequence[list[Any]] = ()
 
 
 @dataclass(slots=True)

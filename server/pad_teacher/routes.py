@@ -4,7 +4,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,18 +13,19 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from pad_teacher import batcher as batching
 from pad_teacher.batcher import Client
 from pad_teacher.choice import plan_selection
 from pad_teacher.completions import plan_completions
-from pad_teacher.engine import Answer
 from pad_teacher.errors import Refusal
 from pad_teacher.likelihood import plan_likelihood
-from pad_teacher.metrics import Metrics
 from pad_teacher.openapi import documented
 from pad_teacher.plan import Budget, Plan
+from pad_teacher.replies import JsonPieces, json_pieces
 from pad_teacher.score import plan_score
 from pad_teacher.service import Service
 from pad_teacher.teacher import Teacher
+from pad_teacher.underway import UnderWay
 from pad_wire import (
     Health,
     LikelihoodReply,
@@ -73,23 +74,29 @@ def _scoring(service: Service) -> APIRouter:
 def _handler(
     service: Service, model: type[Request_], plan: Callable[[Teacher, Request_, Budget], Plan]
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-    async def handle(request: Request) -> Response:
+    async def handle(http: Request) -> Response:
         teacher, batcher = service.teacher, service.batcher
-        client = Client(request.state.key, request.state.job)
+        client = Client(http.state.key, http.state.job)
         batcher.refuse_if_full(client)  # before anything is read or tokenised
-        budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(request))
-        with service.body_memory(_announced(request, service.settings.max_body_bytes)):
-            body = await _read(request, service.settings.max_body_bytes)
+        budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(http))
+        under_way = UnderWay(client)
+        try:
+            with service.body_memory(_announced(http, service.settings.max_body_bytes)):
+                body = await _read(http, service.settings.max_body_bytes)
 
-            async def score() -> tuple[Plan, Sequence[Answer]]:
-                planned = await _off_loop(service, lambda: plan(teacher, parse(model, body), budget))
-                return planned, await batcher.submit(client, planned.works, budget.deadline)
+                def begin() -> batching.Request:
+                    return under_way.begin(lambda: parse(model, body), lambda asked: plan(teacher, asked, budget))
 
-            planned, results = await _unless_client_leaves(request, score(), budget.left)
-        reply = await _off_loop(service, partial(_word, planned, results, service.metrics))
-        service.count(client, planned.usage)
-        request.state.logged["tokens"] = planned.usage.total_tokens
-        return Response(reply, media_type="application/json")
+                async def score() -> None:
+                    await batcher.submit(await service.off_loop(begin), budget.deadline)
+
+                await _unless_client_leaves(http, score(), budget.left)
+            pieces, usage = await service.off_loop(partial(under_way.finish, service.metrics))
+        finally:
+            service.let_go(under_way.drop)
+        service.count(client, usage)
+        http.state.logged["tokens"] = usage.total_tokens
+        return JsonPieces(pieces)
 
     return handle
 
@@ -113,7 +120,8 @@ def _about(service: Service) -> APIRouter:
 
     @router.get("/v1/usage", summary="Teacher tokens of each of your jobs", **documented(UsageReply))
     async def usage(request: Request) -> Response:
-        return _json(service.usage_of(request.state.key))
+        counted = service.usage_of(request.state.key)
+        return JsonPieces(await asyncio.to_thread(lambda: json_pieces(counted())))
 
     @router.get("/v1/health/live", summary="The process answers", **documented(Health))
     async def live() -> Response:
@@ -153,20 +161,14 @@ def _too_large(limit: int) -> Refusal:
     return Refusal("body_too_large", f"the body is larger than {limit} bytes; split the request")
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int) -> bytearray:
     """The body, refused as soon as it is known to be larger than ``limit``."""
-    chunks: list[bytes] = []
-    size = 0
+    body = bytearray()  # grows in place: to join 16 MB at the end would hold up the event loop
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        if len(body) + len(chunk) > limit:
             raise _too_large(limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-async def _off_loop(service: Service, call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(service.reading, call)
+        body += chunk
+    return body
 
 
 async def _unless_client_leaves(request: Request, work: Awaitable[T], left: threading.Event) -> T:
@@ -192,14 +194,6 @@ async def _unless_client_leaves(request: Request, work: Awaitable[T], left: thre
 async def _client_left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _word(plan: Plan, results: Sequence[Answer], metrics: Metrics) -> bytes:
-    reply = plan.reply(results)
-    if isinstance(reply, SelectionReply | ScoreReply):
-        for item in reply.sets:
-            metrics.label_mass.observe(item.label_mass)
-    return reply.model_dump_json(exclude_none=True).encode()
 
 
 def _json(model: WireModel, status: int = 200) -> Response:

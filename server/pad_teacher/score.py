@@ -28,7 +28,7 @@ def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
         return ScoreReply(teacher=teacher.id, sets=scored, usage=counted)
 
     works = [work for item in sets for work in item.works]
-    return Plan([*works, *(work for item in asked for work in item.works)], counted, reply)
+    return Plan([*works, *(work for item in asked for work in item.works)], counted, reply, [sets, asked])
 
 
 def _score_set(

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import contextmanager, suppress
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -23,6 +23,8 @@ from pad_wire.sets import MAX_RESPONSES
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 MAX_BODIES = 16  # of the largest size, held in memory at once
 MAX_JOBS = 10_000  # usage of more jobs than this is added up under "(other jobs)"
 
@@ -37,7 +39,7 @@ class Service:
         self.status: Literal["starting", "ready", "draining", "failed"] = "starting"
         self.reason: str | None = "loading the model"
         # One thread: a Hugging Face tokenizer is not made to be called from two at once.
-        self.reading = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="tokenise")
         self.on_failure: Callable[[], None] = lambda: None
         self.failure: str | None = None  # in full, for whoever runs the service
         self.loading = False  # in a thread that cannot be stopped
@@ -59,7 +61,7 @@ class Service:
             self._starting.cancel()
         if self._batcher:
             await self._batcher.close()
-        self.reading.shutdown(wait=False, cancel_futures=True)
+        self._reading.shutdown(wait=False, cancel_futures=True)
 
     def drain(self) -> None:
         """Stop being ready, so that nothing new is sent here."""
@@ -134,15 +136,29 @@ class Service:
         for kind in ("prompt", "response", "question"):
             self.metrics.tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
 
-    def usage_of(self, key: str) -> UsageReply:
-        """Tokens of each job of one key."""
-        fields = set(JobUsage.model_fields) - {"job"}
-        jobs = [
-            JobUsage(job=client.job, **{field: counted[field] for field in fields})
-            for client, counted in self._usage.items()
-            if client.key == key
-        ]
-        return UsageReply(jobs=jobs)
+    def usage_of(self, key: str) -> Callable[[], UsageReply]:
+        """Tokens of each job of one key, added up by the returned call: there may be many, so in a thread."""
+        counts = list(self._usage.items())
+
+        def reply() -> UsageReply:
+            fields = set(JobUsage.model_fields) - {"job"}
+            jobs = [
+                JobUsage(job=client.job, **{field: counted[field] for field in fields})
+                for client, counted in counts
+                if client.key == key
+            ]
+            return UsageReply(jobs=jobs)
+
+        return reply
+
+    async def off_loop(self, call: Callable[[], T]) -> T:
+        """What ``call`` returns, from the thread that reads requests and words replies."""
+        return await asyncio.get_running_loop().run_in_executor(self._reading, call)
+
+    def let_go(self, drop: Callable[[], None]) -> None:
+        """Call ``drop`` in that thread some time."""
+        with suppress(RuntimeError):  # it is shutting down, and all is let go of anyway
+            self._reading.submit(drop)
 
     async def _start(self) -> None:
         try:

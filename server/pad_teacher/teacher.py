@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pad_teacher.engine import Engine
+from pad_teacher.prompt_cache import PromptCache
 from pad_teacher.selection import LETTERS, question_text
 from pad_wire import TeacherId
 from pad_wire.chat import ChatEncoder
@@ -19,6 +20,7 @@ class Teacher:
     encoder: ChatEncoder
     engine: Engine
     letter_ids: list[int]  # of A, B, … as far as each is a single token
+    prompts: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
     def of(cls, name: str, encoder: ChatEncoder, engine: Engine) -> "Teacher":

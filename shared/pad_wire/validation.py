@@ -20,7 +20,7 @@ class InvalidBody(ValueError):
         self.detail = detail
 
 
-def parse(model: type[Model], body: bytes) -> Model:
+def parse(model: type[Model], body: bytes | bytearray) -> Model:
     """Read ``body`` as ``model``.
 
     Raises:

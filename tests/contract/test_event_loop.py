@@ -1,0 +1,112 @@
+"""The event loop's work in one step is bounded, however much a request holds: counted in calls, not in seconds."""
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Running
+from fakes import FakeEngine
+
+from pad_teacher.batcher import Client
+from pad_teacher.engine import FloatArray
+from pad_teacher.plan import usage
+from pad_wire.scoring import MAX_SETS
+from pad_wire.sets import MAX_RESPONSES
+
+pytestmark = pytest.mark.anyio
+
+MOST_CALLS = 20_000  # of Python and C functions in one step: to choose a batch of 512 units is 30 of them a unit
+
+
+class Quick(FakeEngine):
+    def _score(self, prompt: list[int], ids: list[int]) -> FloatArray:
+        return np.full(len(ids), -1.0, np.float32)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return Quick()
+
+
+@contextmanager
+def calls_a_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many functions each step of the event loop called, while the block runs."""
+    counted: list[int] = []
+    run, loop_thread = asyncio.events.Handle._run, threading.get_ident()
+
+    def counting(handle: Any) -> None:
+        if threading.get_ident() != loop_thread:
+            run(handle)
+            return
+        calls = 0
+
+        def count(_frame: Any, event: str, _arg: Any) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            run(handle)
+        finally:
+            sys.setprofile(None)
+            counted.append(calls)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.events.Handle, "_run", counting)
+        yield counted
+
+
+SETS = {
+    "as many sets as may be": [{"prompt": f"p{k}", "responses": ["a", "b"]} for k in range(MAX_SETS)],
+    "as many responses as may be": [{"prompt": "p", "responses": ["a"] * MAX_RESPONSES}] * (MAX_SETS // 4),
+    "many units a set": [{"prompt": "p", "responses": ["a" * 40] * MAX_RESPONSES}] * 8,
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+async def test_no_step_of_the_event_loop_grows_with_the_request(
+    running: Running, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    body = json.dumps({"sets": SETS[name]})
+    async with running(max_batch_tokens=64 if name == "many units a set" else 8192) as (client, _):
+        with calls_a_step(monkeypatch) as steps:
+            reply = await client.post("/v1/likelihood", content=body)
+        assert reply.status_code == 200
+        assert len(reply.json()["sets"]) == len(SETS[name])
+        assert 0 < max(steps) < MOST_CALLS
+
+
+async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
+    running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps({"sets": SETS["as many sets as may be"]})
+    async with running() as (client, service):
+        engine.gate.clear()
+        with calls_a_step(monkeypatch) as steps:
+            tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(4)]
+            while service.batcher._queue.tokens < 2 * MAX_SETS:
+                await asyncio.sleep(0.001)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert service.batcher._queue.tokens == 0
+        assert max(steps) < MOST_CALLS
+        engine.gate.set()
+
+
+async def test_usage_of_ten_thousand_jobs_is_added_up_off_the_event_loop(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as (client, service):
+        for k in range(10_000):
+            service.count(Client("", f"job{k}"), usage(prompt=1))
+        with calls_a_step(monkeypatch) as steps:
+            reply = await client.get("/v1/usage")
+        assert len(reply.json()["jobs"]) == 10_000
+        assert max(steps) < MOST_CALLS
