@@ -87,5 +87,6 @@ def _questions(encoder: ChatEncoder, prompt: str, texts: list[str]) -> dict[str,
     n = len(texts)
     return {
         "pairwise": [ask(order) for order in question_orders(n, "pairwise", "single")],
+        "single": [ask(tuple(range(n)))],
         "cyclic": [ask(order) for order in question_orders(n, "listwise", "cyclic")],
     }

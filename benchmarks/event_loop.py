@@ -1,0 +1,110 @@
+"""How late the service's event loop ever is while the largest requests arrive. Writes event_loop.json.
+
+A process of its own serves the application over HTTP with a real tokenizer and an engine that only sleeps. A task in
+its loop sleeps 1 ms again and again and notes how much later it was woken; beside that, each step of the loop is
+timed in CPU time of its thread, which is the loop's own work: the rest of a lateness is waiting for the interpreter,
+which the threads that tokenise and word replies hold, or for a core.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from harness.looped import RESET, SWITCH, VALUES
+from harness.model import source_text
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 2.0  # of each case at least; it ends with the request that is then under way
+
+
+def cases() -> dict[str, tuple[str, list[bytes], int, float | None]]:
+    """By name: route, bodies, clients at once, and after how long each client hangs up."""
+    source = source_text()[:2_000_000]
+
+    def text(tokens: int, at: int) -> str:
+        return source[at % 1_500_000 : at % 1_500_000 + 3 * tokens].strip() + "."  # about three letters a token
+
+    def sets(count: int, prompt: int, n: int, response: int) -> list[dict[str, Any]]:
+        spread = [{"prompt": text(prompt, 997 * i)} for i in range(count)]
+        return [
+            each | {"responses": [text(response, 997 * i + 131 * j) for j in range(n)]}
+            for i, each in enumerate(spread)
+        ]
+
+    def body(**fields: Any) -> list[bytes]:
+        return [json.dumps(fields).encode()]
+
+    usual, many = sets(8, 256, 4, 128), sets(1024, 256, 4, 128)
+    choices = sets(64, 128, 4, 64)
+    return {
+        "no request": ("/v1/likelihood", [], 0, None),
+        "8 sets of 4 responses": ("/v1/likelihood", body(sets=usual), 4, None),
+        "1,024 sets of 4 responses": ("/v1/likelihood", body(sets=many), 2, None),
+        "the same, every token's number": ("/v1/likelihood", body(sets=many, per_token=True), 2, None),
+        "the same, clients hang up after 0.5 s": ("/v1/likelihood", body(sets=many), 2, 0.5),
+        "1,024 sets of 256 responses of 1 token": ("/v1/likelihood", body(sets=sets(1024, 8, 256, 1)), 1, None),
+        "64 sets, every order of 4": ("/v1/score", body(sets=choices, orders="all"), 2, None),
+        "1,024 completions, echo": ("/v1/completions", body(prompt=[text(256, 9 * i) for i in range(1024)], echo=True,
+                                                            max_tokens=0, logprobs=1), 1, None),
+        "16 MB, refused when tokenised": ("/v1/likelihood", body(sets=sets(1024, 256, 16, 256))[:1], 1, None),
+    }  # fmt: skip
+
+
+async def measure(url: str, asked: dict[str, tuple[str, list[bytes], int, float | None]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as http:
+        while (await http.get("/v1/health/ready")).status_code != 200:
+            await asyncio.sleep(0.05)
+        for name, (route, bodies, clients, patience) in asked.items():
+            statuses: dict[str, int] = {}
+            await http.post(RESET)
+            until = time.monotonic() + SECONDS
+            if bodies:
+                posting = (_post(http, route, bodies[0], until, patience, statuses) for _ in range(clients))
+                await asyncio.gather(*posting)
+            else:
+                await asyncio.sleep(SECONDS)
+            values = (await http.post(VALUES)).json()
+            megabytes = round(len(bodies[0]) / 1e6, 2) if bodies else 0
+            found[name] = {"body_megabytes": megabytes, "answers": statuses, **values}
+            late, step = values["late_ms"], values["longest_step_own_ms"]
+            print(
+                f"{name:42} {megabytes:6.2f} MB  late {late['median']:6.2f} {late['p99']:6.2f} {late['worst']:6.2f}"
+                f" ms  longest own step {step:5.2f} ms  gap {values['gap_ms']}  {statuses}",
+                flush=True,
+            )
+    return found
+
+
+async def _post(
+    http: httpx.AsyncClient, route: str, body: bytes, until: float, patience: float | None, statuses: dict[str, int]
+) -> None:
+    while time.monotonic() < until:
+        try:
+            reply = await asyncio.wait_for(http.post(route, content=body), patience)
+            status = str(reply.status_code)
+        except TimeoutError:
+            status = "left"
+        statuses[status] = statuses.get(status, 0) + 1
+
+
+def main() -> None:
+    options, asked = sys.argv[1:], cases()
+    server = Path(__file__).parent / "harness" / "looped.py"
+    with subprocess.Popen([sys.executable, str(server), *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = asyncio.run(measure(process.stdout.readline().strip(), asked))
+        finally:
+            process.kill()
+    result = {"command": "python benchmarks/event_loop.py", "switch_seconds": SWITCH, "cases": found}
+    (ROOT / "benchmarks" / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""How the cost of a response set grows with prompt length, n and model size: a formula beside measurements.
+
+    python benchmarks/growth.py
+
+seconds = (layers + projection) / (a x peak) + attention / (b x peak) + c x tokens x layers x hidden, in FLOP of
+``harness.floor`` over the peak of matrix products measured beside each run. The constants are fitted on the first
+workload of the list alone, where a profile tells the three parts apart; all others are predictions.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from harness.floor import floor_of
+from harness.shapes import SHAPES
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from pad_teacher.allocator import keep_freed_memory
+
+sys.path.insert(0, str(Path(__file__).parent / "ways"))
+from measure import gemm_flop_per_second
+
+# Shape, prompt, response, n, sets.
+WORKLOADS = [
+    ("smollm2-135m", 256, 128, 4, 8),
+    ("smollm2-135m", 64, 128, 4, 8),
+    ("smollm2-135m", 1024, 128, 4, 4),
+    ("smollm2-135m", 4096, 128, 4, 1),
+    ("smollm2-135m", 256, 128, 1, 8),
+    ("smollm2-135m", 256, 128, 16, 2),
+    ("smollm2-135m", 1024, 128, 8, 2),
+    ("smollm2-135m", 256, 16, 4, 16),
+    ("smollm2-135m", 32, 2000, 2, 2),
+    ("qwen2.5-0.5b", 256, 128, 4, 2),
+]
+ROUNDS = 3
+
+
+def main() -> None:
+    keep_freed_memory()
+    from pad_teacher.engine import TokenSet
+
+    engines: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    draw = np.random.default_rng(0)
+    for name, prompt, response, n, count in WORKLOADS:
+        if name not in engines:
+            engines[name] = _engine(name)
+        engine = engines[name]
+        ids = lambda k, top=SHAPES[name].vocabulary: draw.integers(0, top, k).tolist()  # noqa: E731
+        sets = [TokenSet(ids(prompt), [ids(response) for _ in range(n)]) for _ in range(count)]
+        floor = floor_of(SHAPES[name], [{"prompt_ids": s.prompt_ids, "response_ids": s.response_ids} for s in sets])
+        runs = [_run(engine, sets) for _ in range(ROUNDS)]
+        tokens = sum(prompt + n * (response - 1) for _ in sets)
+        rows.append(
+            {"model": name, "prompt": prompt, "response": response, "n": n, "sets": count, "tokens": tokens}
+            | {"seconds": median(s for s, _ in runs), "peak": median(p for _, p in runs)}
+            | {"linear": floor.flop, "attention": floor.attention}
+        )
+        _predict(rows)
+        print(_line(rows[-1]), flush=True)
+    file = Path(__file__).with_suffix(".json")
+    file.write_text(json.dumps({"command": "python benchmarks/growth.py", "rows": rows}, indent=2) + "\n")
+
+
+def _engine(name: str) -> Any:
+    from pad_teacher.engine_transformers import TransformersEngine
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(SHAPES[name].kind, **SHAPES[name].config())
+    return TransformersEngine(AutoModelForCausalLM.from_config(config, dtype=torch.float32))
+
+
+def _run(engine: Any, sets: Any) -> tuple[float, float]:
+    before = gemm_flop_per_second("float32", "cpu")["fastest"]
+    began = time.perf_counter()
+    engine.token_logprobs(sets)
+    seconds = time.perf_counter() - began
+    return seconds, max(before, gemm_flop_per_second("float32", "cpu")["fastest"])
+
+
+def _predict(rows: list[dict[str, Any]], a: float = 0.97, b: float = 0.40) -> None:
+    """Products run at ``a`` of the peak and attention at ``b``; what is left of the first row gives ``c``."""
+
+    def products(row: dict[str, Any]) -> float:
+        return row["linear"] / a / row["peak"] + row["attention"] / b / row["peak"]
+
+    def passes(row: dict[str, Any]) -> float:
+        return row["tokens"] * SHAPES[row["model"]].layers * SHAPES[row["model"]].hidden
+
+    first = rows[0]
+    c = (first["seconds"] - products(first)) / passes(first)
+    rows[-1]["predicted_seconds"] = products(rows[-1]) + c * passes(rows[-1])
+    rows[-1]["share_of_fastest_floor"] = rows[-1]["linear"] / rows[-1]["peak"] / rows[-1]["seconds"]
+
+
+def _line(row: dict[str, Any]) -> str:
+    ratio = row["seconds"] / row["predicted_seconds"]
+    return (
+        f"{row['model']:14} prompt {row['prompt']:5} response {row['response']:5} n {row['n']:3} sets {row['sets']:3}"
+        f"  {row['seconds']:7.2f} s  {row['tokens'] / row['seconds']:6.0f} tokens/s"
+        f"  {row['share_of_fastest_floor']:.0%} of the floor, measured / predicted {ratio:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The service with a sleeping engine, on a free port, whose event loop is watched: prints its address."""
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import uvicorn
+from harness.model import make_tokenizer
+from starlette.responses import JSONResponse
+
+from pad_teacher import logs
+from pad_teacher.app import create_app
+from pad_teacher.engine import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
+from pad_teacher.serve import SWITCH_SECONDS as SWITCH
+from pad_teacher.serve import stays
+from pad_teacher.service import Service
+from pad_teacher.settings import ServeSettings
+from pad_teacher.teacher import Teacher
+from pad_wire.chat import ChatEncoder
+
+RESET, VALUES = "/watch/reset", "/watch/values"
+ENGINE_SECONDS = 0.002  # of one batch, without the interpreter: as on a device
+
+
+class Sleeping(Engine):
+    """Answers every query with the same number after a sleep, and notes when it was called."""
+
+    name, dtype, vocabulary, max_context_tokens = "sleeping", "float32", 2**20, 8192
+
+    def __init__(self) -> None:
+        self.ended: float | None = None
+        self.gaps: list[float] = []
+
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        if self.ended is not None:
+            self.gaps.append(time.perf_counter() - self.ended)
+        answers = [self._answer(query) for query in queries]
+        time.sleep(ENGINE_SECONDS)
+        self.ended = time.perf_counter()
+        return answers
+
+    def _answer(self, query: Query) -> Answer:
+        match query:
+            case TokenSet(_, response_ids):
+                return [np.full(len(ids), -1.25, np.float32) for ids in response_ids]
+            case Questions(prompts, label_ids):
+                return [np.full(len(label_ids), -1.25, np.float32) for _ in prompts]
+            case Echo(ids, top, _):
+                values = np.full((len(ids), top), -1.25, np.float32)
+                return EchoLogprobs(values[1:, 0], np.zeros(values.shape, np.int64), values)
+
+    def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
+        return np.full(len(response_ids), -1.25, np.float32)
+
+    def digest(self) -> str:
+        return "0" * 64
+
+
+class Watch:
+    """ASGI around the application: how late the loop is, and how long each of its steps takes by itself."""
+
+    def __init__(self, app: Any, engine: Sleeping) -> None:
+        self._app, self._engine = app, engine
+        self._late: list[float] = []
+        self._step = 0.0
+        self._probe: asyncio.Task[None] | None = None
+        run, handle = asyncio.events.Handle._run, asyncio.events.Handle
+
+        def timed(self_: Any) -> None:
+            began = time.thread_time()
+            run(self_)
+            self._step = max(self._step, time.thread_time() - began)
+
+        handle._run = timed  # type: ignore[method-assign]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope.get("path") == RESET:
+            self._probe = self._probe or asyncio.create_task(self._watch())
+            self._late, self._engine.gaps, self._engine.ended, self._step = [], [], None, 0.0
+            await JSONResponse({})(scope, receive, send)
+        elif scope.get("path") == VALUES:
+            gaps = self._engine.gaps
+            values = {
+                "late_ms": _spread(self._late),
+                "longest_step_own_ms": round(self._step * 1e3, 2),
+                "batches": len(gaps) + bool(gaps),
+                "gap_ms": round(median(gaps) * 1e3, 2) if gaps else None,
+            }
+            await JSONResponse(values)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _watch(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self._late.append(time.perf_counter() - began - 0.001)
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    at = {"median": 0.5, "p99": 0.99, "p99.9": 0.999, "worst": 1.0}
+    return {
+        name: round(1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * share))], 2) for name, share in at.items()
+    }
+
+
+def main() -> None:
+    if "--default-switching" not in sys.argv:
+        sys.setswitchinterval(SWITCH)
+    logs.configure("error")
+    engine = Sleeping()
+    tokenizer: Any = make_tokenizer(Path(__file__).parents[2] / "runs" / "bench")
+
+    def load() -> Teacher:
+        teacher = Teacher.of("sleeping", ChatEncoder.of(tokenizer), engine)
+        return teacher if "--default-collecting" in sys.argv else stays(teacher)
+
+    app = create_app(Service(ServeSettings(model="sleeping", max_queued_tokens=4_000_000), load))
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(Watch(app, engine), http="h11", log_level="error"))
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+if __name__ == "__main__":
+    main()
