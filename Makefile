@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu lint bench clean
+.PHONY: help install demo test test-gpu lint bench bench-scoring clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,8 +31,11 @@ lint: install  ## style, types and who may import whom
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: install  ## rerun the committed measurements
+bench: install  ## the demo over three seeds, measured again
 	$(BIN)/python benchmarks/demo_seeds.py
+
+bench-scoring: install  ## every way to score response sets, side by side (peers: benchmarks/install_peers.sh)
+	$(BIN)/python benchmarks/scoring.py
 
 clean:  ## forget the environment and all runs
 	rm -rf .venv runs
