@@ -27,18 +27,18 @@ from measure import gemm_flop_per_second
 
 # Shape, prompt, response, n, sets.
 WORKLOADS = [
-    ("smollm2-135m", 256, 128, 4, 8),
-    ("smollm2-135m", 64, 128, 4, 8),
-    ("smollm2-135m", 1024, 128, 4, 4),
+    ("smollm2-135m", 256, 128, 4, 4),
+    ("smollm2-135m", 64, 128, 4, 4),
+    ("smollm2-135m", 1024, 128, 4, 2),
     ("smollm2-135m", 4096, 128, 4, 1),
-    ("smollm2-135m", 256, 128, 1, 8),
-    ("smollm2-135m", 256, 128, 16, 2),
-    ("smollm2-135m", 1024, 128, 8, 2),
-    ("smollm2-135m", 256, 16, 4, 16),
-    ("smollm2-135m", 32, 2000, 2, 2),
-    ("qwen2.5-0.5b", 256, 128, 4, 2),
+    ("smollm2-135m", 256, 128, 1, 6),
+    ("smollm2-135m", 256, 128, 16, 1),
+    ("smollm2-135m", 1024, 128, 8, 1),
+    ("smollm2-135m", 256, 16, 4, 8),
+    ("smollm2-135m", 32, 2000, 2, 1),
+    ("qwen2.5-0.5b", 256, 128, 4, 1),
 ]
-ROUNDS = 3
+ROUNDS = 2
 
 
 def main() -> None:

@@ -147,11 +147,16 @@ class Batcher:
     async def _serve(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._pop()
-            if batch:
-                await self._run(batch)
-            else:
-                self._arrived.clear()
+            batch: list[_Ticket] = []
+            try:
+                batch = self._pop()
+                if batch:
+                    await self._run(batch)
+                else:
+                    self._arrived.clear()
+            except Exception as error:  # noqa: BLE001 - a fault of ours: better to stop than to leave clients waiting
+                self._fail_engine(batch, error)
+                return
 
     def _pop(self) -> list[_Ticket]:
         batch = self._queue.pop(self._max_batch_tokens)
@@ -180,17 +185,19 @@ class Batcher:
             return
         queries = [ticket.work.query for ticket in batch]
         began = time.monotonic()
+        results: list[Answer] | None = None
         try:
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.score, queries)
         except RowTooLarge as error:
             if len(batch) == 1:
                 _fail(batch, Refusal("too_long", str(error)))
                 return
-            for ticket in batch:
-                await self._run([ticket])
-            return
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised, it is not to be trusted again
             self._fail_engine(batch, error)
+            return
+        if results is None:  # out of the handler, whose traceback would hold the failed batch's memory
+            for ticket in batch:
+                await self._run([ticket])
             return
         seconds, tokens = time.monotonic() - began, sum(ticket.work.cost for ticket in batch)
         self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)

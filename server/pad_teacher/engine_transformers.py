@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from pad_teacher import in_place, packed_linear, padded_rows, tree_attention, tr
 from pad_teacher.engine import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
 from pad_teacher.memory import MemoryModel
 from pad_teacher.padded_rows import decoder_of
+from pad_teacher.prefix_tree import pack
 from pad_teacher.projection import Head, project
 from pad_teacher.rows import Row, RowLogprobs, answer, rows_of
 
@@ -42,7 +42,7 @@ class TransformersEngine(Engine):
         self._max_forward_tokens = max_forward_tokens
         self._digest = _digest(model)
         self.memory: MemoryModel | None = None
-        self._memory_limit = sys.maxsize
+        self._memory_limit: int | None = None
         self._plain_attention = model.config._attn_implementation
         self._swaps = in_place.swaps_for(model)
         with torch.inference_mode():
@@ -98,6 +98,7 @@ class TransformersEngine(Engine):
         with torch.inference_mode():
             self.memory = MemoryModel.measure(self._layers, self._head, self._model.device)
         if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
             self._memory_limit = int(0.9 * torch.cuda.mem_get_info(self._model.device)[0])
         full = self.memory.predict(self._max_forward_tokens, self._max_forward_tokens)
         log.info("memory", full_batch_mib=full >> 20, kib_a_token=round(self.memory.per_token / 1024, 1))
@@ -107,9 +108,10 @@ class TransformersEngine(Engine):
         if self.memory is None:
             return 0
         longest = max(len(row.ids_L) for row in rows)
-        tokens = sum(row.cost for row in rows)
         if self.plain_because:
             tokens = padded_rows.most_tokens(rows, self._max_forward_tokens)
+        else:
+            tokens = len(pack([row.ids_L for row in rows]).ids_T)
         predicted = self.memory.predict(tokens, sum(len(row.targets_K_M) for row in rows))
         if self.plain_because:
             return predicted
@@ -145,17 +147,16 @@ class TransformersEngine(Engine):
     def _run(self, rows: list[Row]) -> list[RowLogprobs]:
         """One forward; split in half where the device's memory does not hold it."""
         try:
-            if self.predicted_bytes(rows) > self._memory_limit:
-                raise torch.OutOfMemoryError("predicted not to fit")
-            return project(self._head, self._layers(rows), rows)
+            if self._memory_limit is None or self.predicted_bytes(rows) <= self._memory_limit:
+                return project(self._head, self._layers(rows), rows)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise EngineFailed(f"{type(error).__name__} in the model's forward pass") from error
-            if len(rows) == 1:
-                length = len(rows[0].ids_L)
-                raise RowTooLarge(f"a text of {length} tokens does not fit the teacher's memory") from error
+        # Out of the handler, whose traceback would hold all that the failed forward made.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if len(rows) == 1:
+            raise RowTooLarge(f"a text of {len(rows[0].ids_L)} tokens does not fit the teacher's memory")
         half = len(rows) // 2
         return self._run(rows[:half]) + self._run(rows[half:])
 
@@ -173,10 +174,15 @@ def _digest(model: Any) -> str:
 def _long_rope_from(config: Any) -> float:
     """The length from which ``longrope`` changes its frequencies."""
     rope = getattr(config, "rope_parameters", None) or {}
-    kind = str(rope.get("rope_type"))
-    if "dynamic" in kind:
-        raise ValueError("rope_type dynamic makes a score depend on what was scored before; it cannot be served")
-    return rope["original_max_position_embeddings"] + 1 if kind == "longrope" else float("inf")
+    by_kind_of_layer = [part for part in rope.values() if isinstance(part, dict)]
+    shortest = float("inf")
+    for part in by_kind_of_layer or [rope]:
+        kind = str(part.get("rope_type"))
+        if "dynamic" in kind:
+            raise ValueError("rope_type dynamic makes a score depend on what was scored before; it cannot be served")
+        if kind == "longrope":
+            shortest = min(shortest, part["original_max_position_embeddings"] + 1)
+    return shortest
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -88,6 +88,8 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budge
     where = f"sets[{index}]"
     with template_at(f"{where}.prompt"):
         prompt_ids = teacher.prompts.ids(teacher.encoder, item.prompt)
+    if not prompt_ids:
+        raise Refusal("template_refused", "the prompt renders to no token at all", where=f"{where}.prompt")
     limit = teacher.engine.max_context_tokens
     room = limit - len(prompt_ids)
     if room < 1:

@@ -61,11 +61,11 @@ class Head:
             logits += self.bias_V[start:stop].float()
         if self.scale != 1.0:
             logits *= self.scale
-        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
 
 
 def chunk_bytes(head: Head, predictions: int) -> int:
-    """Bytes held while a chunk is normalised: its logits, their log-softmax, and what the last chunk left."""
+    """Bytes held while a chunk is normalised: its logits and their log-softmax, or the logits of two chunks."""
     largest = max(stop - start for start, stop, _ in head.chunks)
     return 2 * 4 * min(predictions, ROWS) * largest
 

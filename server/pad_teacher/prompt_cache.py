@@ -8,7 +8,7 @@ from pad_wire import Prompt
 from pad_wire.chat import ChatEncoder, as_messages
 
 MAX_PROMPTS = 16_384
-MAX_TOKENS = 2**22  # four bytes each, so that all of it stays under 20 MB
+MAX_TOKENS = 2**22  # four bytes each, so that all of it stays near 20 MB
 
 
 class PromptCache:

@@ -84,8 +84,14 @@ def _handler(
             with service.body_memory(_announced(http, service.settings.max_body_bytes)):
                 body = await _read(http, service.settings.max_body_bytes)
 
+                def read() -> Request_:
+                    try:
+                        return parse(model, body)
+                    finally:
+                        body.clear()  # a refusal's traceback would keep it
+
                 def begin() -> batching.Request:
-                    return under_way.begin(lambda: parse(model, body), lambda asked: plan(teacher, asked, budget))
+                    return under_way.begin(read, lambda asked: plan(teacher, asked, budget))
 
                 async def score() -> None:
                     await batcher.submit(await service.off_loop(begin), budget.deadline)
@@ -182,13 +188,15 @@ async def _unless_client_leaves(request: Request, work: Awaitable[T], left: thre
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            left.set()
             raise ClientDisconnect
         return working.result()
     finally:
-        for task in (working, leaving):
-            task.cancel()
+        if not working.done():
+            left.set()  # planning in its thread ends too
+        working.cancel()
+        leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+        del working, leaving  # a refusal's traceback holds this frame, and the task the refusal
 
 
 async def _client_left(request: Request) -> None:

@@ -14,8 +14,8 @@ MIN_SHARED = 16  # tokens: to compute fewer again costs less than one more step 
 class Row:
     """Token ids of one sequence, the first position whose prediction is wanted, and each prediction's targets.
 
-    ``cost`` is how many of the ids are computed for it behind the row before it; ``top`` asks for the likeliest
-    tokens too.
+    ``cost`` is about how many of the ids are computed for it behind the row before it; ``top`` asks for the
+    likeliest tokens too.
     """
 
     ids_L: IntArray

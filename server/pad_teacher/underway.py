@@ -19,7 +19,7 @@ Request_ = TypeVar("Request_", bound=WireModel)
 
 
 class UnderWay:
-    """Holds the only reference to a plan and its results.
+    """Holds a plan and its results.
 
     Its methods are called in the thread that reads requests; the event loop only carries it from one to the next.
     """

@@ -63,8 +63,7 @@ def _varlen(
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=True,
     )
-    # Kernels differ in which axis comes first.
-    return output, total if total.shape == output.shape[:2] else total.T.contiguous()
+    return output, total.T.contiguous()  # the kernel gives [H, T]
 
 
 def _ends(spans: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, int]:

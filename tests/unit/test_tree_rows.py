@@ -101,12 +101,13 @@ def test_chunks_of_attention_scores_do_not_show(monkeypatch: pytest.MonkeyPatch)
 @given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 2**32))
 def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, seed: int) -> None:
     torch.manual_seed(seed)
-    query, key, value = torch.randn(3, 4), torch.randn(first + second, 4) * 3, torch.randn(first + second, 5)
+    sizes = ((3, 4), (first + second, 4), (first + second, 5))
+    query, key, value = (torch.randn(*size).double() for size in sizes)
 
     def attend(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = (query @ key[part].T).double()
+        scores = 3 * query @ key[part].T
         total = scores.logsumexp(-1).clamp(min=tree_attention.NOWHERE)
-        return ((scores - total[:, None]).exp() @ value[part].double()), total
+        return ((scores - total[:, None]).exp() @ value[part]), total
 
     output, total = attend(slice(0, first))
     merge(output, total, *attend(slice(first, None)))
