@@ -31,7 +31,10 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
             assert path.read_text().startswith('"""'), path
 
 
-@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md", "docs/performance.md"],
+)
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
     path = ROOT / name
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
@@ -78,3 +81,20 @@ def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> No
     assert measured["label_mass"] >= 0.95
     assert 0.35 <= student <= 0.6
     assert teacher >= student + 0.25
+
+
+def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
+    rows = json.loads((ROOT / "benchmarks" / name).read_text())["rows"]
+    return {row["way"]: row for row in rows if row["part"] == "likelihood"}
+
+
+def test_the_performance_page_quotes_the_committed_measurements() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    for row in likelihood_rows("scoring.json").values():
+        assert f"| {row['seconds']:.2f} | {row['times_ours']:.2f} | {row['tokens_per_second']:.0f} |" in text
+        assert f"| {row['share_of_floor']:.1%} | {row['share_of_fastest_floor']:.1%} |" in text
+    long = likelihood_rows("scoring_long_prompt.json")
+    assert f"{long['ours']['seconds']:.2f} s, plain transformers {long['plain']['seconds']:.2f}" in text
+    assert f"{likelihood_rows('scoring_mixed.json')['ours']['seconds']:.1f} s in-process" in text
+    for row in json.loads((ROOT / "benchmarks" / "growth.json").read_text())["rows"]:
+        assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
