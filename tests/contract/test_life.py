@@ -142,8 +142,11 @@ async def test_an_engine_that_dies_is_never_called_again(
     async with running() as (client, _):
         monkeypatch.setattr(engine, "_enter", enter)
         engine.gate.clear()
-        several = [asyncio.create_task(client.post("/v1/likelihood", json=ONE)) for _ in range(4)]
-        await anyio.sleep(0.1)
+        several = [asyncio.create_task(client.post("/v1/likelihood", json=ONE))]
+        while not engine.calls:
+            await anyio.sleep(0.001)
+        several += [asyncio.create_task(client.post("/v1/likelihood", json=ONE)) for _ in range(3)]
+        await anyio.sleep(0.5)
         engine.gate.set()
         assert sorted([(await task).status_code for task in several]) == [200, 503, 503, 503]
         assert engine.calls == [1, 3, 1]
