@@ -98,3 +98,5 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
     assert f"{likelihood_rows('scoring_mixed.json')['ours']['seconds']:.1f} s in-process" in text
     for row in json.loads((ROOT / "benchmarks" / "growth.json").read_text())["rows"]:
         assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
+    for way in json.loads((ROOT / "benchmarks" / "rounding.json").read_text())["ways"].values():
+        assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text

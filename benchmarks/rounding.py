@@ -1,0 +1,125 @@
+"""How far each way's numbers lie from float64, and how much of that its matrix products make. Writes rounding.json.
+
+    python benchmarks/rounding.py
+
+The default workload's first sets on a CPU in float32: plain transformers, this engine as it is, and this engine with
+its weights not laid out for oneDNN. Beside them one product of each kind alone: its error and its speed.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from harness.model import make_model, make_tokenizer
+from harness.workload import Sizes, make_workload
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import AutoModelForCausalLM
+
+from pad_teacher import packed_linear
+from pad_teacher.engine import TokenSet
+from pad_teacher.engine_transformers import TransformersEngine
+
+HERE = Path(__file__).parent
+SETS = 2
+PRODUCTS = {"queries, outputs": (576, 576), "gates": (576, 1536), "down": (1536, 576)}  # inner, outer
+ROWS, ROUNDS = 8192, 9
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        model = make_model("smollm2-135m", "float32", "cpu", root)
+        workload = make_workload(make_tokenizer(root), Sizes(256, 128, 4, 8, mixed=False, selection=False), root)
+        script = HERE / "harness" / "reference.py"
+        asked = [script, model, workload, root / "exact.npz", "--sets", str(SETS)]
+        subprocess.run([sys.executable, *map(str, asked)], check=True)
+        exact = np.load(root / "exact.npz")
+        sets = [TokenSet(item["prompt_ids"], item["response_ids"]) for item in json.loads(workload.read_text())]
+        ways = {name: _error(way(model, sets[:SETS]), exact) for name, way in WAYS.items()}
+    products = {name: _product(*sizes) for name, sizes in PRODUCTS.items()}
+    result = {
+        "command": "python benchmarks/rounding.py",
+        "torch": torch.__version__,
+        "ways": ways,
+        "products": products,
+    }
+    (HERE / "rounding.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+@torch.inference_mode()
+def _plain(model: Path, sets: list[TokenSet]) -> list[list[Any]]:
+    decoder: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+
+    def score(prompt: list[int], response: list[int]) -> Tensor:
+        logits = decoder(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+        return logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None])[:, 0]
+
+    return [[score(item.prompt_ids, ids) for ids in item.response_ids] for item in sets]
+
+
+def _ours(model: Path, sets: list[TokenSet]) -> list[list[Any]]:
+    return TransformersEngine(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)).token_logprobs(sets)
+
+
+def _unpacked(model: Path, sets: list[TokenSet]) -> list[list[Any]]:
+    usable, packed_linear.usable = packed_linear.usable, lambda _: False
+    try:
+        return _ours(model, sets)
+    finally:
+        packed_linear.usable = usable
+
+
+WAYS: dict[str, Callable[[Path, list[TokenSet]], list[list[Any]]]] = {
+    "plain transformers": _plain,
+    "this engine": _ours,
+    "this engine, weights not packed": _unpacked,
+}
+
+
+def _error(found: list[list[Any]], exact: Any) -> dict[str, float]:
+    errors = np.concatenate(
+        [
+            np.asarray(values, np.float64) - exact[f"{s}.{r}"]
+            for s, responses in enumerate(found)
+            for r, values in enumerate(responses)
+        ]
+    )
+    return {"root_mean_square": float(np.sqrt(np.mean(errors**2))), "largest": float(np.abs(errors).max())}
+
+
+def _product(inner: int, outer: int) -> dict[str, dict[str, float]]:
+    """Root-mean-square error beside the exact product's root mean square, and FLOP a second."""
+    inputs, weight = torch.randn(ROWS, inner), torch.randn(outer, inner) / inner**0.5
+    exact, packed = inputs.double() @ weight.double().T, packed_linear.pack(weight)
+    ways = {"plain": lambda: linear(inputs, weight), "packed": lambda: packed_linear.multiply(inputs, packed)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - began)
+    return {
+        name: {
+            "error": float((way().double() - exact).square().mean().sqrt() / exact.square().mean().sqrt()),
+            "flop_per_second": 2 * ROWS * inner * outer / median(seconds[name]),
+        }
+        for name, way in ways.items()
+    }
+
+
+if __name__ == "__main__":
+    from pad_teacher.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    main()
