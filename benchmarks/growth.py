@@ -1,6 +1,6 @@
 """How the cost of response sets grows with prompt, response and n: a formula beside measurements.
 
-    python benchmarks/growth.py
+    python benchmarks/growth.py [ROW ...]      all rows, or only those numbers of the list, counted from 0
 
 seconds = (layers + projection) / (a x peak) + attention / (b x peak) + c x tokens x layers x hidden, in FLOP of
 ``harness.floor`` over the peak of matrix products measured beside each run. The constants are fitted on the first
@@ -39,7 +39,7 @@ WORKLOADS = [
     ("qwen2.5-0.5b", 256, 128, 4, 2),
     ("qwen2.5-0.5b", 1024, 128, 8, 1),
 ]
-ROUNDS = 2
+ROUNDS = 3
 
 
 def main() -> None:
@@ -47,9 +47,12 @@ def main() -> None:
     from pad_teacher.engine import TokenSet
 
     engines: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
+    file = Path(__file__).with_suffix(".json")
+    again = [int(number) for number in sys.argv[1:]]
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if again else []
     draw = np.random.default_rng(0)
-    for name, prompt, response, n, count in WORKLOADS:
+    for number in again or range(len(WORKLOADS)):
+        name, prompt, response, n, count = WORKLOADS[number]
         if name not in engines:
             engines[name] = _engine(name)
         engine = engines[name]
@@ -58,15 +61,17 @@ def main() -> None:
         floor = floor_of(SHAPES[name], [{"prompt_ids": s.prompt_ids, "response_ids": s.response_ids} for s in sets])
         runs = [_run(engine, sets) for _ in range(ROUNDS)]
         tokens = sum(prompt + n * (response - 1) for _ in sets)
-        rows.append(
+        row = (
             {"model": name, "prompt": prompt, "response": response, "n": n, "sets": count, "tokens": tokens}
             | {"seconds": median(s for s, _ in runs), "peak": median(p for _, p in runs)}
             | {"linear": floor.flop, "attention": floor.attention}
         )
-        _predict(rows)
-        print(_line(rows[-1]), flush=True)
+        rows[number : number + 1] = [row]
+        for each in rows:
+            _predict(each, rows[0])
+        print(_line(row), flush=True)
         result = {"command": "python benchmarks/growth.py", "rows": rows}
-        Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+        file.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _engine(name: str) -> Any:
@@ -85,7 +90,7 @@ def _run(engine: Any, sets: Any) -> tuple[float, float]:
     return seconds, max(before, gemm_flop_per_second("float32", "cpu")["fastest"])
 
 
-def _predict(rows: list[dict[str, Any]], a: float = 0.97, b: float = 0.40) -> None:
+def _predict(of: dict[str, Any], first: dict[str, Any], a: float = 0.97, b: float = 0.40) -> None:
     """Products run at ``a`` of the peak and attention at ``b``; what is left of the first row gives ``c``."""
 
     def products(row: dict[str, Any]) -> float:
@@ -94,10 +99,9 @@ def _predict(rows: list[dict[str, Any]], a: float = 0.97, b: float = 0.40) -> No
     def passes(row: dict[str, Any]) -> float:
         return row["tokens"] * SHAPES[row["model"]].layers * SHAPES[row["model"]].hidden
 
-    first = rows[0]
     c = (first["seconds"] - products(first)) / passes(first)
-    rows[-1]["predicted_seconds"] = products(rows[-1]) + c * passes(rows[-1])
-    rows[-1]["share_of_fastest_floor"] = rows[-1]["linear"] / rows[-1]["peak"] / rows[-1]["seconds"]
+    of["predicted_seconds"] = products(of) + c * passes(of)
+    of["share_of_fastest_floor"] = of["linear"] / of["peak"] / of["seconds"]
 
 
 def _line(row: dict[str, Any]) -> str:
