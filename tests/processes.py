@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -19,11 +20,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 class TeacherProcess:
     """A running ``pad-teacher serve``."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, trusted: ssl.SSLContext | bool = True) -> None:
         self.process = process
         self.log = log
         self.url = self._listening()
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.http = httpx.Client(base_url=self.url, timeout=60, verify=trusted)
 
     def wait_until_ready(self) -> None:
         """Until the golden score has passed."""
@@ -52,14 +53,16 @@ class TeacherProcess:
 
 
 @contextmanager
-def teacher_process(model: Path, log: Path, *options: str) -> Iterator[TeacherProcess]:
+def teacher_process(
+    model: Path, log: Path, *options: str, trusted: ssl.SSLContext | bool = True
+) -> Iterator[TeacherProcess]:
     """Serve ``model`` on a free port for as long as the block runs."""
     command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model)]
     options = options if "--port" in options else (*options, "--port", "0")
     with log.open("w") as output:
         process = subprocess.Popen([*command, *options], stderr=output, env=ENVIRONMENT)
     try:
-        teacher = TeacherProcess(process, log)
+        teacher = TeacherProcess(process, log, trusted)
         with teacher.http:
             yield teacher
     finally:

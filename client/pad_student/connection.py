@@ -2,6 +2,7 @@
 
 import logging
 import math
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -167,6 +168,9 @@ class Connection:
                         endless = TeacherNonsense(f"the teacher at {self.url} sent a reply without end; see its log")
                         raise _Again(endless, FEW_ATTEMPTS)
         except (httpx.TransportError, httpx.DecodingError) as error:
+            if doubt := _certificate_doubt(error):
+                hint = "name the authority that signed it with SSL_CERT_FILE=FILE"
+                raise TeacherUnreachable(f"the certificate of {self.url} is not trusted: {doubt}; {hint}") from None
             attempts = ATTEMPTS if self._has_answered else FIRST_ATTEMPTS
             raise _Again(TeacherUnreachable(self._unreachable(error)), attempts) from error
         self._has_answered = True
@@ -179,6 +183,15 @@ class Connection:
         if isinstance(error, httpx.ConnectError):
             return f"cannot connect to the teacher at {self.url}; start it, or check the address"
         return f"the connection to the teacher at {self.url} broke; see its log"
+
+
+def _certificate_doubt(error: BaseException | None) -> str | None:
+    """Why the service's certificate is not trusted, if that is what failed: no retry will change it."""
+    while error:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _checked_url(url: str) -> tuple[str, httpx.URL]:

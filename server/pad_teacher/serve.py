@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 
 import structlog
@@ -33,7 +34,7 @@ def serve(settings: ServeSettings) -> int:
         0 after SIGTERM or SIGINT, 1 where the teacher could not be loaded or failed.
 
     Raises:
-        BadSettings: where the service would be open to others without keys, or the port is taken.
+        BadSettings: where the service would be open to others without keys, the port is taken, or HTTPS lacks a file.
         KeyFileError: where the key file cannot be read.
     """
     if settings.keys is None and not settings.allow_anonymous and not _is_loopback(settings.host):
@@ -49,7 +50,11 @@ def serve(settings: ServeSettings) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+        ssl_ciphers="ECDHE+AESGCM:ECDHE+CHACHA20",  # of TLS 1.2, with forward secrecy; uvicorn's own list is older
     )
+    _load_tls(config)
     server = _Server(config, service)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off: without, a reply waits 40 ms for the client.
@@ -62,7 +67,8 @@ def serve(settings: ServeSettings) -> int:
             raise BadSettings(
                 f"cannot listen on {where}: {error.strerror}; choose another --host or --port"
             ) from None
-        log.info("listening", url=f"http://{settings.host}:{listener.getsockname()[1]}")
+        scheme = "https" if config.is_ssl else "http"
+        log.info("listening", url=f"{scheme}://{settings.host}:{listener.getsockname()[1]}")
         # uvicorn raises the signals it caught again once it is done: by then they have been obeyed. A second one
         # is not held up by whatever is left to do.
         for caught in (signal.SIGTERM, signal.SIGINT):
@@ -108,6 +114,18 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _load_tls(config: uvicorn.Config) -> None:
+    """Read certificate and key before the model, which may take minutes."""
+    if bool(config.ssl_certfile) != bool(config.ssl_keyfile):
+        raise BadSettings("HTTPS needs both --tls-certificate FILE and --tls-key FILE")
+    try:
+        config.load()
+    except ssl.SSLError as error:
+        raise BadSettings(f"--tls-certificate, --tls-key: {error.reason or error}: not a matching pair") from None
+    except OSError as error:
+        raise BadSettings(f"--tls-certificate, --tls-key: {error.strerror}") from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -46,6 +46,8 @@ class ServeSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
     keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
     allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
+    tls_certificate: Path | None = Field(None, description="PEM file: serve HTTPS with this certificate chain")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, without a passphrase")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         16 * 2**20, description="largest request body: what one request may take of the memory"
     )

@@ -33,7 +33,14 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md", "docs/performance.md"],
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "examples/tinyworld/README.md",
+        "benchmarks/README.md",
+        "docs/performance.md",
+        "docs/security.md",
+    ],
 )
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
     path = ROOT / name
@@ -100,3 +107,21 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
         assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
     for way in json.loads((ROOT / "benchmarks" / "rounding.json").read_text())["ways"].values():
         assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
+
+
+def test_every_promise_of_the_security_page_has_its_test() -> None:
+    written = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    assert written
+    assert written <= defined, written - defined
+
+
+def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
+    for package, folder in PACKAGES.items():
+        for path in (ROOT / folder / package).rglob("*.py"):
+            text = path.read_text()
+            assert not re.search(r"\bpickle\b|torch\.load\(|(?<!\.)\b(?:eval|exec)\(|trust_remote_code=True", text), path

@@ -69,3 +69,14 @@ def test_a_file_that_is_not_of_keys_is_named_with_its_line(tmp_path: Path, conte
 def test_a_missing_file_is_an_error_and_not_an_open_door(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="cannot read"):
         KeyRing(tmp_path / "nothing")
+
+
+def test_keys_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [add_key(tmp_path / "keys", name) for name in ("first", "second", "last")]
+    ring, compared = KeyRing(tmp_path / "keys"), []
+    compare = keys.hmac.compare_digest
+    monkeypatch.setattr(keys.hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))
+    for key in (*known, "pad_nobody"):
+        compared.clear()
+        ring.name_of(key)
+        assert len(compared) == 3  # whichever it is, and wherever it stands
