@@ -124,4 +124,6 @@ def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
     for package, folder in PACKAGES.items():
         for path in (ROOT / folder / package).rglob("*.py"):
             text = path.read_text()
-            assert not re.search(r"\bpickle\b|torch\.load\(|(?<!\.)\b(?:eval|exec)\(|trust_remote_code=True", text), path
+            assert not re.search(r"\bpickle\b|torch\.load\(|(?<!\.)\b(?:eval|exec)\(|trust_remote_code=True", text), (
+                path
+            )
