@@ -120,7 +120,7 @@ class Service:
             answer = connection.ask(question, most)
         except Again as again:
             if self._pool.fail(lease, again.wait):
-                log.warning("%s; the others take its work", again)
+                log.warning("%s; it is left out until it answers again", again)
             raise
         except TeacherRefused:
             self._pool.give_back(lease)  # it is well, and said no
