@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pad_student.replicas import PAUSE_INITIAL, PAUSE_MAX, Lease, Pool, Replica
@@ -147,6 +147,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), STEPS)
 def test_whatever_happens_work_comes_back_and_goes_only_to_those_that_are_in(count, steps):
     clock = Clock()
