@@ -1,12 +1,23 @@
 """What a teacher's numbers must look like before anything is trained on them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from pad_wire import LikelihoodReply, SampledSet, ScoredResponse, ScoredSet, ScoreReply, SelectionReply
+from pad_wire import (
+    LikelihoodReply,
+    Limits,
+    SampledSet,
+    ScoredResponse,
+    ScoredSet,
+    ScoreReply,
+    SelectionReply,
+    UsageReply,
+)
 from pad_wire.scoring import Likelihood, LikelihoodSet, Score, ScoreSet, SelectionSet
+from pad_wire.service import JobUsage
 
 MEAN_TOLERANCE = 1e-3  # of log_likelihood / tokens against mean_log_likelihood: both may be rounded to float32
 
@@ -42,6 +53,19 @@ def selection_sets(sets: Sequence[SampledSet], reply: SelectionReply) -> list[Se
         if given.label_mass < 0 or not all(0 <= each.selection_probability <= 1 for each in given.responses):
             raise Untrustworthy(f"set {given.id!r} has a probability outside [0, 1]")
     return reply.sets
+
+
+def tightest_limits(limits: Sequence[Limits]) -> Limits:
+    """What every replica takes."""
+    return Limits(**{name: min(getattr(each, name) for each in limits) for name in Limits.model_fields})
+
+
+def added_usage(replies: Sequence[UsageReply]) -> UsageReply:
+    """The counts of all replicas, added job by job."""
+    jobs: dict[str, Counter[str]] = {}
+    for each in (job for reply in replies for job in reply.jobs):
+        jobs.setdefault(each.job, Counter()).update(each.model_dump(exclude={"job"}))
+    return UsageReply(jobs=[JobUsage(job=job, **counts) for job, counts in jobs.items()])
 
 
 def _check_shape(asked: Sequence[SampledSet], given: Sequence[LikelihoodSet | ScoreSet | SelectionSet]) -> None:

@@ -4,14 +4,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import CliSuppress
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import CliSuppress, NoDecode
 
 from pad_wire import Form, Orders
 
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0)]
 Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
+
+
+def _comma_separated(given: Any) -> Any:
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
+
+Urls = Annotated[list[str], NoDecode, Field(min_length=1), BeforeValidator(_comma_separated)]
 
 
 class Settings(BaseModel):
@@ -23,8 +30,8 @@ class Settings(BaseModel):
 class TeacherAccess(Settings):
     """Where the teacher is, and as whom to ask it."""
 
-    teacher: str
-    """The teacher's URL, as in http://127.0.0.1:8010."""
+    teacher: Urls
+    """The teacher's URL, as in http://127.0.0.1:8010; URLs of replicas, with commas between, share the work."""
     key: SecretStr | None = None
     """The teacher's key; better given as PAD_STUDENT_KEY, since other users can see a command line."""
     job: str | None = None

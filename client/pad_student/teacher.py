@@ -4,6 +4,7 @@ TeacherError
 ├── TeacherUnreachable   dead, refused, too slow, overloaded or failing, after all retries
 ├── TeacherRefused       a permanent 4xx, with its ``code`` and ``where``; never retried
 ├── TeacherChanged       another fingerprint than the run began with
+│   └── TeachersDiffer   two replicas with different fingerprints
 └── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers
 """
 
@@ -16,13 +17,15 @@ from typing import Any, TypeVar
 import orjson
 
 from pad_student.batching import ordered_map, split
-from pad_student.connection import Connection, Transport
-from pad_student.replies import Untrustworthy, scored_sets, selection_sets
+from pad_student.connection import Connection, Question, Transport
+from pad_student.replies import Untrustworthy, added_usage, scored_sets, selection_sets, tightest_limits
+from pad_student.service import Service
 from pad_student.teacher_errors import (
     TeacherChanged,
     TeacherError,
     TeacherNonsense,
     TeacherRefused,
+    TeachersDiffer,
     TeacherUnreachable,
 )
 from pad_wire import (
@@ -48,23 +51,26 @@ __all__ = [
     "TeacherNonsense",
     "TeacherRefused",
     "TeacherUnreachable",
+    "TeachersDiffer",
 ]
 
 TIMEOUT = 120.0  # seconds for one reply, from first byte sent to last byte read
 PATIENCE = 600.0  # seconds for one request with all its retries
-WORKERS = 4  # requests on their way at once, so that the teacher's batcher stays full
+WORKERS = 4  # requests on their way at once to each replica, so that the teacher's batcher stays full
 
 Reply = TypeVar("Reply", LikelihoodReply, SelectionReply, ScoreReply)
 Answer = TypeVar("Answer")
 
 
 class Teacher:
-    """A client of one teacher service; thread-safe, and a context manager that closes its connections.
+    """A client of one teacher, in one or more replicas; thread-safe, and a context manager that closes connections.
 
     ``fingerprint`` is the teacher's as first seen, and ``tokens_scored`` counts the teacher tokens of all replies.
+    Replicas share the work; one that fails is left out until it answers again, and what was on its way to it is asked
+    of the others.
 
     Args:
-        url: where the service is, as in ``http://127.0.0.1:8010``.
+        url: where the service is, as in ``http://127.0.0.1:8010``, or where each replica is.
         key: the service's key, if it asks for one.
         job: the name that the service counts this work under.
         timeout: seconds for one reply; the service gives up on a request at the same time.
@@ -73,14 +79,14 @@ class Teacher:
         transport: an httpx transport in the place of the network.
 
     Raises:
-        TeacherUnreachable: where ``url`` is not an HTTP address.
+        TeacherUnreachable: where ``url`` is not an HTTP address, or holds none.
         TeacherRefused: for a key or a job that no HTTP header can carry.
 
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         key: str | None = None,
         job: str | None = None,
         *,
@@ -91,7 +97,12 @@ class Teacher:
     ) -> None:
         self.fingerprint = fingerprint
         self.tokens_scored = 0
-        self._connection = Connection(url, key, job, timeout, patience, transport)
+        urls = dict.fromkeys([url] if isinstance(url, str) else url)
+        if not urls:
+            raise TeacherUnreachable("no teacher's URL is given; give one as in http://127.0.0.1:8010")
+        connections = [Connection(each, key, job, timeout, transport) for each in urls]
+        self._service = Service(connections, lambda: Question("/v1/models", self._only_model), patience)
+        self._seen_at: dict[str, None] = {}  # URLs that had the fingerprint, in order
         self._limits: Limits | None = None
         self._lock = threading.Lock()
 
@@ -105,28 +116,29 @@ class Teacher:
 
     def close(self) -> None:
         """Close all connections; what is still on its way fails."""
-        self._connection.close()
+        self._service.close()
 
     def model(self) -> ModelCard:
-        """The model, its fingerprint and its limits, which later requests respect.
+        """The model, its fingerprint and the limits of all replicas that answer now, which later requests respect.
 
         Raises:
             TeacherError: see the tree at the top of this file.
 
         """
-        card = self._connection.call("GET", "/v1/models", None, _only_model)
-        self._check_fingerprint(card.fingerprint)
-        self._limits = card.limits
-        return card
+        cards = self._service.ask_each(Question("/v1/models", self._only_model))
+        self._limits = tightest_limits([card.limits for card in cards])
+        return cards[0].model_copy(update={"limits": self._limits})
 
     def usage(self) -> UsageReply:
-        """Teacher tokens of each job of this key, as the service counts them.
+        """Teacher tokens of each job of this key, as the service counts them, over all replicas that answer now.
 
         Raises:
             TeacherError: see the tree at the top of this file.
 
         """
-        return self._connection.call("GET", "/v1/usage", None, lambda content: parse(UsageReply, content))
+        return added_usage(
+            self._service.ask_each(Question("/v1/usage", lambda content, _: parse(UsageReply, content)))
+        )
 
     def score(
         self,
@@ -152,9 +164,9 @@ class Teacher:
     ) -> Iterator[ScoredSet]:
         """Yield each set with its numbers, in order, with several requests on their way at once.
 
-        ``alpha`` is the weight that the selection probability is to have in the reward: at 0 the multiple-choice
-        questions are not asked, and ``selection_probability`` is None. ``sets`` is read no further ahead than the
-        requests on their way need.
+        ``workers`` is how many, to each replica. ``alpha`` is the weight that the selection probability is to have in
+        the reward: at 0 the multiple-choice questions are not asked, and ``selection_probability`` is None. ``sets``
+        is read no further ahead than the requests on their way need.
 
         Raises:
             TeacherError: see the tree at the top of this file.
@@ -192,34 +204,43 @@ class Teacher:
         **options: Any,
     ) -> Iterator[Answer]:
         def ask(request: list[SampledSet]) -> list[Answer]:
-            def understand(content: bytes) -> tuple[Reply, list[Answer]]:
+            def understand(content: bytes, url: str) -> tuple[Reply, list[Answer]]:
                 reply = parse(reply_model, content)
-                return reply, join(request, reply)
+                answers = join(request, reply)
+                self._check_fingerprint(reply.teacher.fingerprint, url)
+                return reply, answers
 
             body = orjson.dumps({"sets": [each.model_dump(exclude_none=True) for each in request], **options})
-            reply, answers = self._connection.call("POST", path, body, understand, request)
-            self._check_fingerprint(reply.teacher.fingerprint)
+            reply, answers = self._service.ask(Question(path, understand, body, request))
             with self._lock:
                 self.tokens_scored += reply.usage.total_tokens
             return answers
 
-        with closing(ordered_map(ask, split(sets, self._limits), workers)) as replies:
+        with closing(ordered_map(ask, split(sets, self._limits), workers * self._service.size)) as replies:
             for answers in replies:
                 yield from answers
 
-    def _check_fingerprint(self, fingerprint: str) -> None:
+    def _only_model(self, content: bytes, url: str) -> ModelCard:
+        models = parse(ModelList, content).data
+        if len(models) != 1:
+            raise Untrustworthy(f"it lists {len(models)} models where there should be one")
+        self._check_fingerprint(models[0].fingerprint, url)
+        return models[0]
+
+    def _check_fingerprint(self, fingerprint: str, url: str) -> None:
         with self._lock:
             if self.fingerprint is None:
                 self.fingerprint = fingerprint
-            if fingerprint != self.fingerprint:
-                raise TeacherChanged(
-                    f"the teacher at {self._connection.url} changed from {self.fingerprint} to {fingerprint}; "
-                    "bring the first one back, or begin a new output"
-                )
-
-
-def _only_model(content: bytes) -> ModelCard:
-    models = parse(ModelList, content).data
-    if len(models) != 1:
-        raise Untrustworthy(f"it lists {len(models)} models where there should be one")
-    return models[0]
+            if fingerprint == self.fingerprint:
+                self._seen_at[url] = None
+                return
+            other = next((each for each in self._seen_at if each != url), None)
+        if other:
+            raise TeachersDiffer(
+                f"the teacher at {url} is {fingerprint}, but the one at {other} is {self.fingerprint}; "
+                "serve the same model, tokenizer, template and dtype at both, or leave one out"
+            )
+        raise TeacherChanged(
+            f"the teacher at {url} changed from {self.fingerprint} to {fingerprint}; "
+            "bring the first one back, or begin a new output"
+        )

@@ -4,6 +4,7 @@
     ├── TeacherUnreachable   dead, refused, too slow, overloaded or failing, after all retries
     ├── TeacherRefused       a permanent 4xx, with its ``code`` and ``where``; never retried
     ├── TeacherChanged       another fingerprint than the run began with
+    │   └── TeachersDiffer   two replicas with different fingerprints
     └── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers
 
 Every message is one line that names the URL and says what to do.
@@ -35,6 +36,10 @@ class TeacherRefused(TeacherError):
 
 class TeacherChanged(TeacherError):
     """The teacher's weights, tokenizer, template or dtype are not those that the run began with."""
+
+
+class TeachersDiffer(TeacherChanged):
+    """Two replicas are not the same teacher, so their numbers must not be mixed."""
 
 
 class TeacherNonsense(TeacherError):

@@ -65,6 +65,23 @@ def test_flags_go_before_variables_before_yaml_before_defaults(tmp_path, monkeyp
     assert (settings.n, settings.temperature, settings.seed, settings.batch_size) == (4, 0.3, 2, 16)
 
 
+@pytest.mark.parametrize(
+    ("given", "urls"),
+    [("http://a", ["http://a"]), ("http://a, http://b", ["http://a", "http://b"]), ("[http://a]", ["http://a"])],
+)
+def test_a_teacher_is_one_address_or_several_wherever_it_is_given(tmp_path, monkeypatch, given, urls):
+    assert load_distill(tmp_path, text=YAML.replace("http://t", given)).teacher == urls
+    plain = given.strip("[]")
+    assert load_distill(tmp_path, "--teacher", plain).teacher == urls
+    monkeypatch.setenv("PAD_STUDENT_TEACHER", plain)
+    assert load_distill(tmp_path).teacher == urls
+
+
+def test_an_empty_list_of_teachers_is_one_line(tmp_path):
+    with pytest.raises(BadSettings, match="teacher: List should have at least 1 item"):
+        load_distill(tmp_path, text=YAML.replace("http://t", "[]"))
+
+
 def test_flags_may_be_written_as_yaml_keys_are(tmp_path):
     settings = load_distill(tmp_path, "--beta-teacher", "3", "--beta_student=1", "--n", "8")
     assert (settings.beta_teacher, settings.beta_student, settings.n) == (3.0, 1.0, 8)

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from fake_teacher import FakeTeacher, broken, error
 
-from pad_student.connection import ATTEMPTS, FEW_ATTEMPTS, FIRST_ATTEMPTS
+from pad_student.connection import FEW_ATTEMPTS
+from pad_student.service import ATTEMPTS, FIRST_ATTEMPTS
 from pad_student.teacher import Teacher, TeacherChanged, TeacherNonsense, TeacherRefused, TeacherUnreachable
 from pad_wire import Response, SampledSet
 
