@@ -1,13 +1,19 @@
-"""Structured logs: one JSON object a line on standard error, uvicorn's own included."""
+"""Structured logs: one JSON object a line on standard error, uvicorn's, transformers' and warnings included."""
 
 import logging
 import sys
 
 import structlog
+from transformers.utils import logging as of_transformers
 
 
 def configure(level: str) -> None:
     """Send structlog and the standard library's loggers through one JSON formatter."""
+    of_transformers.disable_default_handler()
+    of_transformers.enable_propagation()
+    if not sys.stderr.isatty():  # whoever watches may see the bar; a file is for machines
+        of_transformers.disable_progress_bar()
+    logging.captureWarnings(capture=True)
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -24,6 +24,19 @@ def test_a_50_mb_body_is_refused_and_leaves_no_trace_in_memory(shared_teacher: T
     assert shared_teacher.http.post("/v1/score", json=ONE).status_code == 200
 
 
+def test_memory_does_not_grow_with_the_lengths_that_were_ever_scored(shared_teacher: TeacherProcess) -> None:
+    def score(length: int) -> None:
+        sets = [{"prompt": "p" * length, "responses": ["yes", "no"]}]
+        assert shared_teacher.http.post("/v1/likelihood", json={"sets": sets}).status_code == 200
+
+    for length in range(1, 41):
+        score(length)
+    before = shared_teacher.memory_bytes()
+    for length in range(41, 161):
+        score(length)
+    assert shared_teacher.memory_bytes() - before < 60 * 2**20
+
+
 def test_a_30_mb_header_is_refused(shared_teacher: TeacherProcess) -> None:
     address = urlsplit(shared_teacher.url)
     before = shared_teacher.memory_bytes()
@@ -104,5 +117,5 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProc
 
 def test_every_line_of_the_log_is_json(shared_teacher: TeacherProcess) -> None:
     shared_teacher.http.get("/v1/models", headers={"X-Request-Id": "a\tb", "X-Job-Id": '"quoted"'})
-    lines = [line for line in shared_teacher.log.read_text().splitlines() if line.startswith("{")]
-    assert any(json.loads(line).get("route") == "/v1/models" for line in lines)
+    entries = [json.loads(line) for line in shared_teacher.log.read_text().splitlines()]
+    assert any(entry.get("route") == "/v1/models" for entry in entries)
