@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu lint bench bench-scoring clean
+.PHONY: help install demo test test-gpu lint bench bench-scoring soak clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,6 +36,9 @@ bench: install  ## the demo over three seeds, measured again
 
 bench-scoring: install  ## every way to score response sets, side by side (peers: benchmarks/install_peers.sh)
 	$(BIN)/python benchmarks/scoring.py
+
+soak: install  ## half an hour of everything at once against one service
+	$(BIN)/python benchmarks/soak.py
 
 clean:  ## forget the environment and all runs
 	rm -rf .venv runs

@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from pad_teacher.allocator import keep_freed_memory
+from pad_teacher.allocator import forget_old_shapes, keep_freed_memory
 from pad_teacher.keys import KeyFileError, add_key
 from pad_teacher.settings import BadSettings, read_settings
 
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _serve(arguments: list[str]) -> int:
     settings = read_settings(arguments)
     keep_freed_memory()
+    forget_old_shapes()
     from pad_teacher.serve import serve  # imports torch: seconds that --help and mistakes do not wait for
 
     return serve(settings)
