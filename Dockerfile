@@ -1,15 +1,26 @@
-# Two images from one context: docker build --target teacher . and docker build --target student .
-FROM python:3.12-slim AS base
+# Three images from one context: docker build --target teacher . and likewise teacher-gpu and student.
+# Weights are never in an image: mount them at /models.
+ARG PYTHON=3.12
+ARG CUDA=13.0.2
+
+FROM python:${PYTHON}-slim AS cpu
+# PyTorch's own index of builds without CUDA, which are 2 GB smaller.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# A number, so that Kubernetes can tell that it is not root.
+RUN useradd --uid 10001 --create-home pad && mkdir /models /runs && chown pad /models /runs
+ENV PYTHONUNBUFFERED=1 HF_HOME=/models
 WORKDIR /app
+# In an order that keeps the large layers when only code has changed.
+COPY constraints.txt ./
+RUN pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" --constraint constraints.txt torch
 COPY pyproject.toml README.md LICENSE ./
 COPY shared shared
 COPY server server
 COPY client client
-ENV PYTHONUNBUFFERED=1 HF_HOME=/models
 
-FROM base AS teacher
-RUN pip install --no-cache-dir '.[server]' && useradd --create-home pad && mkdir -p /models && chown pad /models
-USER pad
+FROM cpu AS teacher
+RUN pip install --no-cache-dir --constraint constraints.txt '.[server]'
+USER 10001:10001
 VOLUME /models
 EXPOSE 8010
 # A 9B model takes minutes to load; until then the service is live but not ready.
@@ -18,9 +29,34 @@ HEALTHCHECK --start-period=10m --interval=15s --timeout=5s \
 # Listening beyond the container needs keys: mount a key file and pass --keys, or --allow-anonymous.
 ENTRYPOINT ["pad-teacher", "serve", "--host", "0.0.0.0"]
 
-FROM base AS student
-RUN pip install --no-cache-dir '.[client]' && useradd --create-home pad && mkdir -p /models /runs && chown pad /models /runs
-USER pad
+FROM cpu AS student
+RUN pip install --no-cache-dir --constraint constraints.txt '.[client]'
+USER 10001:10001
 VOLUME /models
 WORKDIR /runs
 ENTRYPOINT ["pad-student"]
+
+# The wheels bring CUDA's libraries, so the smallest of NVIDIA's runtime images does; its CUDA is torch's.
+FROM nvidia/cuda:${CUDA}-base-ubuntu24.04 AS teacher-gpu
+# A compiler and Python's headers: Triton builds its launchers when the model is loaded.
+# hadolint ignore=DL3008
+RUN apt-get update \
+  && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv \
+  && rm -rf /var/lib/apt/lists/* \
+  && useradd --uid 10001 --create-home pad && mkdir /models && chown pad /models \
+  && python3 -m venv /opt/pad
+ENV PATH=/opt/pad/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/models
+WORKDIR /app
+COPY constraints-vllm.txt ./
+RUN pip install --no-cache-dir --constraint constraints-vllm.txt vllm
+COPY pyproject.toml README.md LICENSE ./
+COPY shared shared
+COPY server server
+COPY client client
+RUN pip install --no-cache-dir --constraint constraints-vllm.txt '.[server,vllm]'
+USER 10001:10001
+VOLUME /models
+EXPOSE 8010
+HEALTHCHECK --start-period=30m --interval=15s --timeout=5s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8010/v1/health/ready')"]
+ENTRYPOINT ["pad-teacher", "serve", "--host", "0.0.0.0"]

@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-gpu lint bench bench-scoring soak clean
+.PHONY: help install lock demo test test-gpu lint bench bench-scoring soak clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -10,11 +10,19 @@ help:  ## what there is
 install: .venv/.installed  ## make .venv and install everything into it
 
 # pip alone, so that a CPU build of torch is used where that is what pip finds.
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[server,client,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,client,dev]'
 	@touch $@
+
+# On any Python and system that the project runs on. What is pinned stays, unless LOCK=--upgrade.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-annotate \
+	--custom-compile-command 'make lock' --extra server --extra client $(LOCK)
+
+lock: install  ## pin what pyproject.toml asks for and is not pinned yet
+	$(COMPILE) --extra dev -o constraints.txt
+	$(COMPILE) --extra vllm -o constraints-vllm.txt
 
 demo: install  ## train the tiny student against the tiny teacher over HTTP
 	$(BIN)/python examples/tinyworld/demo.py

@@ -67,4 +67,6 @@ SHAPES = {
     "llama-3.1-8b": Shape("llama", 32, 4096, 14_336, 32, 8, 128, 128_256, 5e5, tied=False),
     "gemma-2-2b": Shape("gemma2", 26, 2304, 9216, 8, 4, 256, 256_000, 1e4, tied=True, rest=_gemma(256)),
     "gemma-2-9b": Shape("gemma2", 42, 3584, 14_336, 16, 8, 256, 256_000, 1e4, tied=True, rest=_gemma(256)),
+    "gemma-2-27b": Shape("gemma2", 46, 4608, 36_864, 32, 16, 128, 256_000, 1e4, tied=True, rest=_gemma(144)),
+    "llama-3.1-70b": Shape("llama", 80, 8192, 28_672, 64, 8, 128, 128_256, 5e5, tied=False),
 }

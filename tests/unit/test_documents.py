@@ -38,8 +38,7 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
         "ARCHITECTURE.md",
         "examples/tinyworld/README.md",
         "benchmarks/README.md",
-        "docs/performance.md",
-        "docs/security.md",
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     ],
 )
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
@@ -127,3 +126,32 @@ def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
             assert not re.search(r"\bpickle\b|torch\.load\(|(?<!\.)\b(?:eval|exec)\(|trust_remote_code=True", text), (
                 path
             )
+
+
+def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sizing
+
+    committed = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())
+    assert committed["rows"] == [sizing.row(name, kind) for name in sizing.TEACHERS for kind in sizing.GPUS]
+    text = (ROOT / "docs" / "sizing.md").read_text()
+    for row in committed["rows"]:
+        where = f"| {row['teacher']} | {row['gpus']} × {row['gpu']} |"
+        memory = " | ".join(f"{row[part]:.1f}" for part in ("weights", "activations", "log_softmax", "cache"))
+        assert f"{where} {memory} | {row['cache_tokens']:,} |" in text
+        rates = " | ".join(f"{rate['sets_per_second']:.1f}" for rate in row["rates"])
+        assert f"{where} {rates} |" in text
+        jobs = " | ".join(f"{rate['jobs']:.1f}" for rate in row["rates"] if rate["response"] == 256)
+        assert f"{where} {jobs} |" in text
+    assert f"{committed['student_sets_per_second']['256']:.1f} sets a second" in text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert all("(calculated, not measured)" in heading for heading in headings)
+
+
+def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())["rows"]
+    (row,) = (row for row in rows if (row["teacher"], row["gpu"]) == ("gemma-2-9b", "H100 80 GB"))
+    likelihood, both = (rate["sets_per_second"] for rate in row["rates"] if rate["response"] == 128)
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| likelihood | {likelihood:.0f} |" in text
+    assert f"| likelihood and all four rotations | {both:.0f} |" in text

@@ -1,0 +1,154 @@
+"""What real teachers need and give, by arithmetic: nothing here is measured.
+
+    python benchmarks/sizing.py
+
+The cost of a response set is the formula of docs/performance.md; its assumptions are the constants below, each with
+where it comes from. Writes benchmarks/sizing.json, which docs/sizing.md quotes.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from harness.floor import floor_of
+from harness.shapes import SHAPES, Shape
+
+GIB = 2**30
+BYTES = 2  # of a bfloat16
+
+SHARE = 0.75  # of the rate of large products, weights' products run at: the share measured on a CPU
+ATTENTION_SHARE = SHARE * 0.40 / 0.97  # attention runs slower than products, as measured on a CPU
+PEAK_SHARE = 700 / 989  # of a GPU's stated bfloat16 peak, large products reach: assumed
+BATCH_TOKENS = 4096  # of one forward: --max-batch-tokens, and vLLM's max_num_batched_tokens
+CACHE_TOKENS = 16_384  # keys and values of at least four batches, so that prompts are found again
+LOG_SOFTMAX_BYTES = 6  # a token and vocabulary entry, in vLLM's log-probabilities of prompts
+RUNTIME_GIB = 2.5  # CUDA's context, communication buffers, captured graphs: assumed
+USABLE = 0.92  # of a GPU's memory
+
+PROMPT, N = 256, 4
+RESPONSES = (128, 256, 512)
+QUESTION = 33  # tokens of a multiple-choice question beside request and options
+
+# A student job on a GPU of its own: a 2B student, one H100.
+STUDENT = "gemma-2-2b"
+TRAINING_SHARE = 0.4  # of the rate of large products: assumed
+STEP_SECONDS = 0.025  # of one token for all responses that are sampled together: assumed
+TOGETHER = 64  # responses sampled together
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A data centre GPU, as its data sheet has it."""
+
+    memory_gib: float
+    peak: float  # FLOP/s in bfloat16, dense
+    link: float  # bytes/s to the others of its machine, one way
+
+    @property
+    def products(self) -> float:
+        """FLOP/s that large products are assumed to reach."""
+        return self.peak * PEAK_SHARE
+
+
+GPUS = {
+    "A100 80 GB": Gpu(79, 312e12, 300e9),
+    "H100 80 GB": Gpu(79, 989e12, 450e9),
+    "H200 141 GB": Gpu(139, 989e12, 450e9),
+}
+TEACHERS = ("gemma-2-9b", "gemma-2-27b", "llama-3.1-70b")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """GiB on each GPU, and how many tokens of keys and values the rest holds."""
+
+    weights: float
+    activations: float
+    log_softmax: float
+    runtime: float
+    cache: float
+    cache_tokens: int
+
+
+def memory_of(shape: Shape, gpu: Gpu, count: int) -> Memory:
+    """Memory on each of ``count`` GPUs. Logits are gathered, so their transient is whole on every one."""
+    embeddings = shape.head_weights * (1 if shape.tied else 2)
+    weights = (shape.layer_weights + embeddings) * BYTES / count / GIB
+    activations = BATCH_TOKENS * (3 * shape.intermediate / count + 3 * shape.hidden) * BYTES / GIB
+    log_softmax = BATCH_TOKENS * shape.vocabulary * LOG_SOFTMAX_BYTES / GIB
+    cache = USABLE * gpu.memory_gib - weights - activations - log_softmax - RUNTIME_GIB
+    token = 2 * shape.layers * shape.kv_heads * shape.head_size * BYTES / count
+    return Memory(weights, activations, log_softmax, RUNTIME_GIB, cache, max(0, int(cache * GIB / token)))
+
+
+def least_gpus(shape: Shape, gpu: Gpu) -> int:
+    """The fewest GPUs, a power of two, that hold the teacher and ``CACHE_TOKENS``."""
+    return next(k for k in (1, 2, 4, 8) if memory_of(shape, gpu, k).cache_tokens >= CACHE_TOKENS)
+
+
+def seconds_of(shape: Shape, gpu: Gpu, count: int, response: int, selection: bool) -> float:
+    """Seconds of one response set, its likelihoods and with ``selection`` all N rotations of one question."""
+    asked = [{"prompt_ids": range(PROMPT), "response_ids": [range(response)] * N}]
+    if selection:
+        # The request once, then each rotation: all options, and the one position whose letter is asked for.
+        rotation = QUESTION + N * response
+        asked.append({"prompt_ids": range(PROMPT), "response_ids": [range(rotation + 1)] * N})
+    floor = floor_of(shape, asked[:1])
+    linear, attention, read = floor.flop, floor.attention, PROMPT + N * (response - 1)
+    if selection:
+        more = floor_of(shape, asked[1:])
+        letters = 2 * shape.head_weights * N
+        linear, attention = linear + more.linear + letters, attention + more.attention
+        read += PROMPT + N * rotation
+    compute = linear / SHARE / gpu.products + attention / ATTENTION_SHARE / gpu.products
+    return compute / count + read * _exchange_seconds(shape, gpu, count)
+
+
+def _exchange_seconds(shape: Shape, gpu: Gpu, count: int) -> float:
+    """Of one token: two sums of its hidden state over all GPUs in each layer, not hidden behind products."""
+    sent = 2 * (count - 1) / count * shape.hidden * BYTES
+    return shape.layers * 2 * sent / gpu.link
+
+
+def student_seconds(response: int) -> float:
+    """Seconds that a student job itself takes for one set: sampling it and training on it."""
+    shape, gpu = SHAPES[STUDENT], GPUS["H100 80 GB"]
+    sampling = response * STEP_SECONDS * N / TOGETHER
+    weights = shape.layer_weights + shape.head_weights
+    # Forward, forward again from checkpoints, and twice that backward.
+    training = 8 * weights * N * (PROMPT + response) / (TRAINING_SHARE * gpu.products)
+    return sampling + training
+
+
+def row(name: str, kind: str) -> dict[str, Any]:
+    """One teacher on the fewest GPUs of one kind."""
+    shape, gpu = SHAPES[name], GPUS[kind]
+    count = least_gpus(shape, gpu)
+    rates = []
+    for response, selection in product(RESPONSES, (False, True)):
+        sets = 1 / seconds_of(shape, gpu, count, response, selection)
+        jobs = sets * student_seconds(response)
+        rates.append({"response": response, "selection": selection, "sets_per_second": sets, "jobs": jobs})
+    return {"teacher": name, "gpu": kind, "gpus": count, **asdict(memory_of(shape, gpu, count)), "rates": rates}
+
+
+def main() -> None:
+    students = {str(response): 1 / student_seconds(response) for response in RESPONSES}
+    result = {
+        "command": "python benchmarks/sizing.py",
+        "note": "calculated, not measured",
+        "prompt": PROMPT,
+        "n": N,
+        "student_sets_per_second": students,
+        "rows": [row(name, kind) for name in TEACHERS for kind in GPUS],
+    }
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    for found in result["rows"]:
+        rates = "  ".join(f"{rate['sets_per_second']:6.1f}" for rate in found["rates"])
+        print(f"{found['teacher']:14} {found['gpus']} x {found['gpu']:12} cache {found['cache_tokens']:8,}  {rates}")
+
+
+if __name__ == "__main__":
+    main()

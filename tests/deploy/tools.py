@@ -1,0 +1,36 @@
+"""What the tests of images and of ``deploy/`` share: linters beside this Python, and the flags of a command."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pad_teacher.settings import ServeSettings, read_settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+UID = 10001  # of the user in every image
+
+
+def check(tool: str | Path, *arguments: str | Path) -> None:
+    """Run a linter, which must find nothing. A name alone is a tool that the extra ``dev`` installs."""
+    command = Path(sys.executable).parent / tool
+    assert command.exists(), f"{tool} is not installed: run make install"
+    ran = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def documents(path: Path) -> list[Any]:
+    """All YAML documents of a file."""
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def serve_settings(arguments: list[str]) -> ServeSettings:
+    """Settings of ``pad-teacher serve`` in a container, as the program itself reads them.
+
+    A ``${VARIABLE:?…}`` of compose stands for some text.
+    """
+    return read_settings(["--host", "0.0.0.0", *(re.sub(r"\$\{.*?\}", "given", text) for text in arguments)])
