@@ -45,6 +45,10 @@ class ServeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
     keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
+    data: Path | None = Field(
+        None,
+        description="directory for what outlives a restart: the score cache and usage; default: memory alone",
+    )
     allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         16 * 2**20, description="largest request body: what one request may take of the memory"
