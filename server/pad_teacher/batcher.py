@@ -17,6 +17,8 @@ from pad_teacher.metrics import Metrics
 from pad_teacher.places import Places
 from pad_teacher.work import Work
 
+CREDIT_BATCHES = 4  # of its unused share, with which a polite client's request goes first
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -90,7 +92,7 @@ class Batcher:
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
         self._on_failure = on_failure
-        self._queue: FairQueue[_Ticket] = FairQueue()
+        self._queue: FairQueue[_Ticket] = FairQueue(credit=CREDIT_BATCHES * max_batch_tokens)
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._tokens_a_second: float | None = None  # measured

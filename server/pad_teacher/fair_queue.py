@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 # It all runs on the event loop: what one batch may cost it is bounded, however many wait.
 LOOK_AHEAD = 32  # items that one batch may pass over because they are too large for what is left of it
 MAX_ITEMS = 512  # of one batch
-MAX_AHEAD = 256  # lines remembered although nothing waits in them, because they were given more than others
+MAX_LEFT = 256  # lines remembered although nothing waits in them
 
 
 @dataclass(slots=True, eq=False)
@@ -36,9 +36,9 @@ class _Line(Generic[Item]):
     name: str
     number: int
     served: float
-    weight: float = 1.0
+    weight: float
+    inside: "_Lines[Item]"
     groups: deque[Group[Item]] = field(default_factory=deque)
-    inside: "_Lines[Item]" = field(default_factory=lambda: _Lines())
 
     def take(self, budget: float, passed: int, most: int) -> tuple[tuple[Item, int] | None, int]:
         """The first item of at most ``budget`` past the first ``passed``, and how many have been passed by then."""
@@ -62,24 +62,26 @@ class _Line(Generic[Item]):
 class _Lines(Generic[Item]):
     """Lines by name, of which the least served is found without a look at the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, credit: float) -> None:
+        self._credit = credit
         self.lines: dict[str, _Line[Item]] = {}
         self._heap: list[tuple[float, int, _Line[Item]]] = []  # some out of date: only those as served are true
         self._entered = 0
         self._level = 0.0  # where whoever was served last began: there new lines start while nobody waits
-        self._ahead: dict[str, _Line[Item]] = {}
+        self._left: dict[str, _Line[Item]] = {}
 
     def enter(self, name: str, weight: float) -> _Line[Item]:
-        """The line called ``name``; a new one starts level with the least served, not with credit from the past.
+        """The line called ``name``; a new one starts level with the least served.
 
-        One that left while it was ahead is still ahead: to wait with one request at a time gains nothing.
+        One that comes back goes on from where it was: whoever had more than its share has not had less for leaving,
+        and whoever used less goes first, with the queue's credit at most.
         """
         if name not in self.lines:
             least = self.least()
             level = least.served if least else self._level
             self._entered += 1
-            line = self._ahead.pop(name, None) or _Line(name, 0, level)
-            line.served, line.number = max(line.served, level), self._entered
+            line = self._left.pop(name, None) or _Line(name, 0, level, weight, _Lines(self._credit))
+            line.served, line.number = max(line.served, level - self._credit / weight), self._entered
             self.lines[name] = line
             self.put_back(line)
         self.lines[name].weight = weight
@@ -88,9 +90,9 @@ class _Lines(Generic[Item]):
     def leave(self, line: _Line[Item]) -> None:
         """Take out a line in which nothing waits."""
         del self.lines[line.name]
-        if len(self._ahead) == MAX_AHEAD:
-            self._ahead.clear()  # by then most are level again, and none was ahead by more than one item
-        self._ahead[line.name] = line
+        if len(self._left) == MAX_LEFT:
+            self._left.clear()  # they are level when they come back: it was little that they were ahead or behind
+        self._left[line.name] = line
 
     def least(self) -> _Line[Item] | None:
         while self._heap:
@@ -117,10 +119,14 @@ class _Lines(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop."""
+    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop.
 
-    def __init__(self) -> None:
-        self._root: _Lines[Item] = _Lines()
+    ``credit`` is how many tokens of its unused share a key or job finds again when it comes back: with them a polite
+    one's request goes first. Over time nobody gets more than its share for it.
+    """
+
+    def __init__(self, credit: int = 0) -> None:
+        self._root: _Lines[Item] = _Lines(credit)
         self._passed_over: tuple[_Line[Item], _Line[Item], Group[Item]] | None = None
         self.tokens = 0
 

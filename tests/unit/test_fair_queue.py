@@ -1,7 +1,9 @@
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.fair_queue import MAX_AHEAD, MAX_ITEMS, FairQueue, Group, Item
+from pad_teacher.fair_queue import MAX_ITEMS, MAX_LEFT, FairQueue, Group, Item
 
 
 def push(queue: FairQueue[Item], key: str, job: str, item: Item, cost: int) -> Group[Item]:
@@ -84,13 +86,43 @@ def test_one_that_comes_back_after_a_while_is_level_whatever_it_was_given_before
     assert queue.pop(200).count("g") == 10
 
 
+def test_one_that_used_less_than_its_share_goes_first_with_its_credit_and_no_more() -> None:
+    queue: FairQueue[str] = FairQueue(credit=100)
+    push(queue, "polite", "x", "p", 10)
+    queue.pop(10)
+    for _ in range(400):
+        push(queue, "greedy", "x", "g", 10)
+    queue.pop(2000)
+    for _ in range(50):
+        push(queue, "polite", "x", "p", 10)
+    assert queue.pop(100).count("p") == 10
+    assert queue.pop(200).count("p") == 10
+
+
+@given(st.integers(0, 500), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=60))
+def test_coming_and_going_never_gets_more_than_the_share_and_the_credit_whatever_the_pattern(
+    credit: int, visits: list[tuple[int, int]]
+) -> None:
+    queue: FairQueue[str] = FairQueue(credit)
+    queue.push("steady", "x", Group.of([("steady", 10)] * 4000))
+    served = Counter[str]()
+    for pause, requests in visits:
+        for _ in range(requests):
+            push(queue, "coming", "x", "coming", 10)
+        for _ in range(pause):
+            served.update(queue.pop(20))
+    while "coming" in queue._root.lines:
+        served.update(queue.pop(20))
+    assert 10 * served["coming"] <= 10 * served["steady"] + credit + 30
+
+
 def test_lines_in_which_nothing_waits_are_remembered_in_bounded_number() -> None:
     queue: FairQueue[str] = FairQueue()
-    for k in range(5 * MAX_AHEAD):
+    for k in range(5 * MAX_LEFT):
         push(queue, "", f"job{k}", "j", 10)
         assert queue.pop(100) == ["j"]
-    (line,) = queue._root._ahead.values()
-    assert len(line.inside._ahead) <= MAX_AHEAD
+    (line,) = queue._root._left.values()
+    assert len(line.inside._left) <= MAX_LEFT
 
 
 def test_an_item_larger_than_the_budget_goes_alone_rather_than_never() -> None:
