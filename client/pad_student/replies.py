@@ -17,7 +17,7 @@ from pad_wire import (
     UsageReply,
 )
 from pad_wire.scoring import Likelihood, LikelihoodSet, Score, ScoreSet, SelectionSet
-from pad_wire.service import JobUsage
+from pad_wire.service import JobUsage, KeyUsage
 
 MEAN_TOLERANCE = 1e-3  # of log_likelihood / tokens against mean_log_likelihood: both may be rounded to float32
 
@@ -61,11 +61,17 @@ def tightest_limits(limits: Sequence[Limits]) -> Limits:
 
 
 def added_usage(replies: Sequence[UsageReply]) -> UsageReply:
-    """The counts of all replicas, added job by job."""
+    """The counts of all replicas, added job by job, and the key's limits, which each replica keeps by itself."""
     jobs: dict[str, Counter[str]] = {}
     for each in (job for reply in replies for job in reply.jobs):
         jobs.setdefault(each.job, Counter()).update(each.model_dump(exclude={"job"}))
-    return UsageReply(jobs=[JobUsage(job=job, **counts) for job, counts in jobs.items()])
+    keys = [reply.key for reply in replies]
+    first, added = keys[0], {}
+    for name in KeyUsage.model_fields.keys() - {"name", "weight"}:
+        values = [value for key in keys if (value := getattr(key, name)) is not None]
+        added[name] = sum(values) if values else None
+    key = KeyUsage(name=first.name, weight=first.weight, **added)
+    return UsageReply(key=key, jobs=[JobUsage(job=job, **counts) for job, counts in jobs.items()])
 
 
 def _check_shape(asked: Sequence[SampledSet], given: Sequence[LikelihoodSet | ScoreSet | SelectionSet]) -> None:

@@ -53,6 +53,9 @@ def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence
     if status == 401:
         hint = "give a valid key with --key or PAD_STUDENT_KEY"
         return TeacherRefused(f"the teacher at {url} refused the key: {detail.message}; {hint}", detail.code)
+    if detail.code == "quota_exceeded":
+        hint = "go on tomorrow, or ask for a larger quota"
+        return TeacherRefused(f"the teacher at {url} refused: {detail.message}; {hint}", detail.code)
     place = f" ({detail.where}{_set_name(detail.where, request)})" if detail.where else ""
     message = f"the teacher at {url} refused: {detail.message}{place}; correct the input"
     return TeacherRefused(message, detail.code, detail.where)

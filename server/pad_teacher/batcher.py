@@ -5,22 +5,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
+from pad_teacher.budgets import Budgets
 from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
 from pad_teacher.fair_queue import FairQueue, Group
+from pad_teacher.keys import NO_LIMITS, KeyLimits
 from pad_teacher.metrics import Metrics
+from pad_teacher.places import Places
 from pad_teacher.work import Work
+
+CREDIT_BATCHES = 4  # of its unused share, with which a polite client's request goes first
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks: the name of the key (empty without keys) and the job it names."""
+    """Who asks: the name of the key (empty without keys), the job it names, and what the key may use."""
 
     key: str
     job: str
+    limits: KeyLimits = field(default=NO_LIMITS, compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +47,9 @@ class Request:
         self.group = Group.of((_Ticket(self, index, work), work.cost) for index, work in enumerate(works))
         self.results: list[Answer] = [[]] * len(works)
         self.done: asyncio.Future[None] | None = None  # set once it is admitted
+        self.day = ""  # whose quota it was charged to
+        self.admitted = 0.0
+        self.begun = False  # whether the engine was given any of it
         self._missing = len(works)
 
     @property
@@ -71,6 +80,7 @@ class Batcher:
         self,
         engine: Engine,
         metrics: Metrics,
+        budgets: Budgets,
         *,
         max_batch_tokens: int,
         max_queued_tokens: int,
@@ -78,14 +88,16 @@ class Batcher:
     ) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._budgets = budgets
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
         self._on_failure = on_failure
-        self._queue: FairQueue[_Ticket] = FairQueue()
+        self._queue: FairQueue[_Ticket] = FairQueue(credit=CREDIT_BATCHES * max_batch_tokens)
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._tokens_a_second = float(max_batch_tokens)
-        self._held: Counter[str] = Counter()  # waiting tokens of each owner that has any
+        self._tokens_a_second: float | None = None  # measured
+        self._places = Places(max_queued_tokens)
+        self._waiting = 0  # requests
         self._failed = False
         self._loop = asyncio.create_task(self._serve(), name="batcher")
 
@@ -97,29 +109,41 @@ class Batcher:
             deadline: on ``time.monotonic``'s clock; work not yet begun by then is dropped.
 
         Raises:
-            Refusal: ``overloaded``, ``too_long``, ``deadline_exceeded`` or ``engine_failed``.
+            Refusal: ``overloaded``, ``budget_exceeded``, ``quota_exceeded``, ``too_long``, ``deadline_exceeded`` or
+                ``engine_failed``.
         """
         done = self._admit(request, deadline)
+        reason = "client_left"
         try:
             async with asyncio.timeout_at(_on_loop_clock(deadline)):
                 await done
         except TimeoutError:
+            reason = "deadline"
             raise Refusal("deadline_exceeded", "the deadline passed before the teacher was done") from None
+        except Refusal:
+            reason = "failed"
+            raise
         finally:
             # With work left over only where the client left, the deadline passed or one part failed.
-            self._release(request.owner, self._queue.discard(request.client.key, request.client.job, request.group))
+            left_over = self._queue.discard(request.client.key, request.client.job, request.group)
+            if left_over:
+                self._waiting -= 1
+                self._places.free(request.owner, left_over)
+                self._show_queue()
+                self._give_back(request, left_over, reason)
 
     def refuse_if_full(self, client: Client, cost: int = 1) -> None:
-        """Refuse what finds no place: a full queue still has room for whoever holds less than an equal share of it.
+        """Refuse what finds no place: a full queue still has room for whoever holds less than its share, by weight.
 
         Raises:
-            Refusal: ``overloaded``, with how long the waiting work is expected to take.
+            Refusal: ``overloaded``, with how long the waiting work is expected to take (a second, where nothing was
+                measured yet; a minute at most, as places become free before all of it is done), or
+                ``quota_exceeded``.
         """
-        owner = client.key or client.job
-        share = self._max_queued_tokens / (len(self._held) + (owner not in self._held))
-        if self._queue.tokens + cost > self._max_queued_tokens and self._held[owner] + cost > share:
-            wait = min(60, max(1, ceil(self._queue.tokens / self._tokens_a_second)))
-            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
+        self._budgets.refuse_if_spent(client.key, client.limits)
+        if not self._places.has_room(client.key or client.job, client.limits.weight, cost):
+            wait = ceil(self._places.tokens / self._tokens_a_second) if self._tokens_a_second else 1
+            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=min(60, max(1, wait)))
 
     async def close(self) -> None:
         """Stop feeding; a batch that runs is waited for."""
@@ -136,11 +160,15 @@ class Batcher:
         if cost > self._max_queued_tokens:
             limit = self._max_queued_tokens
             raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
-        self.refuse_if_full(request.client, cost)
+        client = request.client
+        self.refuse_if_full(client, cost)
+        request.day = self._budgets.take(client.key, client.limits, cost)
+        request.admitted = time.monotonic()
         request.done = asyncio.get_running_loop().create_future()
-        self._held[request.owner] += cost
-        self._queue.push(request.client.key, request.client.job, request.group)
-        self._metrics.queued_tokens.set(self._queue.tokens)
+        self._waiting += 1
+        self._places.hold(request.owner, client.limits.weight, cost)
+        self._queue.push(client.key, client.job, request.group, client.limits.weight)
+        self._show_queue()
         self._arrived.set()
         return request.done
 
@@ -160,26 +188,38 @@ class Batcher:
 
     def _pop(self) -> list[_Ticket]:
         batch = self._queue.pop(self._max_batch_tokens)
-        spent: Counter[str] = Counter()
+        now = time.monotonic()
+        spent: Counter[Request] = Counter()
         for ticket in batch:
-            spent[ticket.request.owner] += ticket.work.cost
-        for owner, tokens in spent.items():
-            self._release(owner, tokens)
+            spent[ticket.request] += ticket.work.cost
+        for request, tokens in spent.items():
+            self._places.free(request.owner, tokens)
+            self._waiting -= not request.group.items
+            if not request.begun:
+                request.begun = True
+                self._metrics.wait_seconds.observe(now - request.admitted)
+        self._show_queue()
         return batch
 
-    def _release(self, owner: str, tokens: int) -> None:
-        """Give back the places of work that no longer waits."""
-        if tokens:
-            self._held[owner] -= tokens
-            if not self._held[owner]:
-                del self._held[owner]
-            self._metrics.queued_tokens.set(self._queue.tokens)
+    def _show_queue(self) -> None:
+        self._metrics.queued_tokens.set(self._queue.tokens)
+        self._metrics.queued_requests.set(self._waiting)
+
+    def _give_back(self, request: Request, tokens: int, reason: str) -> None:
+        """Return to the key what the engine did not run, or ran in vain."""
+        self._budgets.give_back(request.client.key, tokens, request.day)
+        self._metrics.dropped_tokens.labels(reason).inc(tokens)
+
+    def _drop(self, tickets: Sequence[_Ticket], refusal: Refusal) -> None:
+        for ticket in tickets:
+            ticket.request.fail(refusal)
+            self._give_back(ticket.request, ticket.work.cost, "failed")
 
     async def _run(self, batch: list[_Ticket]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
-        batch = [ticket for ticket in batch if ticket.request.wanted]
+        batch = self._wanted(batch)
         if self._failed:
-            _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
+            self._drop(batch, Refusal("engine_failed", "the teacher's engine has failed"))
             return
         if not batch:  # nobody waits for any of it any more
             return
@@ -190,7 +230,7 @@ class Batcher:
             results = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.score, queries)
         except RowTooLarge as error:
             if len(batch) == 1:
-                _fail(batch, Refusal("too_long", str(error)))
+                self._drop(batch, Refusal("too_long", str(error)))
                 return
         except Exception as error:  # noqa: BLE001 - whatever the runtime raised, it is not to be trusted again
             self._fail_engine(batch, error)
@@ -200,23 +240,29 @@ class Batcher:
                 await self._run([ticket])
             return
         seconds, tokens = time.monotonic() - began, sum(ticket.work.cost for ticket in batch)
-        self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)
+        rate = tokens / max(seconds, 1e-6)
+        self._tokens_a_second = 0.8 * (self._tokens_a_second or rate) + 0.2 * rate
         self._metrics.batch(tokens, seconds)
         for ticket, result in zip(batch, results, strict=True):
             ticket.request.answer(ticket.index, result)
+
+    def _wanted(self, batch: list[_Ticket]) -> list[_Ticket]:
+        """Those of the batch for which somebody still waits."""
+        wanted = []
+        for ticket in batch:
+            if ticket.request.wanted:
+                wanted.append(ticket)
+            else:
+                self._give_back(ticket.request, ticket.work.cost, "failed")
+        return wanted
 
     def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
         self._failed = True
         waiting = batch
         while waiting:
-            _fail(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
+            self._drop(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
             waiting = self._pop()
         self._on_failure(error)
-
-
-def _fail(tickets: Sequence[_Ticket], refusal: Refusal) -> None:
-    for ticket in tickets:
-        ticket.request.fail(refusal)
 
 
 def _on_loop_clock(deadline: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The waiting line: of those who wait, whoever was given the fewest teacher tokens goes next, by key and then job."""
+"""The waiting line: whoever was given the fewest teacher tokens for its weight goes next, by key and then job."""
 
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ Item = TypeVar("Item")
 # It all runs on the event loop: what one batch may cost it is bounded, however many wait.
 LOOK_AHEAD = 32  # items that one batch may pass over because they are too large for what is left of it
 MAX_ITEMS = 512  # of one batch
+MAX_LEFT = 256  # lines remembered although nothing waits in them
 
 
 @dataclass(slots=True, eq=False)
@@ -30,13 +31,14 @@ class Group(Generic[Item]):
 
 @dataclass(slots=True, eq=False)
 class _Line(Generic[Item]):
-    """Waiting groups of one job, or the lines of one key; ``served`` counts tokens handed out."""
+    """Waiting groups of one job, or the lines of one key; ``served`` counts tokens handed out, over the weight."""
 
     name: str
     number: int
     served: float
+    weight: float
+    inside: "_Lines[Item]"
     groups: deque[Group[Item]] = field(default_factory=deque)
-    inside: "_Lines[Item]" = field(default_factory=lambda: _Lines())
 
     def take(self, budget: float, passed: int, most: int) -> tuple[tuple[Item, int] | None, int]:
         """The first item of at most ``budget`` past the first ``passed``, and how many have been passed by then."""
@@ -60,24 +62,42 @@ class _Line(Generic[Item]):
 class _Lines(Generic[Item]):
     """Lines by name, of which the least served is found without a look at the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, credit: float) -> None:
+        self._credit = credit
         self.lines: dict[str, _Line[Item]] = {}
         self._heap: list[tuple[float, int, _Line[Item]]] = []  # some out of date: only those as served are true
         self._entered = 0
+        self._level = 0.0  # where whoever was served last began: there new lines start while nobody waits
+        self._left: dict[str, _Line[Item]] = {}
 
-    def enter(self, name: str) -> _Line[Item]:
-        """The line called ``name``; a new one starts level with the least served, not with credit from the past."""
+    def enter(self, name: str, weight: float) -> _Line[Item]:
+        """The line called ``name``; a new one starts level with the least served.
+
+        One that comes back goes on from where it was: whoever had more than its share has not had less for leaving,
+        and whoever used less goes first, with the queue's credit at most.
+        """
         if name not in self.lines:
             least = self.least()
+            level = least.served if least else self._level
             self._entered += 1
-            self.lines[name] = _Line(name, self._entered, least.served if least else 0.0)
-            self.put_back(self.lines[name])
+            line = self._left.pop(name, None) or _Line(name, 0, level, weight, _Lines(self._credit))
+            line.served, line.number = max(line.served, level - self._credit / weight), self._entered
+            self.lines[name] = line
+            self.put_back(line)
+        self.lines[name].weight = weight
         return self.lines[name]
+
+    def leave(self, line: _Line[Item]) -> None:
+        """Take out a line in which nothing waits."""
+        del self.lines[line.name]
+        if len(self._left) == MAX_LEFT:
+            self._left.clear()  # they are level when they come back: it was little that they were ahead or behind
+        self._left[line.name] = line
 
     def least(self) -> _Line[Item] | None:
         while self._heap:
-            served, _, line = self._heap[0]
-            if self.lines.get(line.name) is line and line.served == served:
+            served, number, line = self._heap[0]
+            if self.lines.get(line.name) is line and (line.served, line.number) == (served, number):
                 return line
             heappop(self._heap)
         return None
@@ -93,22 +113,27 @@ class _Lines(Generic[Item]):
             heapify(self._heap)
 
     def charge(self, line: _Line[Item], cost: int) -> None:
-        line.served += cost
+        self._level = line.served
+        line.served += cost / line.weight
         self.put_back(line)
 
 
 class FairQueue(Generic[Item]):
-    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop."""
+    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop.
 
-    def __init__(self) -> None:
-        self._root: _Lines[Item] = _Lines()
+    ``credit`` is how many tokens of its unused share a key or job finds again when it comes back: with them a polite
+    one's request goes first. Over time nobody gets more than its share for it.
+    """
+
+    def __init__(self, credit: int = 0) -> None:
+        self._root: _Lines[Item] = _Lines(credit)
         self._passed_over: tuple[_Line[Item], _Line[Item], Group[Item]] | None = None
         self.tokens = 0
 
-    def push(self, key: str, job: str, group: Group[Item]) -> None:
-        """Put ``group`` behind all that this job already waits for."""
+    def push(self, key: str, job: str, group: Group[Item], weight: float = 1.0) -> None:
+        """Put ``group`` behind all that this job already waits for; ``weight`` is the key's, its jobs are equal."""
         if group.items:
-            self._root.enter(key).inside.enter(job).groups.append(group)
+            self._root.enter(key, weight).inside.enter(job, 1.0).groups.append(group)
             self.tokens += group.tokens
 
     def pop(self, budget: int) -> list[Item]:
@@ -173,6 +198,6 @@ class FairQueue(Generic[Item]):
 
     def _leave_if_empty(self, of_key: _Line[Item], of_job: _Line[Item]) -> None:
         if not of_job.groups:
-            del of_key.inside.lines[of_job.name]
+            of_key.inside.leave(of_job)
         if not of_key.inside.lines:
-            del self._root.lines[of_key.name]
+            self._root.leave(of_key)

@@ -1,10 +1,14 @@
-"""API keys: made once, shown once, kept as hashes, compared in constant time."""
+"""API keys and their limits: made once, shown once, kept as hashes, compared in constant time."""
 
+import fcntl
 import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -17,7 +21,15 @@ log = structlog.get_logger()
 _RELOAD_SECONDS = 1.0
 
 
-class KeyRecord(WireModel):
+class KeyLimits(WireModel):
+    """What a key may use; by default an equal share of the teacher, and no more is said."""
+
+    weight: float = Field(default=1.0, ge=0.01, le=100)  # a key of 3 gets three times the tokens of a key of 1
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_day: int | None = Field(default=None, ge=1)
+
+
+class KeyRecord(KeyLimits):
     """One line of the key file."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
@@ -29,24 +41,47 @@ class KeyFileError(ValueError):
     """The key file cannot be read or is not one."""
 
 
-def add_key(path: Path, name: str) -> str:
-    """Append a new key called ``name`` to the file and return it; it cannot be shown again.
+NO_LIMITS = KeyLimits()
+_MISTAKES = {
+    "name": "a key's name is 1 to 64 letters, digits, dots, dashes or underscores",
+    "weight": "a key's weight is a number from 0.01 to 100",
+}
+
+
+def add_key(path: Path, name: str, **limits: float | int | None) -> str:
+    """Add a new key called ``name`` to the file and return it; it cannot be shown again.
 
     Raises:
-        KeyFileError: where the name is taken or is not letters, digits, dots, dashes and underscores.
+        KeyFileError: where the name is taken, or it or one of ``limits`` (of ``KeyLimits``) is not as it must be.
     """
-    if path.exists() and name in {record.name for record in read_keys(path)}:
-        raise KeyFileError(f"{path} already has a key called {name}")
     key = f"pad_{secrets.token_urlsafe(32)}"
     try:
-        record = KeyRecord(name=name, sha256=_digest(key), created=int(time.time()))
-    except ValidationError:
-        raise KeyFileError("a key's name is 1 to 64 letters, digits, dots, dashes or underscores") from None
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        # On a line of its own, even behind a last line that someone left without its end.
-        file.write(f"\n{record.model_dump_json()}\n" if path.stat().st_size else f"{record.model_dump_json()}\n")
+        record = KeyRecord.model_validate(
+            {"name": name, "sha256": _digest(key), "created": int(time.time()), **limits}
+        )
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        raise KeyFileError(_MISTAKES.get(field, "a key's limits are whole numbers of tokens from 1")) from None
+    with _locked(path):
+        records = read_keys(path) if path.exists() else []
+        if name in {each.name for each in records}:
+            raise KeyFileError(f"{path} already has a key called {name}")
+        _replace(path, [*records, record])
     return key
+
+
+def revoke_key(path: Path, name: str) -> None:
+    """Take the key called ``name`` out of the file; services that read it refuse the key within two seconds.
+
+    Raises:
+        KeyFileError: where there is no such key.
+    """
+    with _locked(path):
+        records = read_keys(path)
+        kept = [record for record in records if record.name != name]
+        if len(kept) == len(records):
+            raise KeyFileError(f"{path} has no key called {name}: see pad-teacher key list")
+        _replace(path, kept)
 
 
 def read_keys(path: Path) -> list[KeyRecord]:
@@ -71,22 +106,22 @@ def read_keys(path: Path) -> list[KeyRecord]:
 
 
 class KeyRing:
-    """The keys of a file, read again when it changes, so that a new key works without a restart."""
+    """The keys of a file, read again when it changes: keys come, change and go without a restart."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._records = read_keys(path)
         self._read_at = time.monotonic()
-        self._changed: int | None = None
+        self._changed: tuple[int, int] | None = None
 
-    def name_of(self, key: str) -> str | None:
-        """The name of ``key``, or None; takes the same time whichever key it is."""
+    def find(self, key: str) -> KeyRecord | None:
+        """The record of ``key``, or None; takes the same time whichever key it is."""
         self._reload()
         digest = _digest(key)
         found = None
         for record in self._records:
             if hmac.compare_digest(record.sha256, digest):
-                found = record.name
+                found = record
         return found
 
     def _reload(self) -> None:
@@ -94,7 +129,8 @@ class KeyRing:
             return
         self._read_at = time.monotonic()
         try:
-            changed = self._path.stat().st_mtime_ns
+            status = self._path.stat()
+            changed = status.st_mtime_ns, status.st_ino
             if changed != self._changed:
                 self._records, self._changed = read_keys(self._path), changed
         except FileNotFoundError:
@@ -106,3 +142,33 @@ class KeyRing:
 def _digest(key: str) -> str:
     # The keys are 256 random bits, so a plain hash cannot be guessed back.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Nobody else changes the file meanwhile; the lock is on its folder, as the file itself is replaced."""
+    folder = os.open(path.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
+    """Write the file anew, whole or not at all, with the owner and the mode that it had: its service must read it."""
+    path = path.resolve()
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if path.exists():
+                before = path.stat()
+                os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, before.st_mode & 0o777)
+            file.writelines(f"{record.model_dump_json(exclude_defaults=True)}\n" for record in records)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,6 +1,13 @@
 """What ``/metrics`` shows, in a registry of its own so that several services fit one process."""
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from pad_wire import ErrorCode
+
+OTHER_JOBS = "(other jobs)"
+MAX_JOBS = 256  # series of tokens by job; what more jobs use is added up under "(other jobs)"
 
 _TOKENS = (64, 256, 1024, 4096, 16384, 65536)
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60)
@@ -15,7 +22,20 @@ class Metrics:
         self.requests = Counter("requests", "Requests answered", ["route", "status"], **own)
         self.request_seconds = Histogram("request_seconds", "Time to answer", ["route"], buckets=_SECONDS, **own)
         self.tokens = Counter("teacher_tokens", "Teacher tokens scored", ["kind"], **own)
+        self.job_tokens = Counter("job_tokens", "Teacher tokens scored for a job", ["key", "job"], **own)
+        self.in_flight = Gauge("requests_in_flight", "Requests being answered", **own)
+        self.refusals = Counter("refusals", "Requests that were refused or failed", ["reason"], **own)
+        self.dropped_tokens = Counter(
+            "dropped_tokens",
+            "Teacher tokens given back unused: deadline, client_left or failed",
+            ["reason"],
+            **own,
+        )
+        self.queued_requests = Gauge("queued_requests", "Requests that wait for the engine", **own)
         self.queued_tokens = Gauge("queued_tokens", "Teacher tokens that wait for the engine", **own)
+        self.wait_seconds = Histogram(
+            "wait_seconds", "Time of a request in the queue before the engine begins it", buckets=_SECONDS, **own
+        )
         self.batch_tokens = Histogram("batch_tokens", "Tokens of a batch", buckets=_TOKENS, **own)
         self.batch_seconds = Histogram("batch_seconds", "Time of a batch in the engine", buckets=_SECONDS, **own)
         self.label_mass = Histogram(
@@ -25,6 +45,21 @@ class Metrics:
             **own,
         )
         self.ready = Gauge("ready", "1 while the teacher is ready to score", **own)
+        self._jobs: set[tuple[str, str]] = set()
+        # From the start, so that a first one is seen as a rise.
+        for reason in get_args(ErrorCode):
+            self.refusals.labels(reason)
+        for reason in ("deadline", "client_left", "failed"):
+            self.dropped_tokens.labels(reason)
+
+    def job(self, key: str, job: str, tokens: int) -> None:
+        """Count tokens of a job; the number of series stays bounded, whatever clients call their jobs."""
+        if (key, job) not in self._jobs:
+            if len(self._jobs) < MAX_JOBS:
+                self._jobs.add((key, job))
+            else:
+                job = OTHER_JOBS
+        self.job_tokens.labels(key, job).inc(tokens)
 
     def batch(self, tokens: int, seconds: float) -> None:
         """Record one batch that the engine ran."""

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pad_teacher.batcher import Client
 from pad_teacher.errors import Refusal
 from pad_teacher.keys import KeyRing
 from pad_teacher.metrics import Metrics
@@ -77,6 +78,7 @@ class Observe:
             await send(message)
 
         failure: BaseException | None = None
+        self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:
@@ -88,8 +90,11 @@ class Observe:
             status = 499  # nobody is left to be answered; the code is nginx's for it
         except Exception as error:  # noqa: BLE001 - the last resort: a short 500 and the trace in the log
             failure = error
+            scope["state"]["logged"]["error"] = "internal"
             if not status:
                 await error_response(as_refusal(error, request_id))(scope, receive, send_with_id)
+        finally:
+            self._metrics.in_flight.dec()
         self._record(scope, headers, status, time.monotonic() - began, failure)
 
     def _record(
@@ -99,6 +104,8 @@ class Observe:
         path = getattr(route, "path", "(none)")  # the template, so that odd paths make no new time series
         self._metrics.requests.labels(path, str(status)).inc()
         self._metrics.request_seconds.labels(path).observe(seconds)
+        if reason := scope["state"]["logged"].get("error"):
+            self._metrics.refusals.labels(reason).inc()
         log.log(
             40 if status >= 500 else 20,
             "request",
@@ -128,23 +135,25 @@ class Authenticate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        name = self._name(headers)
-        if name is None:
+        client = self._client(headers)
+        if client is None:
             known = "send a key the service knows: Authorization: Bearer KEY"
             message = known if self._ring else "a service without keys answers only to this machine's own names"
+            scope["state"]["logged"]["error"] = "unauthorized"
             await error_response(Refusal("unauthorized", message))(scope, receive, send)
             return
-        scope["state"]["key"] = name
-        scope["state"]["job"] = _plain(headers.get("x-job-id")) or "default"
-        scope["state"]["logged"].update(key=name or None, job=scope["state"]["job"])
+        scope["state"]["client"] = client
+        scope["state"]["logged"].update(key=client.key or None, job=client.job)
         await self._app(scope, receive, send)
 
-    def _name(self, headers: Headers) -> str | None:
+    def _client(self, headers: Headers) -> Client | None:
+        job = _plain(headers.get("x-job-id")) or "default"
         if self._ring is None:
             # A web page that resolves its own name to this machine must not reach a service without keys.
-            return "" if self._anyone or self._is_own_name(headers.get("host", "")) else None
+            return Client("", job) if self._anyone or self._is_own_name(headers.get("host", "")) else None
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        return self._ring.name_of(key.strip()) if scheme.lower() == "bearer" else None
+        record = self._ring.find(key.strip()) if scheme.lower() == "bearer" else None
+        return Client(record.name, job, record) if record else None
 
     def _is_own_name(self, host: str) -> bool:
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host

@@ -76,7 +76,7 @@ def _handler(
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def handle(http: Request) -> Response:
         teacher, batcher = service.teacher, service.batcher
-        client = Client(http.state.key, http.state.job)
+        client: Client = http.state.client
         batcher.refuse_if_full(client)  # before anything is read or tokenised
         budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(http))
         under_way = UnderWay(client)
@@ -124,9 +124,9 @@ def _about(service: Service) -> APIRouter:
         )
         return _json(ModelList(data=[card]))
 
-    @router.get("/v1/usage", summary="Teacher tokens of each of your jobs", **documented(UsageReply))
+    @router.get("/v1/usage", summary="What your key may use, and what each of its jobs did", **documented(UsageReply))
     async def usage(request: Request) -> Response:
-        counted = service.usage_of(request.state.key)
+        counted = service.usage_of(request.state.client)
         return JsonPieces(await asyncio.to_thread(lambda: json_pieces(counted())))
 
     @router.get("/v1/health/live", summary="The process answers", **documented(Health))

@@ -11,9 +11,11 @@ from typing import Literal, TypeVar
 import structlog
 
 from pad_teacher.batcher import Batcher, Client
+from pad_teacher.budgets import Budgets, day_of
 from pad_teacher.errors import Refusal
 from pad_teacher.golden import GoldenMismatch
-from pad_teacher.metrics import Metrics
+from pad_teacher.ledger import Ledger, LedgerError
+from pad_teacher.metrics import OTHER_JOBS, Metrics
 from pad_teacher.selection import MAX_ORDERS
 from pad_teacher.settings import ServeSettings
 from pad_teacher.teacher import Teacher
@@ -27,10 +29,15 @@ T = TypeVar("T")
 
 MAX_BODIES = 16  # of the largest size, held in memory at once
 MAX_JOBS = 10_000  # usage of more jobs than this is added up under "(other jobs)"
+SAVE_SECONDS = 1.0  # between two writes of the day's use: what a crash forgets
 
 
 class Service:
-    """One teacher being served. ``load`` runs in a thread and returns only once the golden score has passed."""
+    """One teacher being served. ``load`` runs in a thread and returns only once the golden score has passed.
+
+    Raises:
+        LedgerError: where the settings name a folder in which usage cannot be kept.
+    """
 
     def __init__(self, settings: ServeSettings, load: Callable[[], Teacher]) -> None:
         self.settings = settings
@@ -48,11 +55,16 @@ class Service:
         self._batcher: Batcher | None = None
         self._body_bytes = 0
         self._usage: dict[Client, Counter[str]] = {}
+        self._ledger = Ledger(settings.data) if settings.data else None
+        self.budgets = Budgets(self._ledger.used(day_of(time.time())) if self._ledger else None)
         self._starting: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to load; the service answers health routes meanwhile."""
         self._starting = asyncio.create_task(self._start(), name="load")
+        if self._ledger:
+            self._saving = asyncio.create_task(self._save(self._ledger), name="save usage")
 
     async def stop(self) -> None:
         """Refuse new work and let go of the engine; requests under way have been answered by now."""
@@ -61,6 +73,10 @@ class Service:
             self._starting.cancel()
         if self._batcher:
             await self._batcher.close()
+        if self._saving and self._ledger:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
+            await self._save_once(self._ledger)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     def drain(self) -> None:
@@ -129,25 +145,27 @@ class Service:
     def count(self, client: Client, usage: Usage) -> None:
         """Add a served request to its job's usage."""
         if client not in self._usage and len(self._usage) >= MAX_JOBS:
-            client = Client(client.key, "(other jobs)")
+            client = Client(client.key, OTHER_JOBS)
         counted = self._usage.setdefault(client, Counter())
         counted["requests"] += 1
         counted.update(usage.model_dump())
+        self.metrics.job(client.key, client.job, usage.total_tokens)
         for kind in ("prompt", "response", "question"):
             self.metrics.tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
 
-    def usage_of(self, key: str) -> Callable[[], UsageReply]:
-        """Tokens of each job of one key, added up by the returned call: there may be many, so in a thread."""
+    def usage_of(self, asking: Client) -> Callable[[], UsageReply]:
+        """Limits of the key that asks and tokens of its jobs, added up by the returned call: in a thread, as many."""
         counts = list(self._usage.items())
+        key = self.budgets.usage(asking.key, asking.limits)
 
         def reply() -> UsageReply:
             fields = set(JobUsage.model_fields) - {"job"}
             jobs = [
                 JobUsage(job=client.job, **{field: counted[field] for field in fields})
                 for client, counted in counts
-                if client.key == key
+                if client.key == asking.key
             ]
-            return UsageReply(jobs=jobs)
+            return UsageReply(key=key, jobs=jobs)
 
         return reply
 
@@ -169,6 +187,7 @@ class Service:
         self._batcher = Batcher(
             self._teacher.engine,
             self.metrics,
+            self.budgets,
             max_batch_tokens=self.settings.max_batch_tokens,
             max_queued_tokens=self.settings.max_queued_tokens,
             on_failure=self._fail,
@@ -178,6 +197,20 @@ class Service:
         self.status, self.reason = "ready", None
         self.metrics.ready.set(1)
         log.info("ready", **self._teacher.id.model_dump(), dtype=self._teacher.engine.dtype)
+
+    async def _save(self, ledger: Ledger) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._save_once(ledger)
+
+    async def _save_once(self, ledger: Ledger) -> None:
+        changes = self.budgets.unsaved()
+        try:
+            if changes:
+                await asyncio.to_thread(ledger.add, changes)
+        except LedgerError as error:
+            self.budgets.save_later(changes)
+            log.error("usage not saved: it is kept in memory and tried again", reason=str(error))
 
     def _load_in_thread(self) -> Teacher:
         self.loading = True

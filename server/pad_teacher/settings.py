@@ -45,6 +45,10 @@ class ServeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
     keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
+    data: Path | None = Field(
+        None,
+        description="directory for what outlives a restart: the score cache and usage; default: memory alone",
+    )
     allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
     tls_certificate: Path | None = Field(None, description="PEM file: serve HTTPS with this certificate chain")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, without a passphrase")

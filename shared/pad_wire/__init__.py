@@ -12,7 +12,7 @@ from pad_wire.scoring import (
     SelectionRequest,
     Usage,
 )
-from pad_wire.service import Health, JobUsage, Limits, ModelCard, ModelList, UsageReply
+from pad_wire.service import Health, JobUsage, KeyUsage, Limits, ModelCard, ModelList, UsageReply
 from pad_wire.sets import (
     Message,
     Prompt,
@@ -33,6 +33,7 @@ __all__ = [
     "Form",
     "Health",
     "JobUsage",
+    "KeyUsage",
     "LikelihoodReply",
     "LikelihoodRequest",
     "Limits",

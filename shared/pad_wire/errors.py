@@ -15,6 +15,8 @@ ErrorCode = Literal[
     "too_many_options",
     "template_refused",
     "overloaded",
+    "budget_exceeded",
+    "quota_exceeded",
     "internal",
     "not_ready",
     "engine_failed",
@@ -28,17 +30,21 @@ STATUS: dict[ErrorCode, int] = {
     "method_not_allowed": 405,
     "body_too_large": 413,
     "invalid_request": 422,  # JSON of another shape than the route takes
-    "too_long": 422,  # more tokens than the teacher's context or queue can ever hold
+    "too_long": 422,  # more tokens than the teacher's context or queue, or the key's limits, can ever hold
     "too_many_options": 422,  # more responses than option letters, or more orders than the limit
     "template_refused": 422,  # the teacher's chat template does not take this conversation
     "overloaded": 429,  # the queue is full: come back after Retry-After seconds
+    "budget_exceeded": 429,  # the key's tokens of this minute are used: come back after Retry-After seconds
+    "quota_exceeded": 429,  # the key's tokens of this UTC day are used: Retry-After says when the next one begins
     "internal": 500,
     "not_ready": 503,  # starting or draining
     "engine_failed": 503,  # the model failed, or gave a number that is not finite
     "deadline_exceeded": 504,  # X-Deadline-Ms passed before the engine was reached
 }
 
-RETRYABLE: frozenset[ErrorCode] = frozenset({"overloaded", "not_ready", "engine_failed", "deadline_exceeded"})
+RETRYABLE: frozenset[ErrorCode] = frozenset(
+    {"overloaded", "budget_exceeded", "not_ready", "engine_failed", "deadline_exceeded"}
+)
 
 
 class ErrorDetail(WireModel):

@@ -49,9 +49,22 @@ class JobUsage(WireModel):
     total_tokens: int
 
 
-class UsageReply(WireModel):
-    """Reply of ``/v1/usage``: the jobs of the key that asks."""
+class KeyUsage(WireModel):
+    """The key that asks: its share, its limits in teacher tokens, and what is left of them."""
 
+    name: str  # empty where the service has no keys
+    weight: float
+    tokens_per_minute: int | None = None
+    left_of_minute: int | None = None
+    tokens_per_day: int | None = None
+    left_of_day: int | None = None
+    tokens_today: int  # since midnight UTC, what waits included
+
+
+class UsageReply(WireModel):
+    """Reply of ``/v1/usage``: the key that asks, and its jobs."""
+
+    key: KeyUsage
     jobs: list[JobUsage]
 
 

@@ -155,3 +155,35 @@ def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
     text = (ROOT / "docs" / "performance.md").read_text()
     assert f"| likelihood | {likelihood:.0f} |" in text
     assert f"| likelihood and all four rotations | {both:.0f} |" in text
+
+
+def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_enough() -> None:
+    text = (ROOT / "docs" / "jobs.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "jobs.json").read_text())
+    for row in measured["shares"]:
+        assert (
+            f"| {row['jobs']} | {row['tokens_per_second']:,.0f} | {row['of_one_jobs_best']:.1%} "
+            f"| {row['furthest_from_fair_share']:.1%} |"
+        ) in text
+        assert row["of_one_jobs_best"] >= 0.95
+        assert row["furthest_from_fair_share"] <= 0.10
+    polite, overload = measured["polite"], measured["overload"]
+    assert f"{1e3 * polite['alone_p95_seconds']:.0f} ms alone" in text
+    assert f"{1e3 * polite['beside_p95_seconds']:.0f} ms beside it: {polite['times']:.2f} times" in text
+    assert f"{overload['offered_times_best']:.1f} times" in text
+    assert f"goodput {overload['goodput_of_best']:.1%}" in text
+    assert f"{overload['refused_p50_ms']:.1f} ms in the median and {overload['refused_p99_ms']:.1f} ms" in text
+    assert polite["times"] <= 2
+    assert overload["goodput_of_best"] >= 0.90
+    assert overload["refused_p99_ms"] <= 50
+    assert set(overload["statuses"]) == {"200", "429"}
+
+
+def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() -> None:
+    from pad_teacher.metrics import Metrics
+
+    shown = {f"pad_{name.removeprefix('pad_')}" for name in Metrics().registry._names_to_collectors}
+    named = set(re.findall(r"`(pad_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    assert named <= shown
+    families = {metric.name for metric in Metrics().registry.collect()}
+    assert families == {name.removesuffix("_total") for name in named}

@@ -1,7 +1,9 @@
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.fair_queue import MAX_ITEMS, FairQueue, Group, Item
+from pad_teacher.fair_queue import MAX_ITEMS, MAX_LEFT, FairQueue, Group, Item
 
 
 def push(queue: FairQueue[Item], key: str, job: str, item: Item, cost: int) -> Group[Item]:
@@ -35,6 +37,92 @@ def test_a_key_gains_nothing_by_naming_many_jobs() -> None:
         push(queue, "many", f"job{k}", "m", 10)
         push(queue, "one", "job", "o", 10)
     assert queue.pop(400).count("o") == 20
+
+
+def test_keys_are_served_by_weight_and_their_jobs_alike() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for _ in range(100):
+        queue.push("light", "x", Group.of([("light", 10)]), 1)
+        queue.push("heavy", "x", Group.of([("heavy x", 10)]), 3)
+        queue.push("heavy", "y", Group.of([("heavy y", 10)]), 3)
+    batch = queue.pop(800)
+    assert [batch.count(name) for name in ("light", "heavy x", "heavy y")] == [20, 30, 30]
+
+
+def test_a_weight_that_changes_holds_from_the_next_request_on() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for weight in (1, 3):
+        for _ in range(100):
+            queue.push("a", "x", Group.of([("a", 10)]), weight)
+            push(queue, "b", "x", "b", 10)
+    assert queue.pop(400).count("a") == 30
+
+
+def test_to_wait_with_one_request_at_a_time_gains_nothing() -> None:
+    queue: FairQueue[str] = FairQueue()
+    served = {"single": 0, "many": 0}
+    for _ in range(400):
+        queue.push("many", "x", Group.of([("many", 10)] * 40), 3)
+    waiting = False
+    for _ in range(400):
+        if not waiting:
+            queue.push("single", "x", Group.of([("single", 200)]), 1)
+            waiting = True
+        for item in queue.pop(400):
+            served[item] += 200 if item == "single" else 10
+            waiting = waiting and item != "single"
+    assert 2.9 <= served["many"] / served["single"] <= 3.1
+
+
+def test_one_that_comes_back_after_a_while_is_level_whatever_it_was_given_before() -> None:
+    queue: FairQueue[str] = FairQueue()
+    push(queue, "greedy", "x", "g", 1000)
+    queue.pop(1)
+    for _ in range(400):
+        push(queue, "other", "x", "o", 10)
+    queue.pop(2000)
+    for _ in range(20):
+        push(queue, "greedy", "x", "g", 10)
+    assert queue.pop(200).count("g") == 10
+
+
+def test_one_that_used_less_than_its_share_goes_first_with_its_credit_and_no_more() -> None:
+    queue: FairQueue[str] = FairQueue(credit=100)
+    push(queue, "polite", "x", "p", 10)
+    queue.pop(10)
+    for _ in range(400):
+        push(queue, "greedy", "x", "g", 10)
+    queue.pop(2000)
+    for _ in range(50):
+        push(queue, "polite", "x", "p", 10)
+    assert queue.pop(100).count("p") == 10
+    assert queue.pop(200).count("p") == 10
+
+
+@given(st.integers(0, 500), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=60))
+def test_coming_and_going_never_gets_more_than_the_share_and_the_credit_whatever_the_pattern(
+    credit: int, visits: list[tuple[int, int]]
+) -> None:
+    queue: FairQueue[str] = FairQueue(credit)
+    queue.push("steady", "x", Group.of([("steady", 10)] * 4000))
+    served = Counter[str]()
+    for pause, requests in visits:
+        for _ in range(requests):
+            push(queue, "coming", "x", "coming", 10)
+        for _ in range(pause):
+            served.update(queue.pop(20))
+    while "coming" in queue._root.lines:
+        served.update(queue.pop(20))
+    assert 10 * served["coming"] <= 10 * served["steady"] + credit + 30
+
+
+def test_lines_in_which_nothing_waits_are_remembered_in_bounded_number() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for k in range(5 * MAX_LEFT):
+        push(queue, "", f"job{k}", "j", 10)
+        assert queue.pop(100) == ["j"]
+    (line,) = queue._root._left.values()
+    assert len(line.inside._left) <= MAX_LEFT
 
 
 def test_an_item_larger_than_the_budget_goes_alone_rather_than_never() -> None:
@@ -166,3 +254,37 @@ def test_keys_that_both_wait_get_shares_that_differ_by_no_more_than_a_batch_and_
         for key, cost in queue.pop(budget):
             served[key] += cost
     assert abs(served["a"] - served["b"]) <= budget + 45
+
+
+weights = st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0, 10.0])
+sizes = st.lists(st.integers(1, 60), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(weights, sizes), min_size=2, max_size=5), st.integers(1, 300))
+def test_keys_that_always_wait_get_tokens_by_weight_within_one_largest_item(
+    keys: list[tuple[float, list[int]]], turns: int
+) -> None:
+    queue: FairQueue[tuple[int, int]] = FairQueue()
+    for k, (weight, sizes) in enumerate(keys):
+        costs = [sizes[turn % len(sizes)] for turn in range(turns)]
+        queue.push(str(k), "x", Group.of(((k, cost), cost) for cost in costs), weight)
+    served = [0.0] * len(keys)
+    for _ in range(turns):
+        ((k, cost),) = queue.pop(1)  # one item at a time
+        served[k] += cost / keys[k][0]
+    largest = max(max(sizes) / weight for weight, sizes in keys)
+    assert max(served) - min(served) <= largest + 1e-6
+
+
+@given(st.lists(weights, min_size=2, max_size=5), st.integers(20, 200), st.integers(0, 3))
+def test_nobody_starves_however_light_its_weight_and_however_many_come_and_go(
+    others: list[float], budget: int, large: int
+) -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push("light", "x", Group.of([("light", (1, 50, budget, 3 * budget)[large])]), 0.1)
+    for _ in range(2000):
+        for k, weight in enumerate(others):
+            queue.push(str(k), "x", Group.of([("other", 10)]), weight)
+        if "light" in queue.pop(budget):
+            return
+    raise AssertionError("the light key was never served")

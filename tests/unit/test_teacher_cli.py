@@ -52,6 +52,9 @@ def test_typos_are_refused_wherever_they_stand(
         ["serve", "--model", "m", "--host", "0.0.0.0"],
         ["key", "add", "a b", "--keys", "keys"],
         ["key", "add", "lab", "--keys", "no/such/folder/keys"],
+        ["key", "add", "lab", "--keys", "keys", "--weight", "0"],
+        ["key", "revoke", "lab", "--keys", "keys"],
+        ["key", "list", "--keys", "keys"],
     ],
 )
 def test_a_mistake_is_one_line_and_status_1(
@@ -69,7 +72,23 @@ def test_a_key_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("pad_")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["key", "add", "--help"]])
+def test_the_list_of_keys_has_names_and_limits_and_never_a_hash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = ["--keys", str(tmp_path / "keys")]
+    assert main(["key", "add", "lab", *keys, "--weight", "2", "--tokens-per-minute", "5000"]) == 0
+    assert main(["key", "add", "gone", *keys]) == 0
+    assert main(["key", "revoke", "gone", *keys]) == 0
+    capsys.readouterr()
+    assert main(["key", "list", *keys]) == 0
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "weight", "tokens", "a", "minute", "tokens", "a", "day"]
+    assert line.split() == ["lab", "2", "5000", "-"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["serve", "--help"], ["key", "add", "--help"], ["key", "list", "--help"]]
+)
 def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
         "import sys, pad_teacher.cli as cli\n"

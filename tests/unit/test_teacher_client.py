@@ -163,6 +163,14 @@ def test_a_refusal_is_never_retried(status, code):
     assert (caught.value.code, len(fake.requests)) == (code, 1)
 
 
+def test_a_days_quota_that_is_used_up_ends_the_run_at_once_and_says_when_to_go_on():
+    detail = {"code": "quota_exceeded", "message": "0 are left until midnight UTC", "retryable": False}
+    fake = FakeTeacher(*[lambda _: httpx.Response(429, json={"error": detail}, headers={"Retry-After": "9"})] * 9)
+    with pytest.raises(TeacherRefused, match="midnight UTC; go on tomorrow") as caught:
+        client(fake).score(sampled())
+    assert (caught.value.code, len(fake.requests)) == ("quota_exceeded", 1)
+
+
 def test_a_number_that_will_not_get_better_is_not_asked_for_again():
     detail = {"code": "engine_failed", "message": "not finite", "retryable": False}
     fake = FakeTeacher(*[lambda _: httpx.Response(503, json={"error": detail})] * 9)

@@ -1,0 +1,59 @@
+"""The service with an engine that sleeps by the token, on a free port: what is measured is the scheduler alone."""
+
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import asyncio
+
+import uvicorn
+from harness.looped import Sleeping
+from transformers import AutoTokenizer
+
+from pad_teacher import logs
+from pad_teacher.app import create_app
+from pad_teacher.engine import Answer, Query, TokenSet
+from pad_teacher.serve import SWITCH_SECONDS, stays
+from pad_teacher.service import Service
+from pad_teacher.settings import read_settings
+from pad_teacher.teacher import Teacher
+from pad_wire.chat import ChatEncoder
+
+TOKENS_A_SECOND = 20_000
+MODEL = Path(__file__).parents[2] / "examples" / "tinyworld" / "teacher"  # its tokenizer is all that is taken
+
+
+class Metered(Sleeping):
+    """Takes time for each token of a set, as a device does, and the interpreter for none of it."""
+
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        until = time.perf_counter() + sum(map(_tokens, queries)) / TOKENS_A_SECOND
+        answers = [self._answer(query) for query in queries]
+        time.sleep(max(0.0, until - time.perf_counter()))
+        return answers
+
+
+def _tokens(query: Query) -> int:
+    return len(query.prompt_ids) + sum(map(len, query.response_ids)) if isinstance(query, TokenSet) else 0
+
+
+def main() -> None:
+    settings = read_settings(["--model", str(MODEL), *sys.argv[1:]])
+    sys.setswitchinterval(SWITCH_SECONDS)
+    logs.configure("error")
+    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
+    app = create_app(Service(settings, lambda: stays(Teacher.of("metered", ChatEncoder.of(tokenizer), Metered()))))
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, http="h11", log_level="error"))
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        asyncio.run(server.serve(sockets=[listener]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The file that keeps what each key used of each day, so that a restart gives nobody a second quota."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+FILE = "usage.sqlite3"
+
+_TABLE = """CREATE TABLE IF NOT EXISTS day_tokens
+    (key TEXT, day TEXT, tokens INTEGER NOT NULL, PRIMARY KEY (key, day)) WITHOUT ROWID"""
+# Added to what is there: two services may share the folder.
+_ADD = """INSERT INTO day_tokens VALUES (?, ?, ?)
+    ON CONFLICT (key, day) DO UPDATE SET tokens = tokens + excluded.tokens"""
+
+
+class LedgerError(ValueError):
+    """The file cannot be read or written; the message names it."""
+
+
+class Ledger:
+    """Teacher tokens of each (key, UTC day). Its methods take as long as the disk does: not on the event loop."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open ``usage.sqlite3`` in ``folder``; both are made if they are not there.
+
+        Raises:
+            LedgerError: where that is not possible.
+        """
+        self._path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(f"cannot keep usage in {folder}: {error.strerror}; choose another --data") from None
+        with self._connected() as connection:
+            connection.execute(_TABLE)
+
+    def used(self, day: str) -> dict[tuple[str, str], int]:
+        """Tokens of each (key, day), of that day.
+
+        Raises:
+            LedgerError: where the file cannot be read.
+        """
+        with self._connected() as connection:
+            rows = connection.execute("SELECT key, tokens FROM day_tokens WHERE day = ?", (day,)).fetchall()
+        return {(key, day): tokens for key, tokens in rows}
+
+    def add(self, tokens: Mapping[tuple[str, str], int]) -> None:
+        """Add tokens of each (key, day), all or none.
+
+        Raises:
+            LedgerError: where the file cannot be written.
+        """
+        with self._connected() as connection:
+            connection.executemany(_ADD, [(*which, count) for which, count in tokens.items()])
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self._path)) as connection, connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise LedgerError(f"cannot keep usage in {self._path}: {error}; mend it or move it away") from None

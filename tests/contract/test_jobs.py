@@ -1,0 +1,325 @@
+"""What a key may use, and what becomes of it: weights, budgets, quotas, revocation, usage and metrics."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from conftest import Running
+from fakes import FakeEngine
+from test_access import full_logs
+
+from pad_teacher import keys, metrics
+from pad_teacher.engine import Answer, Query
+from pad_teacher.keys import add_key, revoke_key
+from pad_teacher.metrics import MAX_JOBS, Metrics
+
+pytestmark = pytest.mark.anyio
+
+ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
+COST = 12  # teacher tokens of that, by likelihood: 5 of the prompt, 4 and 3 of the responses
+NOON = 20_000 * 86_400 + 12 * 3600.0
+
+
+def bearer(path: Path, name: str, **limits: Any) -> dict[str, str]:
+    return {"Authorization": f"Bearer {add_key(path / 'keys', name, **limits)}"}
+
+
+async def score(client: httpx.AsyncClient, headers: dict[str, str] | None = None) -> httpx.Response:
+    return await client.post("/v1/likelihood", json=ONE, headers=headers)
+
+
+async def used_today(client: httpx.AsyncClient, headers: dict[str, str]) -> int:
+    return (await client.get("/v1/usage", headers=headers)).json()["key"]["tokens_today"]
+
+
+async def begun(engine: FakeEngine) -> None:
+    while not engine.calls:
+        await anyio.sleep(0.001)
+
+
+async def test_a_budget_that_is_spent_is_429_and_waiting_as_long_as_it_says_succeeds(
+    running: Running, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_minute=30)
+    async with running(keys=tmp_path / "keys") as (client, service):
+        now = NOON
+        service.budgets._clock = lambda: now
+        assert [(await score(client, key)).status_code for _ in range(3)] == [200, 200, 429]
+        refused = await score(client, key)
+        assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("budget_exceeded", True)
+        assert refused.headers["Retry-After"] == "12"  # 6 of 12 tokens are there, at half a token a second
+        now += 12
+        assert (await score(client, key)).status_code == 200
+
+
+async def test_a_request_larger_than_a_minutes_budget_is_422_and_names_the_limit(
+    running: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_minute=COST - 1)
+    async with running(keys=tmp_path / "keys") as (client, _):
+        error = (await score(client, key)).json()["error"]
+        assert (error["code"], error["retryable"]) == ("too_long", False)
+        assert f"limit is {COST - 1} a minute" in error["message"]
+        assert not engine.calls
+
+
+async def test_a_quota_that_is_used_up_is_refused_before_the_body_is_read_and_until_midnight(
+    running: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_day=COST)
+    async with running(keys=tmp_path / "keys") as (client, service):
+        service.budgets._clock = lambda: NOON
+        assert (await score(client, key)).status_code == 200
+        refused = await client.post("/v1/likelihood", content=b"never parsed", headers=key)
+        assert refused.status_code == 429
+        assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("quota_exceeded", False)
+        assert refused.headers["Retry-After"] == str(12 * 3600)
+        service.budgets._clock = lambda: NOON + 12 * 3600
+        assert (await score(client, key)).status_code == 200
+        assert len(engine.calls) == 2
+
+
+@pytest.mark.parametrize("data", [True, False])
+async def test_a_quota_survives_a_restart_where_there_is_a_data_folder(
+    running: Running, tmp_path: Path, data: bool
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_day=2 * COST)
+    settings = {"keys": tmp_path / "keys", "data": tmp_path / "data" if data else None}
+    statuses = []
+    for _ in range(3):
+        async with running(**settings) as (client, _):
+            statuses.append((await score(client, key)).status_code)
+    assert statuses == ([200, 200, 429] if data else [200, 200, 200])
+
+
+async def test_use_that_cannot_be_written_stops_nobody_and_is_written_later(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pad_teacher.service.SAVE_SECONDS", 0.01)
+    key = bearer(tmp_path, "lab")
+    async with running(keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
+        (tmp_path / "data").rename(tmp_path / "gone")
+        assert (await score(client, key)).status_code == 200
+        await anyio.sleep(0.1)
+        (tmp_path / "gone").rename(tmp_path / "data")
+    async with running(keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
+        assert await used_today(client, key) == COST
+
+
+async def test_what_a_deadline_or_a_hang_up_drops_from_the_queue_is_given_back(
+    running: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_day=1000)
+    async with running(keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
+        engine.gate.clear()
+        first = asyncio.create_task(score(client, key))
+        await begun(engine)
+        assert (await score(client, key | {"X-Deadline-Ms": "30"})).status_code == 504
+        leaving = asyncio.create_task(score(client, key))
+        while not service.batcher._waiting:
+            await anyio.sleep(0.001)
+        assert await used_today(client, key) == 2 * COST
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert await used_today(client, key) == COST
+        engine.gate.set()
+        assert (await first).status_code == 200
+        text = (await client.get("/metrics", headers=key)).text
+        assert f'pad_dropped_tokens_total{{reason="deadline"}} {COST}.0' in text
+        assert f'pad_dropped_tokens_total{{reason="client_left"}} {COST}.0' in text
+        assert "pad_queued_requests 0.0" in text
+
+
+async def test_what_an_engine_that_dies_did_not_score_is_given_back(
+    running: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_day=1000)
+    async with running(keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
+        assert (await score(client, key)).status_code == 200
+        engine.gate.clear()
+        engine.failure = RuntimeError("device lost")
+        both = [asyncio.create_task(score(client, key)) for _ in range(2)]
+        while not service.batcher._waiting:
+            await anyio.sleep(0.001)
+        engine.gate.set()
+        assert [(await task).status_code for task in both] == [503, 503]
+        assert await used_today(client, key) == COST
+
+
+async def test_the_use_of_ten_hundred_mixed_outcomes_is_what_was_run(
+    running: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    key = bearer(tmp_path, "lab", tokens_per_day=10**9)
+    async with running(keys=tmp_path / "keys", max_queued_tokens=500) as (client, service):
+        ran = 0
+        whole = engine.score
+
+        def counting(queries: Sequence[Query]) -> list[Answer]:
+            nonlocal ran
+            ran += COST * len(queries)
+            return whole(queries)
+
+        engine.score = counting
+
+        async def send(index: int) -> None:
+            headers = key | ({"X-Deadline-Ms": str(index % 7 + 1)} if index % 3 == 0 else {})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(score(client, headers), 0.02 if index % 5 == 0 else 10)
+
+        for start in range(0, 1000, 100):
+            await asyncio.gather(*(send(start + k) for k in range(100)))
+        assert await used_today(client, key) == ran > 0
+        assert (service.batcher._waiting, service.batcher._places.tokens) == (0, 0)
+
+
+async def test_a_revoked_key_is_401_and_its_request_under_way_finishes(
+    running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+    key, other = bearer(tmp_path, "leaked"), bearer(tmp_path, "other")
+    async with running(keys=tmp_path / "keys") as (client, _):
+        engine.gate.clear()
+        under_way = asyncio.create_task(score(client, key))
+        await begun(engine)
+        revoke_key(tmp_path / "keys", "leaked")
+        assert (await score(client, key)).status_code == 401
+        engine.gate.set()
+        assert (await under_way).status_code == 200
+        assert (await score(client, other)).status_code == 200
+
+
+async def test_a_keys_weight_is_its_share_of_each_batch(
+    running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    light, heavy = bearer(tmp_path, "light"), bearer(tmp_path, "heavy", weight=3)
+    async with running(keys=tmp_path / "keys", max_batch_tokens=8 * COST) as (client, _):
+        engine.gate.clear()
+        first = asyncio.create_task(score(client, light))
+        await begun(engine)
+        done: list[str] = []
+
+        async def ask(name: str, key: dict[str, str]) -> None:
+            assert (await score(client, key)).status_code == 200
+            done.append(name)
+
+        asks = [ask("light", light) for _ in range(20)] + [ask("heavy", heavy) for _ in range(20)]
+        tasks = [asyncio.create_task(each) for each in asks]
+        await anyio.sleep(0.3)
+        engine.gate.set()
+        await asyncio.gather(first, *tasks)
+        assert 15 - 3 <= done[:20].count("heavy") <= 15 + 3
+
+
+async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running, tmp_path: Path) -> None:
+    key = bearer(tmp_path, "lab", weight=2, tokens_per_minute=100, tokens_per_day=1000)
+    async with running(keys=tmp_path / "keys") as (client, service):
+        service.budgets._clock = lambda: NOON
+        await score(client, key | {"X-Job-Id": "a"})
+        reply = (await client.get("/v1/usage", headers=key)).json()
+        assert reply["key"] == {
+            "name": "lab",
+            "weight": 2.0,
+            "tokens_per_minute": 100,
+            "left_of_minute": 100 - COST,
+            "tokens_per_day": 1000,
+            "left_of_day": 1000 - COST,
+            "tokens_today": COST,
+        }
+        assert [(job["job"], job["total_tokens"]) for job in reply["jobs"]] == [("a", COST)]
+    async with running() as (client, _):
+        assert (await client.get("/v1/usage")).json()["key"] == {"name": "", "weight": 1.0, "tokens_today": 0}
+
+
+@pytest.mark.parametrize(("measured", "least", "most"), [(0, 1, 1), (3, 5, 8)])
+async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second_before_any(
+    running: Running, engine: FakeEngine, measured: int, least: int, most: int
+) -> None:
+    whole = engine.score
+
+    def slow(queries: Sequence[Query]) -> list[Answer]:
+        time.sleep(0.05)  # so 100 waiting batches take 5 s, or more on a machine that does other things
+        return whole(queries)
+
+    engine.score = slow
+    async with running(max_batch_tokens=16, max_queued_tokens=100 * COST) as (client, service):
+        for _ in range(measured):
+            assert (await score(client)).status_code == 200
+        engine.gate.clear()
+        waiting = [asyncio.create_task(score(client)) for _ in range(101)]
+        while service.batcher._waiting < 100:
+            await anyio.sleep(0.001)
+        refused = await score(client)
+        assert refused.status_code == 429
+        assert least <= int(refused.headers["Retry-After"]) <= most
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        engine.gate.set()
+
+
+NAMES = {
+    "pad_requests_total",
+    "pad_request_seconds_count",
+    "pad_requests_in_flight",
+    "pad_refusals_total",
+    "pad_teacher_tokens_total",
+    "pad_job_tokens_total",
+    "pad_dropped_tokens_total",
+    "pad_queued_requests",
+    "pad_queued_tokens",
+    "pad_wait_seconds_count",
+    "pad_batch_tokens_count",
+    "pad_batch_seconds_count",
+    "pad_label_mass_count",
+    "pad_ready",
+}
+
+
+async def test_the_names_of_the_metrics_are_those_that_dashboards_know(running: Running, tmp_path: Path) -> None:
+    key = bearer(tmp_path, "lab")
+    async with running(keys=tmp_path / "keys") as (client, _):
+        await client.post("/v1/score", json=ONE, headers=key | {"X-Job-Id": "a"})
+        await client.post("/v1/score", json=ONE)
+        await client.post("/v1/score", json={}, headers=key)
+        await score(client, key | {"X-Deadline-Ms": "0"})
+        text = (await client.get("/metrics", headers=key)).text
+    shown = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+    endings = ("_created", "_bucket", "_sum")
+    assert {name for name in shown if not name.endswith(endings)} | {"pad_dropped_tokens_total"} == NAMES
+    assert 'pad_job_tokens_total{job="a",key="lab"}' in text
+    assert 'pad_refusals_total{reason="unauthorized"} 1.0' in text
+    assert 'pad_refusals_total{reason="invalid_request"} 2.0' in text
+    assert "pad_requests_in_flight 1.0" in text  # the one that asks
+    assert "pad_wait_seconds_count 1.0" in text
+
+
+def test_the_number_of_job_series_is_bounded_and_no_token_is_lost() -> None:
+    counted = Metrics()
+    for k in range(3 * MAX_JOBS):
+        counted.job("lab", f"job{k}", 2)
+    counted.job("lab", "job0", 2)
+    samples = [s for m in counted.job_tokens.collect() for s in m.samples if s.name.endswith("_total")]
+    assert len(samples) == MAX_JOBS + 1
+    assert sum(sample.value for sample in samples) == 2 * (3 * MAX_JOBS + 1)
+    assert {s.labels["job"]: s.value for s in samples}[metrics.OTHER_JOBS] == 4 * MAX_JOBS
+
+
+async def test_every_log_line_of_a_request_has_its_id_its_key_and_its_job(
+    running: Running, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = bearer(tmp_path, "lab") | {"X-Job-Id": "nightly", "X-Request-Id": "r1"}
+    with full_logs():
+        async with running(keys=tmp_path / "keys", max_queued_tokens=20) as (client, _):
+            await score(client, key)
+            await client.post("/v1/score", json={"sets": ONE["sets"] * 9}, headers=key)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    requests = [line for line in lines if line.get("event") == "request"]
+    assert [(line["request_id"], line["key"], line["job"]) for line in requests] == [("r1", "lab", "nightly")] * 2
+    assert [line.get("error") for line in requests] == [None, "too_long"]
