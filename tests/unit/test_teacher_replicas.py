@@ -282,11 +282,15 @@ def test_usage_is_that_of_all_replicas(fleet):
     def used(tokens: int, job: str):
         counts = dict.fromkeys(["requests", "prompt_tokens", "response_tokens", "question_tokens"], 1)
         row = {"job": job, **counts, "total_tokens": tokens}
-        return lambda request: httpx.Response(200, json={"jobs": [row, {**row, "job": "both"}]})
+        key = {"name": "lab", "weight": 2.0, "tokens_per_minute": 100, "left_of_minute": tokens, "tokens_today": tokens}
+        return lambda request: httpx.Response(200, json={"key": key, "jobs": [row, {**row, "job": "both"}]})
 
     fleet.a.faults, fleet.b.faults = [used(5, "a")], [used(7, "b")]
-    totals = {each.job: each.total_tokens for each in fleet.client().usage().jobs}
+    usage = fleet.client().usage()
+    totals = {each.job: each.total_tokens for each in usage.jobs}
     assert totals == {"a": 5, "both": 12, "b": 7}
+    assert (usage.key.name, usage.key.weight, usage.key.tokens_per_minute) == ("lab", 2.0, 200)
+    assert (usage.key.left_of_minute, usage.key.tokens_today, usage.key.left_of_day) == (12, 12, None)
 
 
 def test_a_single_address_costs_no_request_more(clock):
