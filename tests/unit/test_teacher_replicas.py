@@ -282,7 +282,13 @@ def test_usage_is_that_of_all_replicas(fleet):
     def used(tokens: int, job: str):
         counts = dict.fromkeys(["requests", "prompt_tokens", "response_tokens", "question_tokens"], 1)
         row = {"job": job, **counts, "total_tokens": tokens}
-        key = {"name": "lab", "weight": 2.0, "tokens_per_minute": 100, "left_of_minute": tokens, "tokens_today": tokens}
+        key = {
+            "name": "lab",
+            "weight": 2.0,
+            "tokens_per_minute": 100,
+            "left_of_minute": tokens,
+            "tokens_today": tokens,
+        }
         return lambda request: httpx.Response(200, json={"key": key, "jobs": [row, {**row, "job": "both"}]})
 
     fleet.a.faults, fleet.b.faults = [used(5, "a")], [used(7, "b")]
