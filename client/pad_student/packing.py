@@ -36,13 +36,17 @@ class Group:
 
 @dataclass(slots=True)
 class Packed:
-    """``ids_T`` and ``positions_T`` [T]; of the K predictions, row after row, where each is made and of what."""
+    """``ids_T`` and ``positions_T`` [T]; of the K predictions, row after row, where each is made and of what.
+
+    ``longest`` is the number of tokens of the longest row.
+    """
 
     ids_T: Tensor
     positions_T: Tensor
     groups: list[Group]
     predictor_K: Tensor
     target_K: Tensor
+    longest: int
     windows: list[int | None] = field(default_factory=list)  # what each attention layer said of its window
 
 
@@ -78,7 +82,7 @@ def pack(rows: Sequence[Row], device: torch.device) -> Packed:
     targets = [target for row in rows for target in row.targets]
     tensors = (torch.tensor(values, device=device) for values in (ids, positions, predictors, targets))
     ids_T, positions_T, predictor_K, target_K = tensors
-    return Packed(ids_T, positions_T, groups, predictor_K, target_K)
+    return Packed(ids_T, positions_T, groups, predictor_K, target_K, longest=max(positions) + 1)
 
 
 def packed_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:

@@ -55,7 +55,7 @@ def attention(
         raise ValueError("the model adds something to its attention scores")
     packed.windows.append(sliding_window)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if sliding_window is not None and int(packed.positions_T.max()) < sliding_window:
+    if sliding_window is not None and packed.longest <= sliding_window:
         sliding_window = None
     plain = not (dropout or sliding_window or softcap) and s_aux is None
     if plain and fused_attention.usable(query, key, value):
@@ -69,7 +69,7 @@ def attention(
         keys, values = (torch.cat([part[:, :, at] for at in places], 2) for part in (key, value))
         positions = torch.cat([packed.positions_T[at] for at in places])
         distance = packed.positions_T[queries, None] - positions
-        mask = (distance >= 0) & (distance < (sliding_window or len(packed.positions_T)))
+        mask = (distance >= 0) & (distance < (sliding_window or packed.longest))
         if softcap or s_aux is not None:
             return _by_scores(query[:, :, queries], keys, values, mask, scale, softcap, s_aux, dropout)
         return scaled_dot_product_attention(

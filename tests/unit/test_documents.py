@@ -33,7 +33,7 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md", "docs/performance.md"],
+    ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md", "docs/performance.md", "docs/training.md"],
 )
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
     path = ROOT / name
@@ -100,3 +100,14 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
         assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
     for way in json.loads((ROOT / "benchmarks" / "rounding.json").read_text())["ways"].values():
         assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
+
+
+def test_the_training_page_quotes_the_committed_measurements() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "train.json").read_text())
+    text = (ROOT / "docs" / "training.md").read_text()
+    for row in measured["rows"]:
+        seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
+        assert f"| {seconds:.2f} | {rate:.3f} | {ratio:.2f} | {row['share_of_floor']:.0%} |" in text
+        assert f"| {row['peak_bytes'] / 2**20:.0f} |" in text
+    for row in measured["loss"]:
+        assert f"| {row['loss']} | {row['n']} | {1000 * row['seconds']:.1f} | {row['share']:.2%} |" in text
