@@ -27,7 +27,7 @@ from pad_student.trainer import PADTrainer
 PROMPTS = [list(range(20, 31)), [7, 8, 9]]
 LENGTHS = [(5, 1, 12), (3, 9, 2)]  # past the windows of 8, and a response of one token
 TEACHER = torch.tensor([[0.3, -1.0, 2.0], [1.0, 0.5, -0.2]], dtype=torch.float64)
-PARTS = (None, 1, 17, 40)
+PARTS = (None, 1, 17, 30)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_a_prompt_stands_once_and_positions_restart_behind_it() -> None:
 
 def test_parts_hold_no_more_than_they_may_and_every_row_once() -> None:
     rows = rows_of(groups().input_ids, groups().response_mask)
-    for most in (None, 1, 17, 40, 1000):
+    for most in (None, 1, 17, 30, 1000):
         for divide in (packed_parts, padded_parts):
             parts = list(divide(rows, most))
             assert sorted(number for part in parts for number in part) == list(range(6))
@@ -248,6 +248,25 @@ def largest_state(model: Any, batch: Batch, shared: bool = True, max_tokens: int
     response_log_likelihoods(model, *batch, shared=shared, max_tokens=max_tokens).log_likelihood.sum().backward()
     hook.remove()
     return max(seen)
+
+
+def held_for_the_gradient(model: Any, batch: Batch, most: int | None) -> int:
+    """Elements that a forward pass keeps, besides weights."""
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(0 if tensor.data_ptr() in weights else tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        response_log_likelihoods(model, *batch, shared=True, max_tokens=most)
+    return sum(kept)
+
+
+def test_nothing_is_held_of_passes_that_will_be_run_again() -> None:
+    model, batch = student("llama"), groups()
+    assert held_for_the_gradient(model, batch, 17) == 0 < held_for_the_gradient(model, batch, None)
 
 
 def trained(folder: Path, model: Any = None, **changes: Any) -> PADTrainer:
