@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Two environments for the ways of scoring.py that are not ours: .venv-vllm and .venv-lm-eval, beside .venv.
+# Environments for the ways of scoring.py and train.py that are not ours, beside .venv: .venv-vllm, .venv-lm-eval and
+# .venv-trl.
 #
-#   bash benchmarks/install_peers.sh [vllm] [lm-eval]      both if none is named; PYTHON=python3.12 to choose one
+#   bash benchmarks/install_peers.sh [vllm] [lm-eval] [trl]      all if none is named; PYTHON=python3.12 to choose one
 #
 # They stand apart because their pins are their own, and a benchmark must not change what the service runs on.
 set -euo pipefail
@@ -27,11 +28,17 @@ install_lm_eval() {
     .venv-lm-eval/bin/python -m pip install --quiet torch==2.13.0 'transformers>=5.16.1,<5.20' 'lm-eval[hf]'
 }
 
-[ $# -gt 0 ] || set -- vllm lm-eval
+install_trl() {
+    make_environment .venv-trl
+    .venv-trl/bin/python -m pip install --quiet torch==2.13.0 'transformers>=5.16.1,<5.20' trl==1.16.0
+}
+
+[ $# -gt 0 ] || set -- vllm lm-eval trl
 for peer in "$@"; do
     case $peer in
         vllm) install_vllm ;;
         lm-eval) install_lm_eval ;;
-        *) echo "no peer is called $peer: vllm or lm-eval" >&2; exit 2 ;;
+        trl) install_trl ;;
+        *) echo "no peer is called $peer: vllm, lm-eval or trl" >&2; exit 2 ;;
     esac
 done

@@ -44,7 +44,7 @@ class Bench:
         say(f"loading {way}: {WAYS[way].words}")
         log = self._model.parent / f"{way}.log"
         try:
-            worker = Worker(way, interpreter(way, self._pythons), log)
+            worker = Worker(WAYS[way], interpreter(WAYS[way], self._pythons), log)
         except WayFailed as reason:
             self._fail(way, reason)
             return

@@ -36,6 +36,13 @@ WAYS = {
     "http": Kind("http_service.py", "own", "our service over HTTP on loopback"),
 }
 
+UPDATES = {
+    "plain": Kind("update_plain.py", "own", "plain loop: padded rows, each with its prompt, full logits"),
+    "trl": Kind("update_trl.py", "trl", "TRL's DPO trainer, pairs of the same tokens, reference precomputed"),
+    "ours": Kind("update_ours.py", "own", "PADTrainer"),
+    "ours-bounded": Kind("update_ours.py", "own", "PADTrainer, at most 400 tokens a forward pass"),
+}
+
 
 class WayFailed(RuntimeError):
     """The way could not be measured; the message says why."""
@@ -44,15 +51,15 @@ class WayFailed(RuntimeError):
 class Worker:
     """One way's process."""
 
-    def __init__(self, way: str, python: Path, log: Path) -> None:
+    def __init__(self, kind: Kind, python: Path, log: Path) -> None:
         if not python.exists():
-            raise WayFailed(f"not installed: bash benchmarks/install_peers.sh {WAYS[way].python}")
+            raise WayFailed(f"not installed: bash benchmarks/install_peers.sh {kind.python}")
         self._log = log
         # Not OMP_WAIT_POLICY=passive: it costs every way some 3 %, and idle workers sleep without it, after some ms.
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         with log.open("w") as errors:
             self._process = subprocess.Popen(
-                [python, BENCHMARKS / "ways" / WAYS[way].file],
+                [python, BENCHMARKS / "ways" / kind.file],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -97,7 +104,7 @@ class Worker:
         return f"ended with status {self._process.returncode}: {lines[-1].strip()[:300]}"
 
 
-def interpreter(way: str, chosen: dict[str, Path | None]) -> Path:
+def interpreter(kind: Kind, chosen: dict[str, Path | None]) -> Path:
     """The Python that runs a way: as chosen, or else the environment that ``install_peers.sh`` makes."""
-    kind = WAYS[way].python
-    return Path(sys.executable) if kind == "own" else chosen[kind] or ROOT / f".venv-{kind}" / "bin" / "python"
+    own, made = kind.python == "own", ROOT / f".venv-{kind.python}" / "bin" / "python"
+    return Path(sys.executable) if own else chosen.get(kind.python) or made

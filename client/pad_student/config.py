@@ -51,6 +51,10 @@ class PADConfig(TrainingArguments):
     normalization: str = field(default="mean", metadata={"help": "log-likelihoods by mean, sum or bytes"})
     loss: str = field(default="ppd", metadata={"help": "one of " + ", ".join(LOSSES)})
     anchor: float = field(default=0.0, metadata={"help": "weight of the NLL of the teacher's best response"})
+    max_forward_tokens: int | None = field(
+        default=None,
+        metadata={"help": "tokens in a forward pass; a micro-batch of more takes several, to the same gradient"},
+    )
     learning_rate: float = field(default=8e-7, metadata={"help": "highest learning rate"})
     lr_scheduler_type: Any = field(default="cosine", metadata={"help": "learning rate schedule"})
     logging_steps: float = field(default=1, metadata={"help": "the signal's metrics are worth every step"})
@@ -81,6 +85,8 @@ class PADConfig(TrainingArguments):
             raise ConfigError(
                 f"rankings of {self.part_size} responses are too many: raise parts, {MAX_EXACT} a part at most"
             )
+        if self.max_forward_tokens is not None and self.max_forward_tokens < 1:
+            raise ConfigError(f"max_forward_tokens must be 1 or more, got {self.max_forward_tokens}")
         if self.staleness < 0 or min(self.beta_teacher, self.beta_student) <= 0 or not 0 <= self.alpha <= 1:
             raise ConfigError("staleness must be 0 or more, both betas above 0, and alpha in [0, 1]")
 

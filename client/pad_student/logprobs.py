@@ -1,7 +1,8 @@
-"""The student's log-likelihood of responses, with gradient, without ever holding the logits of a whole batch.
+"""The student's log-likelihood of responses, with gradient, in bounded memory.
 
-A vocabulary of 256,000 makes logits the largest tensor of training. So only the decoder body runs on whole rows; the
-output head sees the positions that predict response tokens, a chunk at a time, and is recomputed for the gradient.
+Only the decoder body runs on whole rows; the output head sees the positions that predict response tokens. Where the
+model allows, a prompt's states are computed once for all its responses. A batch may be divided into parts, which are
+run one after the other and once more for the gradient, so that only one part's activations are ever held.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pad_student import sharing
 from pad_student.errors import StudentError
-
-DEFAULT_CHUNK = 1024  # predictions whose logits live at once: 1 GiB in float32 at 256,000 tokens
+from pad_student.head import Transform, target_log_probs
+from pad_student.packing import packed_parts, padded_parts, rows_of
+from pad_student.shared_attention import shared_attention
+from pad_student.states import packed_states, padded_states
 
 
 class UnsupportedModel(StudentError, ValueError):
@@ -85,7 +89,9 @@ def response_log_likelihoods(
     response_mask: Tensor,
     *,
     per_token: bool = False,
-    chunk_size: int = DEFAULT_CHUNK,
+    chunk_size: int | None = None,
+    shared: bool = False,
+    max_tokens: int | None = None,
 ) -> ResponseLogLikelihoods:
     """Log-likelihood of each row's response tokens under a causal language model, with gradient.
 
@@ -98,7 +104,11 @@ def response_log_likelihoods(
         attention_mask: [B, L].
         response_mask: bool [B, L].
         per_token: also return one value a token.
-        chunk_size: predictions whose logits are held at once.
+        chunk_size: predictions whose logits are held at once; by default as many as ``head`` finds good.
+        shared: compute a prompt that neighbouring rows share once; only where ``why_not_shared`` has no objection.
+            The backward pass of a model with gradient checkpointing must then run within ``shared_prompts``.
+        max_tokens: the most tokens of a forward pass, padding included, or one row; by default all at once. With more
+            than one pass, each is run again for its gradient, and the result is the same.
 
     Returns:
         Values in float32 (float64 for a float64 model), whatever the weights are in.
@@ -112,24 +122,47 @@ def response_log_likelihoods(
     if response_mask[:, 0].any() or not response_mask.any(1).all():
         raise ValueError("every row needs a response token, and a prompt token before the first")
 
+    rows = rows_of(input_ids, response_mask)
+    parts = list((packed_parts if shared else padded_parts)(rows, max_tokens))
+
     def token_values(**_: Any) -> Tensor:
         causal_lm = _causal_lm(_unwrapped(model))
-        decoder = causal_lm.get_decoder()
-        if decoder is causal_lm or causal_lm.config.is_encoder_decoder:
+        head = causal_lm.get_output_embeddings()
+        if causal_lm.get_decoder() is causal_lm or causal_lm.config.is_encoder_decoder:
             raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
-        hidden_B_L_H = decoder(input_ids, attention_mask=attention_mask, use_cache=False)[0]
-        predicted_B_L = response_mask[:, 1:]
-        return _chunked_log_probs(
-            causal_lm, hidden_B_L_H[:, :-1][predicted_B_L], input_ids[:, 1:][predicted_B_L], chunk_size
-        )
+        if head is None:
+            raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
+
+        def of_part(part: list[int]) -> Tensor:
+            states = packed_states if shared else padded_states
+            hidden_K_H, target_K = states(causal_lm, [rows[number] for number in part], input_ids.device)
+            return target_log_probs(head, hidden_K_H, target_K, Transform.of(_text_config(causal_lm)), chunk_size)
+
+        if len(parts) == 1:
+            return of_part(parts[0])
+        # Run without a gradient at first, and again in the backward pass, when what the loss asks of it is known.
+        return torch.cat([checkpoint(of_part, part, use_reentrant=False) for part in parts])
 
     _refuse_lost_autocast(_unwrapped(model), input_ids.device)
     with _forward_replaced(_unwrapped(model), token_values):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
-    tokens_B = response_mask.sum(1)
-    values_B_L = values_K.new_zeros(response_mask.shape).masked_scatter(response_mask, values_K)
-    per_row = values_K.split(tokens_B.tolist()) if per_token else None
-    return ResponseLogLikelihoods(values_B_L.sum(1), tokens_B, per_row)
+    order = [number for part in parts for number in part]
+    found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
+    per_row = tuple(found[number] for number in range(len(rows)))
+    sums_B = torch.stack([values.sum() for values in per_row])
+    return ResponseLogLikelihoods(sums_B, response_mask.sum(1), per_row if per_token else None)
+
+
+@contextmanager
+def shared_prompts(model: nn.Module) -> Iterator[None]:
+    """What a backward pass with gradient checkpointing must run in after a forward pass with ``shared``."""
+    with shared_attention(_causal_lm(_unwrapped(model))):
+        yield
+
+
+def why_not_shared(model: nn.Module) -> str | None:
+    """Why a model's prompts cannot be computed once for all responses; None where they can. It is tried."""
+    return sharing.why_not_shared(_causal_lm(_unwrapped(model)))
 
 
 def use_defined_attention(model: nn.Module) -> None:
@@ -169,39 +202,6 @@ def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> N
             f" from those of its full logits by {error:.2g} of their spread (allowed {tolerance:g});"
             " it transforms its logits in a way that is not known here"
         )
-
-
-def _chunked_log_probs(causal_lm: Any, hidden_K_H: Tensor, target_K: Tensor, chunk_size: int) -> Tensor:
-    head = causal_lm.get_output_embeddings()
-    if head is None:
-        raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
-    transform = _logit_transform(_text_config(causal_lm))
-
-    def target_log_probs(hidden_C_H: Tensor, target_C: Tensor) -> Tensor:
-        logits_C_V = head(hidden_C_H)
-        logits_C_V = transform(logits_C_V.to(torch.promote_types(logits_C_V.dtype, torch.float32)))
-        target_logit_C = logits_C_V.gather(1, target_C.unsqueeze(1)).squeeze(1)
-        return target_logit_C - logits_C_V.logsumexp(-1)
-
-    # Recomputing the head's chunk in the backward pass is what frees its logits in the forward one.
-    return torch.cat(
-        [
-            checkpoint(target_log_probs, hidden_C_H, target_C, use_reentrant=False)
-            for hidden_C_H, target_C in zip(hidden_K_H.split(chunk_size), target_K.split(chunk_size), strict=True)
-        ]
-    )
-
-
-def _logit_transform(config: Any) -> Callable[[Tensor], Tensor]:
-    """What stands between output head and softmax: Cohere multiplies, Granite divides, Gemma caps."""
-    factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
-
-    def transform(logits_C_V: Tensor) -> Tensor:
-        scaled_C_V = logits_C_V if factor == 1 else logits_C_V * factor
-        return cap * torch.tanh(scaled_C_V / cap) if cap else scaled_C_V
-
-    return transform
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

@@ -164,6 +164,8 @@ class Training(Settings):
     """What a log-likelihood is divided by: tokens, nothing or bytes."""
     anchor: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the negative log-likelihood of the response that the teacher likes best."""
+    max_forward_tokens: Positive | None = None
+    """Tokens in one forward pass; more are divided over several, which bounds memory and changes no result."""
     learning_rate: Annotated[float, Field(gt=0)] = 8e-7
     """The highest learning rate."""
     lora: Positive | dict[str, Any] | None = None

@@ -7,6 +7,7 @@ it needs no teacher; given prompts and a teacher it samples and scores a round o
 import logging
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from pad_student.callbacks import OneBar, Record, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
 from pad_student.diagnostics import Watch, preference_metrics
-from pad_student.logprobs import check_against_full_logits, response_log_likelihoods, use_defined_attention
+from pad_student.logprobs import (
+    check_against_full_logits,
+    response_log_likelihoods,
+    shared_prompts,
+    use_defined_attention,
+    why_not_shared,
+)
 from pad_student.losses import LOSSES, anchor_nll
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
 from pad_student.prompts import PromptLine, prompt_id
@@ -75,8 +82,10 @@ class PADTrainer(Trainer):
             set_seed(args.seed)  # an adapter's initial weights are drawn
             model = get_peft_model(model, peft_config)
         use_defined_attention(model)
-        if not (is_deepspeed_zero3_enabled() or is_fsdp_enabled()):  # sharded weights are not all here yet
+        sharded = is_deepspeed_zero3_enabled() or is_fsdp_enabled()  # weights that are not all here cannot be tried
+        if not sharded:
             check_against_full_logits(model)
+        self._shares = _can_share(model, args, sharded)
         self._encoder = ChatEncoder.of(processing_class)
         rows = self._usable(as_rows(train_dataset), model, args, teacher)
         super().__init__(
@@ -120,7 +129,12 @@ class PADTrainer(Trainer):
         shape = rewards_teacher_P_N.shape
         with self.accelerator.autocast():
             student = response_log_likelihoods(
-                model, inputs["input_ids"], inputs["attention_mask"], inputs["response_mask"]
+                model,
+                inputs["input_ids"],
+                inputs["attention_mask"],
+                inputs["response_mask"],
+                shared=self._shares,
+                max_tokens=self.args.max_forward_tokens,
             )
         log_likelihood_P_N, tokens_P_N = student.log_likelihood.view(shape), student.tokens.view(shape)
         rewards_student_P_N = likelihood_reward(
@@ -144,6 +158,11 @@ class PADTrainer(Trainer):
             loss_P = loss_P + self.args.anchor * anchor_P
         loss = loss_P.mean()
         return (loss, {"scores_student": scores_student_P_N}) if return_outputs else loss
+
+    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """As ``transformers.Trainer.training_step``, forward and backward pass within the same attention."""
+        with shared_prompts(self.accelerator.unwrap_model(model)) if self._shares else nullcontext():
+            return super().training_step(model, *args, **kwargs)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[list[Row]], num_batches: int, device: torch.device
@@ -246,6 +265,15 @@ class PADTrainer(Trainer):
 
     def _prompts_per_step(self) -> int:
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+
+
+def _can_share(model: Any, args: PADConfig, sharded: bool) -> bool:
+    """Whether a prompt is computed once for all its responses; if not, the log says why."""
+    compiled = "torch.compile would compile it anew for every length" if args.torch_compile else None
+    problem = compiled or ("its weights are sharded, so it cannot be tried" if sharded else why_not_shared(model))
+    if problem:
+        logger.warning("the student computes each response with a prompt of its own: %s", problem)
+    return not problem
 
 
 def _as_they_are(rows: list[Row]) -> list[Row]:

@@ -34,10 +34,7 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "README.md",
-        "ARCHITECTURE.md",
-        "examples/tinyworld/README.md",
-        "benchmarks/README.md",
+        *("README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md"),
         *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     ],
 )
@@ -187,3 +184,14 @@ def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() 
     assert named <= shown
     families = {metric.name for metric in Metrics().registry.collect()}
     assert families == {name.removesuffix("_total") for name in named}
+
+
+def test_the_training_page_quotes_the_committed_measurements() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "train.json").read_text())
+    text = (ROOT / "docs" / "training.md").read_text()
+    for row in measured["rows"]:
+        seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
+        assert f"| {seconds:.2f} | {rate:.3f} | {ratio:.2f} | {row['share_of_floor']:.0%} |" in text
+        assert f"| {row['peak_bytes'] / 2**20:.0f} |" in text
+    for row in measured["loss"]:
+        assert f"| {row['loss']} | {row['n']} | {1000 * row['seconds']:.1f} | {row['share']:.2%} |" in text

@@ -315,6 +315,7 @@ def test_a_flat_signal_is_said_in_plain_words(tmp_path: Path, caplog: pytest.Log
         {"alpha": 2},
         {"n": 32},
         {"beta_student": 0},
+        {"max_forward_tokens": 0},
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:

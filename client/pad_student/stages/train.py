@@ -91,7 +91,7 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(config.output_dir))
     except torch.OutOfMemoryError:
-        hint = "lower per_device_train_batch_size; the result stays the same"
+        hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
     except Exception:
         # Each library has an error of its own for it, and none says it plainly.
@@ -109,6 +109,7 @@ def claim_output(settings: Training, output_dir: Path) -> None:
         OtherRun: naming the setting that differs.
     """
     free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "trainer"}
+    free |= {"max_forward_tokens"}
     asked = settings.model_dump(mode="json", exclude=free)
     asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
     claim(output_dir / "settings.json", asked)

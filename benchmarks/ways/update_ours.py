@@ -1,0 +1,48 @@
+"""Our trainer's step: prompts computed once, logits in blocks."""
+
+from contextlib import ExitStack
+
+from transformers import AutoTokenizer
+from updating import arguments, held_bytes, load_student, way
+from worker import Job, Way, work
+
+from pad_student.config import PADConfig
+from pad_student.preferences import batch_of
+from pad_student.trainer import PADTrainer
+from pad_wire import ScoredResponse, ScoredSet, TeacherId
+from pad_wire.chat import ChatEncoder
+
+
+def load(job: Job, stack: ExitStack) -> Way:
+    baseline = held_bytes()
+    model, tokenizer = load_student(job), AutoTokenizer.from_pretrained(job.model)
+    teacher = TeacherId(model="none", fingerprint="none")
+    sets = [
+        ScoredSet(
+            id=str(k),
+            prompt=item["prompt"],
+            responses=[
+                ScoredResponse(
+                    text=text,
+                    log_likelihood=-100.0 - i,
+                    tokens=100,
+                    mean_log_likelihood=-1 - i / 100,
+                    selection_probability=0.25,
+                )
+                for i, text in enumerate(item["responses"])
+            ],
+            label_mass=1.0,
+            teacher=teacher,
+        )
+        for k, item in enumerate(job.sets)
+    ]
+    most = job.options.get("max_forward_tokens")
+    config = PADConfig(**arguments(), n=len(sets[0].responses), max_forward_tokens=most)
+    trainer = PADTrainer(model, config, sets, tokenizer)
+    trainer.current_gradient_accumulation_steps = 1
+    inputs = batch_of(sets, ChatEncoder.of(tokenizer), config)
+    return way(model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), ("torch", "transformers"))
+
+
+if __name__ == "__main__":
+    work(load)

@@ -1,0 +1,115 @@
+"""Rows of a batch: divided into forward passes, and packed so that a shared prompt stands once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tokens before the first response token, those after it that must be read, and what is to be predicted.
+
+    ``predicted`` counts from the row's start; the last predicted token itself is never read.
+    """
+
+    prompt: tuple[int, ...]
+    rest: tuple[int, ...]
+    predicted: tuple[int, ...]
+    targets: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens, the last predicted one included."""
+        return len(self.prompt) + len(self.rest) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Places in the packed sequence: of a prompt, and of each response, which sees the prompt and itself."""
+
+    prompt: slice
+    responses: tuple[slice, ...]
+
+
+@dataclass(slots=True)
+class Packed:
+    """``ids_T`` and ``positions_T`` [T]; of the K predictions, row after row, where each is made and of what.
+
+    ``longest`` is the number of tokens of the longest row.
+    """
+
+    ids_T: Tensor
+    positions_T: Tensor
+    groups: list[Group]
+    predictor_K: Tensor
+    target_K: Tensor
+    longest: int
+    windows: list[int | None] = field(default_factory=list)  # what each attention layer said of its window
+
+
+def rows_of(input_ids: Tensor, response_mask: Tensor) -> list[Row]:
+    """The rows of a batch as ``logprobs.collate`` makes it."""
+    rows = []
+    for ids, mask in zip(input_ids.tolist(), response_mask.tolist(), strict=True):
+        predicted = tuple(place for place, marked in enumerate(mask) if marked)
+        targets = tuple(ids[place] for place in predicted)
+        rows.append(Row(tuple(ids[: predicted[0]]), tuple(ids[predicted[0] : predicted[-1]]), predicted, targets))
+    return rows
+
+
+def pack(rows: Sequence[Row], device: torch.device) -> Packed:
+    """Pack rows; neighbours with the same prompt share it. Positions restart behind the prompt."""
+    ids: list[int] = []
+    positions: list[int] = []
+    groups: list[Group] = []
+    predictors: list[int] = []
+    for prompt, members in groupby(rows, lambda row: row.prompt):
+        start, end = len(ids), len(ids) + len(prompt)
+        ids += prompt
+        positions += range(len(prompt))
+        responses = []
+        for row in members:
+            # What is predicted at place p is read off at p - 1: in the prompt for the first, in the response after.
+            shift = len(ids) - len(prompt)
+            predictors += [end - 1 if place == len(prompt) else place - 1 + shift for place in row.predicted]
+            responses.append(slice(len(ids), len(ids) + len(row.rest)))
+            ids += row.rest
+            positions += range(len(prompt), len(prompt) + len(row.rest))
+        groups.append(Group(slice(start, end), tuple(responses)))
+    targets = [target for row in rows for target in row.targets]
+    tensors = (torch.tensor(values, device=device) for values in (ids, positions, predictors, targets))
+    ids_T, positions_T, predictor_K, target_K = tensors
+    return Packed(ids_T, positions_T, groups, predictor_K, target_K, longest=max(positions) + 1)
+
+
+def packed_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
+    """Row numbers, in order, in parts of at most ``most`` tokens, or one row; a prompt counts once in each part."""
+    part: list[int] = []
+    size = 0
+    for number, row in enumerate(rows):
+        shares = part and rows[part[-1]].prompt == row.prompt
+        cost = len(row.rest) + (0 if shares else len(row.prompt))
+        if part and most is not None and size + cost > most:
+            yield part
+            part, size = [], 0
+            cost = len(row.rest) + len(row.prompt)
+        part.append(number)
+        size += cost
+    yield part
+
+
+def padded_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
+    """Row numbers in parts of at most ``most`` tokens, padding included, or one row; rows of like length together."""
+    if most is None:
+        yield list(range(len(rows)))
+        return
+    part: list[int] = []
+    for number in sorted(range(len(rows)), key=lambda number: -rows[number].length):
+        if part and rows[part[0]].length * (len(part) + 1) > most:
+            yield part
+            part = []
+        part.append(number)
+    yield part
