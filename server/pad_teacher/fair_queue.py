@@ -1,7 +1,7 @@
 """The waiting line: of those who wait, whoever was given the fewest teacher tokens goes next, by key and then job."""
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -98,9 +98,14 @@ class _Lines(Generic[Item]):
 
 
 class FairQueue(Generic[Item]):
-    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop."""
+    """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop.
 
-    def __init__(self) -> None:
+    ``pays`` is asked once of each item as its turn comes. One that does not pay comes along free: it takes nothing of
+    the batch's budget and is not charged to its job.
+    """
+
+    def __init__(self, pays: Callable[[Item], bool] = lambda _: True) -> None:
+        self._pays = pays
         self._root: _Lines[Item] = _Lines()
         self._passed_over: tuple[_Line[Item], _Line[Item], Group[Item]] | None = None
         self.tokens = 0
@@ -130,9 +135,14 @@ class FairQueue(Generic[Item]):
             if passed[of_job] and not self._passed_over:  # then it is the one that its job has waited for longest
                 self._passed_over = of_key, of_job, of_job.groups[0]
             if taken:
-                batch.append(taken[0])
-                budget -= taken[1]
-                self._charge(of_key, of_job, taken[1])
+                item, cost = taken
+                batch.append(item)
+                self.tokens -= cost
+                if self._pays(item):
+                    budget -= cost
+                    self._root.charge(of_key, cost)
+                    of_key.inside.charge(of_job, cost)
+                self._leave_if_empty(of_key, of_job)
             elif looks:
                 of_key.inside.set_aside()
                 aside.append((of_key.inside, of_job))
@@ -164,12 +174,6 @@ class FairQueue(Generic[Item]):
             self._root.set_aside()
             aside.append((self._root, of_key))
         return None
-
-    def _charge(self, of_key: _Line[Item], of_job: _Line[Item], cost: int) -> None:
-        self.tokens -= cost
-        self._root.charge(of_key, cost)
-        of_key.inside.charge(of_job, cost)
-        self._leave_if_empty(of_key, of_job)
 
     def _leave_if_empty(self, of_key: _Line[Item], of_job: _Line[Item]) -> None:
         if not of_job.groups:
