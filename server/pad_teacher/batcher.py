@@ -11,8 +11,11 @@ from math import ceil
 from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
 from pad_teacher.fair_queue import FairQueue, Group
+from pad_teacher.in_flight import Unit
 from pad_teacher.metrics import Metrics
-from pad_teacher.work import Work
+
+ANSWERED = 512  # requests answered in one step of the event loop
+_NOT_YET: Answer = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +28,25 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A unit of work that waits, and which of its request's results it is."""
+    """A request's place in the queue for a unit of work, and which of its results that is."""
 
     request: "Request"
     index: int
-    work: Work
+    unit: Unit
 
 
 class Request:
     """All that one client waits for. Made off the event loop, where thousands of units are one thing from then on."""
 
-    def __init__(self, client: Client, works: Sequence[Work]) -> None:
+    def __init__(self, client: Client, units: Sequence[Unit]) -> None:
         self.client = client
         self.owner = client.key or client.job  # whose share of the queue it counts against
-        self.group = Group.of((_Ticket(self, index, work), work.cost) for index, work in enumerate(works))
-        self.results: list[Answer] = [[]] * len(works)
+        self.group = Group.of((_Ticket(self, index, unit), unit.work.cost) for index, unit in enumerate(units))
+        self.results = [_NOT_YET] * len(units)
         self.done: asyncio.Future[None] | None = None  # set once it is admitted
-        self._missing = len(works)
+        self._missing = len(units)
+        for index, unit in enumerate(units):
+            unit.waiters.append((self, index))
 
     @property
     def wanted(self) -> bool:
@@ -49,8 +54,8 @@ class Request:
         return self.done is not None and not self.done.done()
 
     def answer(self, index: int, result: Answer) -> None:
-        """Take one unit's result; the last one ends the wait."""
-        if self.done is None or self.done.done():
+        """Take one unit's result, unless it is there already; the last one ends the wait."""
+        if self.done is None or self.done.done() or self.results[index] is not _NOT_YET:
             return
         self.results[index] = result
         self._missing -= 1
@@ -74,14 +79,16 @@ class Batcher:
         *,
         max_batch_tokens: int,
         max_queued_tokens: int,
+        keep: Callable[[list[Unit]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._keep = keep
         self._on_failure = on_failure
-        self._queue: FairQueue[_Ticket] = FairQueue()
+        self._queue: FairQueue[_Ticket] = FairQueue(lambda ticket: ticket.unit.claim())
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._tokens_a_second = float(max_batch_tokens)
@@ -99,6 +106,8 @@ class Batcher:
         Raises:
             Refusal: ``overloaded``, ``too_long``, ``deadline_exceeded`` or ``engine_failed``.
         """
+        if not request.results:  # all that it asks is known
+            return
         done = self._admit(request, deadline)
         try:
             async with asyncio.timeout_at(_on_loop_clock(deadline)):
@@ -151,18 +160,20 @@ class Batcher:
             try:
                 batch = self._pop()
                 if batch:
-                    await self._run(batch)
+                    await self._run(list(dict.fromkeys(ticket.unit for ticket in batch)))
                 else:
                     self._arrived.clear()
             except Exception as error:  # noqa: BLE001 - a fault of ours: better to stop than to leave clients waiting
-                self._fail_engine(batch, error)
+                self._fail_engine([ticket.unit for ticket in batch], error)
                 return
 
     def _pop(self) -> list[_Ticket]:
         batch = self._queue.pop(self._max_batch_tokens)
         spent: Counter[str] = Counter()
         for ticket in batch:
-            spent[ticket.request.owner] += ticket.work.cost
+            spent[ticket.request.owner] += ticket.unit.work.cost
+            if ticket.unit.result is not None:
+                ticket.request.answer(ticket.index, ticket.unit.result)
         for owner, tokens in spent.items():
             self._release(owner, tokens)
         return batch
@@ -175,15 +186,16 @@ class Batcher:
                 del self._held[owner]
             self._metrics.queued_tokens.set(self._queue.tokens)
 
-    async def _run(self, batch: list[_Ticket]) -> None:
+    async def _run(self, batch: list[Unit]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
-        batch = [ticket for ticket in batch if ticket.request.wanted]
+        batch = [unit for unit in batch if unit.result is None and self._still_wanted(unit)]
         if self._failed:
             _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
             return
-        if not batch:  # nobody waits for any of it any more
+        if not batch:
+            await asyncio.sleep(0)
             return
-        queries = [ticket.work.query for ticket in batch]
+        queries = [unit.work.query for unit in batch]
         began = time.monotonic()
         results: list[Answer] | None = None
         try:
@@ -196,27 +208,45 @@ class Batcher:
             self._fail_engine(batch, error)
             return
         if results is None:  # out of the handler, whose traceback would hold the failed batch's memory
-            for ticket in batch:
-                await self._run([ticket])
+            for unit in batch:
+                await self._run([unit])
             return
-        seconds, tokens = time.monotonic() - began, sum(ticket.work.cost for ticket in batch)
+        seconds, tokens = time.monotonic() - began, sum(unit.work.cost for unit in batch)
         self._tokens_a_second += 0.2 * (tokens / max(seconds, 1e-6) - self._tokens_a_second)
         self._metrics.batch(tokens, seconds)
-        for ticket, result in zip(batch, results, strict=True):
-            ticket.request.answer(ticket.index, result)
+        await self._answer(batch, results)
 
-    def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
+    def _still_wanted(self, unit: Unit) -> bool:
+        if not unit.wanted:
+            unit.let_go()
+            return False
+        return True
+
+    async def _answer(self, batch: list[Unit], results: list[Answer]) -> None:
+        for unit, result in zip(batch, results, strict=True):
+            unit.result = result
+        self._keep(batch)
+        answered = 0
+        for unit, result in zip(batch, results, strict=True):
+            for waiter, index in tuple(unit.waiters):
+                waiter.answer(index, result)
+                answered += 1
+                if answered % ANSWERED == 0:  # many may wait for the same
+                    await asyncio.sleep(0)
+
+    def _fail_engine(self, batch: list[Unit], error: BaseException) -> None:
         self._failed = True
-        waiting = batch
-        while waiting:
-            _fail(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
-            waiting = self._pop()
+        while batch:
+            _fail(batch, Refusal("engine_failed", "the teacher's engine has failed"))
+            batch = [ticket.unit for ticket in self._pop()]
         self._on_failure(error)
 
 
-def _fail(tickets: Sequence[_Ticket], refusal: Refusal) -> None:
-    for ticket in tickets:
-        ticket.request.fail(refusal)
+def _fail(units: Sequence[Unit], refusal: Refusal) -> None:
+    for unit in units:
+        unit.let_go()
+        for waiter, _ in tuple(unit.waiters):
+            waiter.fail(refusal)
 
 
 def _on_loop_clock(deadline: float | None) -> float | None:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -38,6 +39,8 @@ def serve(settings: ServeSettings) -> int:
     """
     if settings.keys is None and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise BadSettings(f"--host {settings.host} is open to others: give --keys FILE or --allow-anonymous")
+    if settings.data:
+        _make(settings.data)
     logs.configure(settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
     service = Service(settings, lambda: stays(load(settings)))
@@ -108,6 +111,13 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"--data {directory}: {error.strerror}; name a directory that can be written") from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -58,6 +58,12 @@ class ServeSettings(BaseSettings):
     max_queued_tokens: Annotated[int, Field(ge=16)] = Field(
         1_000_000, description="tokens that may wait, of all clients together: past it they get 429"
     )
+    data: Path | None = Field(
+        None, description="directory for what outlives a restart: the score cache and usage; default: memory alone"
+    )
+    cache_bytes: Annotated[int, Field(ge=0)] = Field(
+        256 * 2**20, description="size of the score cache; 0: every request is computed by itself"
+    )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
         30, description="how long SIGTERM waits for requests under way"
     )

@@ -56,9 +56,10 @@ def test_half_a_request_and_a_hang_up_leave_the_service_alone(shared_teacher: Te
 def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory: Path, tmp_path: Path) -> None:
     with teacher_process(tiny_directory, tmp_path / "log") as teacher:
         teacher.wait_until_ready()
-        body = {"sets": [{"prompt": "hi", "responses": ["a" * 40, "b" * 40]}] * 50}
+        sets = [{"prompt": f"hi {k}", "responses": ["a" * 40, "b" * 40]} for k in range(200)]
+        bodies = [{"sets": sets[k::4]} for k in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            requests = [pool.submit(teacher.http.post, "/v1/score", json=body) for _ in range(4)]
+            requests = [pool.submit(teacher.http.post, "/v1/score", json=body) for body in bodies]
             while '"POST"' not in teacher.log.read_text() and not any(r.done() for r in requests):
                 pass
             status = teacher.stop(signal.SIGTERM)

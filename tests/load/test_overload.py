@@ -7,7 +7,10 @@ import httpx
 import pytest
 from processes import TeacherProcess, teacher_process
 
-SETS = [{"prompt": "hi", "responses": ["yes" * 8, "no" * 8]}] * 4
+
+def sets(name: str, count: int = 4) -> list[dict[str, Any]]:
+    """Of their own for each name: the same sets would be computed once."""
+    return [{"prompt": f"hi {name} {k}", "responses": ["yes" * 8, "no" * 8]} for k in range(count)]
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def small_queue(tiny_directory: Path, tmp_path: Path) -> Any:
 
 async def flood(url: str, clients: int, requests: int, **options: Any) -> list[httpx.Response]:
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=clients)) as http:
-        sends = [http.post("/v1/score", json={"sets": SETS}, **options) for _ in range(requests)]
+        sends = [http.post("/v1/score", json={"sets": sets(f"{clients} {k}")}, **options) for k in range(requests)]
         return list(await asyncio.gather(*sends))
 
 
@@ -29,7 +32,7 @@ def test_ten_times_the_load_gets_429_with_retry_after_and_no_5xx(small_queue: Te
     outcomes = Counter(reply.status_code for reply in replies)
     assert set(outcomes) == {200, 429}
     assert all(reply.headers["Retry-After"] for reply in replies if reply.status_code == 429)
-    assert small_queue.http.post("/v1/score", json={"sets": SETS}).status_code == 200
+    assert small_queue.http.post("/v1/score", json={"sets": sets("last")}).status_code == 200
     assert "pad_queued_tokens 0.0" in small_queue.http.get("/metrics").text
 
 
@@ -40,8 +43,9 @@ def test_a_polite_job_is_served_while_a_greedy_one_floods(shared_teacher: Teache
         )
         done_before: list[int] = []
         async with httpx.AsyncClient(base_url=shared_teacher.url, timeout=60) as http:
-            for _ in range(5):
-                reply = await http.post("/v1/score", json={"sets": SETS[:1]}, headers={"X-Job-Id": "polite"})
+            for k in range(5):
+                body = {"sets": sets(f"polite {k}", 1)}
+                reply = await http.post("/v1/score", json=body, headers={"X-Job-Id": "polite"})
                 done_before.append(reply.status_code)
         finished_first = not greedy.done()
         return finished_first, done_before + [reply.status_code for reply in await greedy]
