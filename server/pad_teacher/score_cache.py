@@ -119,18 +119,25 @@ class ScoreCache:
             if self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self._file or ":memory:", timeout=WAIT_SECONDS)
-            self._open = database  # already: what cannot be read is closed and set aside
-            database.text_factory = bytes
-            database.execute("PRAGMA journal_mode = WAL")
-            # Safe when the process or the machine dies, and no wait for the disk at each write: what was written last
-            # may be missing after a power cut, and is computed again.
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.executescript(_SCHEMA)
-            with database:
-                self._evict(database)
-            if _size(database, free=True) > self._limit:  # the limit was larger before
-                database.execute("VACUUM")
+            try:
+                self._prepare(database)
+            except BaseException:
+                database.close()
+                raise
+            self._open = database
         return self._open
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.text_factory = bytes
+        database.execute("PRAGMA journal_mode = WAL")
+        # Safe when the process or the machine dies, and no wait for the disk at each write: what was written last may
+        # be missing after a power cut, and is computed again.
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(_SCHEMA)
+        with database:
+            self._evict(database)
+        if _size(database, free=True) > self._limit:  # the limit was larger before
+            database.execute("VACUUM")
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:

@@ -159,6 +159,16 @@ def test_a_truncated_file_is_set_aside_and_begun_anew_with_one_warning(tmp_path:
     assert file.with_suffix(".broken").exists()
 
 
+def test_a_table_whose_name_is_no_text_any_more_is_set_aside(tmp_path: Path) -> None:
+    file = kept(tmp_path)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"tablescores", b"tables\xe7ores"))
+    cache = ScoreCache(tmp_path, MEGABYTE)
+    cache.put([(key(1), row(1))])
+    assert list(cache.get([key(1)])) == [key(1)]
+    assert file.with_suffix(".broken").exists()
+
+
 class Failing:
     """A connection whose statements fail until it is mended."""
 
@@ -210,6 +220,19 @@ def test_a_file_that_another_process_holds_is_gone_without_and_used_again_later(
     cache.put([(key(1), row(1))])
     assert list(cache.get([key(1)])) == [key(1)]
     cache.close()
+
+
+def test_a_file_that_another_process_is_making_is_left_to_it(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("BEGIN EXCLUSIVE")
+    cache = ScoreCache(tmp_path, MEGABYTE)
+    cache.put([(key(1), row(1))])
+    other.execute("CREATE TABLE theirs (a)")
+    other.commit()
+    other.close()
+    cache.put([(key(1), row(1))])
+    assert list(cache.get([key(1)])) == [key(1)]
+    assert not (tmp_path / FILE).with_suffix(".broken").exists()
 
 
 def test_a_directory_that_cannot_be_written_leaves_nothing_but_a_warning(tmp_path: Path) -> None:
