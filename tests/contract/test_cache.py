@@ -9,6 +9,7 @@ import pytest
 from conftest import Running
 from fakes import FakeEngine
 
+from pad_teacher import reuse
 from pad_teacher.engine import EngineFailed, RowTooLarge
 from pad_teacher.score_cache import FILE
 from pad_teacher.service import Service
@@ -223,13 +224,22 @@ async def test_a_restart_with_a_data_directory_finds_what_was_scored(
     assert not engine.calls
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch, engine: patch.setattr(engine, "digest", lambda: "1" * 64),
+        lambda patch, engine: patch.setattr(engine, "name", "another"),
+        lambda patch, _: patch.setattr(reuse, "version", lambda _: "9.9.9"),
+    ],
+    ids=["weights", "engine", "version of the service"],
+)
 async def test_another_teacher_finds_nothing_of_the_first(
-    running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any
 ) -> None:
     async with running(data=tmp_path) as (client, _):
         await client.post("/v1/score", json=one())
     engine.calls.clear()
-    monkeypatch.setattr(engine, "digest", lambda: "1" * 64)
+    change(monkeypatch, engine)
     async with running(data=tmp_path) as (client, _):
         await client.post("/v1/score", json=one())
     assert engine.calls

@@ -69,6 +69,24 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory
         assert set(answers) <= {200, 503}
 
 
+def test_what_was_scored_before_a_kill_is_known_after_a_restart(tiny_directory: Path, tmp_path: Path) -> None:
+    sets = [{"prompt": f"hi {k}", "responses": ["a" * 40, "b" * 40]} for k in range(20)]
+    data = ("--data", str(tmp_path / "data"))
+    with teacher_process(tiny_directory, tmp_path / "log", *data) as teacher:
+        teacher.wait_until_ready()
+        before = teacher.http.post("/v1/score", json={"sets": sets})
+        again = teacher.http.post("/v1/score", json={"sets": sets})  # read after what the first one left was written
+        teacher.stop(signal.SIGKILL)
+    with teacher_process(tiny_directory, tmp_path / "log", *data) as teacher:
+        teacher.wait_until_ready()
+        after = teacher.http.post("/v1/score", json={"sets": sets})
+        assert before.status_code == 200
+        assert before.content == again.content == after.content
+        metrics = teacher.http.get("/metrics").text
+        assert "pad_cache_misses_total 0.0" in metrics
+        assert "pad_batch_seconds_count 0.0" in metrics
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_loading_exits_0(tiny_directory: Path, tmp_path: Path, how: signal.Signals) -> None:
     with teacher_process(tiny_directory, tmp_path / "log") as teacher:
