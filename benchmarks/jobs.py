@@ -169,7 +169,7 @@ async def measure(url: str) -> dict[str, Any]:
 @contextmanager
 def service(*command: str) -> Iterator[str]:
     """The address of a service that runs as long as the block."""
-    options = ["--max-batch-tokens", str(BATCH), "--max-queued-tokens", str(QUEUE)]
+    options = ["--max-batch-tokens", str(BATCH), "--max-queued-tokens", str(QUEUE), "--cache-bytes", "0"]
     with subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

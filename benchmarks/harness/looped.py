@@ -124,7 +124,7 @@ def main() -> None:
         teacher = Teacher.of("sleeping", ChatEncoder.of(tokenizer), engine)
         return teacher if "--default-collecting" in sys.argv else stays(teacher)
 
-    app = create_app(Service(ServeSettings(model="sleeping", max_queued_tokens=4_000_000), load))
+    app = create_app(Service(ServeSettings(model="sleeping", max_queued_tokens=4_000_000, cache_bytes=0), load))
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(Watch(app, engine), http="h11", log_level="error"))

@@ -24,6 +24,7 @@ class Service:
 
     def __init__(self, job: Job, stack: ExitStack) -> None:
         command = [sys.executable, "-m", "pad_teacher", "serve", "--model", job.model, "--port", "0"]
+        command += ["--cache-bytes", "0"]  # the same sets are posted again and again
         log = Path(mkdtemp(prefix="pad-bench-")) / "log"
         with log.open("w") as output:
             process = subprocess.Popen([*command, "--dtype", job.dtype, "--device", job.device], stderr=output)

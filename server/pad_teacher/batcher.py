@@ -12,10 +12,13 @@ from pad_teacher.budgets import Budgets
 from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
 from pad_teacher.fair_queue import FairQueue, Group
+from pad_teacher.in_flight import Unit
 from pad_teacher.keys import NO_LIMITS, KeyLimits
 from pad_teacher.metrics import Metrics
 from pad_teacher.places import Places
-from pad_teacher.work import Work
+
+ANSWERED = 512  # requests answered in one step of the event loop
+_NOT_YET: Answer = []
 
 CREDIT_BATCHES = 4  # of its unused share, with which a polite client's request goes first
 
@@ -31,26 +34,34 @@ class Client:
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A unit of work that waits, and which of its request's results it is."""
+    """A request's place in the queue for a unit of work, and which of its results that is."""
 
     request: "Request"
     index: int
-    work: Work
+    unit: Unit
+    pays: bool = False
+
+    def claim(self) -> bool:
+        """Its turn has come: whether it has the unit computed, and pays for it."""
+        self.pays = self.unit.claim()
+        return self.pays
 
 
 class Request:
     """All that one client waits for. Made off the event loop, where thousands of units are one thing from then on."""
 
-    def __init__(self, client: Client, works: Sequence[Work]) -> None:
+    def __init__(self, client: Client, units: Sequence[Unit]) -> None:
         self.client = client
         self.owner = client.key or client.job  # whose share of the queue it counts against
-        self.group = Group.of((_Ticket(self, index, work), work.cost) for index, work in enumerate(works))
-        self.results: list[Answer] = [[]] * len(works)
+        self.group = Group.of((_Ticket(self, index, unit), unit.work.cost) for index, unit in enumerate(units))
+        self.results = [_NOT_YET] * len(units)
         self.done: asyncio.Future[None] | None = None  # set once it is admitted
         self.day = ""  # whose quota it was charged to
         self.admitted = 0.0
         self.begun = False  # whether the engine was given any of it
-        self._missing = len(works)
+        self._missing = len(units)
+        for index, unit in enumerate(units):
+            unit.waiters.append((self, index))
 
     @property
     def wanted(self) -> bool:
@@ -58,8 +69,8 @@ class Request:
         return self.done is not None and not self.done.done()
 
     def answer(self, index: int, result: Answer) -> None:
-        """Take one unit's result; the last one ends the wait."""
-        if self.done is None or self.done.done():
+        """Take one unit's result, unless it is there already; the last one ends the wait."""
+        if self.done is None or self.done.done() or self.results[index] is not _NOT_YET:
             return
         self.results[index] = result
         self._missing -= 1
@@ -84,6 +95,7 @@ class Batcher:
         *,
         max_batch_tokens: int,
         max_queued_tokens: int,
+        keep: Callable[[list[Unit]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._engine = engine
@@ -91,8 +103,9 @@ class Batcher:
         self._budgets = budgets
         self._max_batch_tokens = max_batch_tokens
         self._max_queued_tokens = max_queued_tokens
+        self._keep = keep
         self._on_failure = on_failure
-        self._queue: FairQueue[_Ticket] = FairQueue(credit=CREDIT_BATCHES * max_batch_tokens)
+        self._queue: FairQueue[_Ticket] = FairQueue(CREDIT_BATCHES * max_batch_tokens, _Ticket.claim)
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._tokens_a_second: float | None = None  # measured
@@ -112,6 +125,8 @@ class Batcher:
             Refusal: ``overloaded``, ``budget_exceeded``, ``quota_exceeded``, ``too_long``, ``deadline_exceeded`` or
                 ``engine_failed``.
         """
+        if not request.results:  # all that it asks is known
+            return
         done = self._admit(request, deadline)
         reason = "client_left"
         try:
@@ -179,7 +194,7 @@ class Batcher:
             try:
                 batch = self._pop()
                 if batch:
-                    await self._run(batch)
+                    await self._run([ticket for ticket in batch if ticket.pays])
                 else:
                     self._arrived.clear()
             except Exception as error:  # noqa: BLE001 - a fault of ours: better to stop than to leave clients waiting
@@ -191,7 +206,12 @@ class Batcher:
         now = time.monotonic()
         spent: Counter[Request] = Counter()
         for ticket in batch:
-            spent[ticket.request] += ticket.work.cost
+            cost = ticket.unit.work.cost
+            spent[ticket.request] += cost
+            if not ticket.pays:
+                self._budgets.give_back(ticket.request.client.key, cost, ticket.request.day)
+            if ticket.unit.result is not None:
+                ticket.request.answer(ticket.index, ticket.unit.result)
         for request, tokens in spent.items():
             self._places.free(request.owner, tokens)
             self._waiting -= not request.group.items
@@ -212,8 +232,10 @@ class Batcher:
 
     def _drop(self, tickets: Sequence[_Ticket], refusal: Refusal) -> None:
         for ticket in tickets:
-            ticket.request.fail(refusal)
-            self._give_back(ticket.request, ticket.work.cost, "failed")
+            ticket.unit.let_go()
+            for waiter, _ in tuple(ticket.unit.waiters):
+                waiter.fail(refusal)
+            self._give_back(ticket.request, ticket.unit.work.cost, "failed")
 
     async def _run(self, batch: list[_Ticket]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
@@ -221,9 +243,10 @@ class Batcher:
         if self._failed:
             self._drop(batch, Refusal("engine_failed", "the teacher's engine has failed"))
             return
-        if not batch:  # nobody waits for any of it any more
+        if not batch:
+            await asyncio.sleep(0)
             return
-        queries = [ticket.work.query for ticket in batch]
+        queries = [ticket.unit.work.query for ticket in batch]
         began = time.monotonic()
         results: list[Answer] | None = None
         try:
@@ -239,29 +262,41 @@ class Batcher:
             for ticket in batch:
                 await self._run([ticket])
             return
-        seconds, tokens = time.monotonic() - began, sum(ticket.work.cost for ticket in batch)
+        seconds, tokens = time.monotonic() - began, sum(ticket.unit.work.cost for ticket in batch)
         rate = tokens / max(seconds, 1e-6)
         self._tokens_a_second = 0.8 * (self._tokens_a_second or rate) + 0.2 * rate
         self._metrics.batch(tokens, seconds)
-        for ticket, result in zip(batch, results, strict=True):
-            ticket.request.answer(ticket.index, result)
+        await self._answer([ticket.unit for ticket in batch], results)
 
     def _wanted(self, batch: list[_Ticket]) -> list[_Ticket]:
         """Those of the batch for which somebody still waits."""
         wanted = []
         for ticket in batch:
-            if ticket.request.wanted:
+            if ticket.unit.wanted:
                 wanted.append(ticket)
             else:
-                self._give_back(ticket.request, ticket.work.cost, "failed")
+                ticket.unit.let_go()
+                self._give_back(ticket.request, ticket.unit.work.cost, "client_left")
         return wanted
+
+    async def _answer(self, units: list[Unit], results: list[Answer]) -> None:
+        for unit, result in zip(units, results, strict=True):
+            unit.result = result
+        self._keep(units)
+        answered = 0
+        for unit, result in zip(units, results, strict=True):
+            for waiter, index in tuple(unit.waiters):
+                waiter.answer(index, result)
+                answered += 1
+                if answered % ANSWERED == 0:  # many may wait for the same
+                    await asyncio.sleep(0)
 
     def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
         self._failed = True
-        waiting = batch
-        while waiting:
-            self._drop(waiting, Refusal("engine_failed", "the teacher's engine has failed"))
-            waiting = self._pop()
+        while batch:
+            paying = [ticket for ticket in batch if ticket.pays]
+            self._drop(paying, Refusal("engine_failed", "the teacher's engine has failed"))
+            batch = self._pop()
         self._on_failure(error)
 
 

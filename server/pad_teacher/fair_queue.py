@@ -1,7 +1,7 @@
 """The waiting line: whoever was given the fewest teacher tokens for its weight goes next, by key and then job."""
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -121,11 +121,14 @@ class _Lines(Generic[Item]):
 class FairQueue(Generic[Item]):
     """Start-time fair queueing over (key, job), with token costs; not thread-safe: it lives on the event loop.
 
-    ``credit`` is how many tokens of its unused share a key or job finds again when it comes back: with them a polite
-    one's request goes first. Over time nobody gets more than its share for it.
+    ``pays`` is asked once of each item as its turn comes. One that does not pay comes along free: it takes nothing of
+    the batch's budget and is not charged to its job. ``credit`` is how many tokens of its unused share a key or job
+    finds again when it comes back: with them a polite one's request goes first. Over time nobody gets more than its
+    share for it.
     """
 
-    def __init__(self, credit: int = 0) -> None:
+    def __init__(self, credit: int = 0, pays: Callable[[Item], bool] = lambda _: True) -> None:
+        self._pays = pays
         self._root: _Lines[Item] = _Lines(credit)
         self._passed_over: tuple[_Line[Item], _Line[Item], Group[Item]] | None = None
         self.tokens = 0
@@ -155,9 +158,14 @@ class FairQueue(Generic[Item]):
             if passed[of_job] and not self._passed_over:  # then it is the one that its job has waited for longest
                 self._passed_over = of_key, of_job, of_job.groups[0]
             if taken:
-                batch.append(taken[0])
-                budget -= taken[1]
-                self._charge(of_key, of_job, taken[1])
+                item, cost = taken
+                batch.append(item)
+                self.tokens -= cost
+                if self._pays(item):
+                    budget -= cost
+                    self._root.charge(of_key, cost)
+                    of_key.inside.charge(of_job, cost)
+                self._leave_if_empty(of_key, of_job)
             elif looks:
                 of_key.inside.set_aside()
                 aside.append((of_key.inside, of_job))
@@ -189,12 +197,6 @@ class FairQueue(Generic[Item]):
             self._root.set_aside()
             aside.append((self._root, of_key))
         return None
-
-    def _charge(self, of_key: _Line[Item], of_job: _Line[Item], cost: int) -> None:
-        self.tokens -= cost
-        self._root.charge(of_key, cost)
-        of_key.inside.charge(of_job, cost)
-        self._leave_if_empty(of_key, of_job)
 
     def _leave_if_empty(self, of_key: _Line[Item], of_job: _Line[Item]) -> None:
         if not of_job.groups:

@@ -44,6 +44,10 @@ class Metrics:
             buckets=(0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0),
             **own,
         )
+        self.cache_hits = Counter("cache_hits", "Rows whose scores were in the cache", **own)
+        self.cache_misses = Counter("cache_misses", "Rows whose scores were not", **own)
+        self.cache_bytes = Gauge("cache_bytes", "Size of the score cache", **own)
+        self.shared_in_flight = Counter("shared_in_flight", "Units of work that others waited for already", **own)
         self.ready = Gauge("ready", "1 while the teacher is ready to score", **own)
         self._jobs: set[tuple[str, str]] = set()
         # From the start, so that a first one is seen as a rise.

@@ -79,7 +79,7 @@ def _handler(
         client: Client = http.state.client
         batcher.refuse_if_full(client)  # before anything is read or tokenised
         budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(http))
-        under_way = UnderWay(client)
+        under_way = UnderWay(client, service.reuse)
         try:
             with service.body_memory(_announced(http, service.settings.max_body_bytes)):
                 body = await _read(http, service.settings.max_body_bytes)
@@ -97,11 +97,11 @@ def _handler(
                     await batcher.submit(await service.off_loop(begin), budget.deadline)
 
                 await _unless_client_leaves(http, score(), budget.left)
-            pieces, usage = await service.off_loop(partial(under_way.finish, service.metrics))
+            pieces, usage, reused = await service.off_loop(partial(under_way.finish, service.metrics))
         finally:
             service.let_go(under_way.drop)
         service.count(client, usage)
-        http.state.logged["tokens"] = usage.total_tokens
+        http.state.logged.update(tokens=usage.total_tokens, reused_tokens=reused)
         return JsonPieces(pieces)
 
     return handle

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import sys
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -39,6 +40,8 @@ def serve(settings: ServeSettings) -> int:
     """
     if settings.keys is None and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise BadSettings(f"--host {settings.host} is open to others: give --keys FILE or --allow-anonymous")
+    if settings.data:
+        _make(settings.data)
     logs.configure(settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
     service = Service(settings, lambda: stays(load(settings)))
@@ -126,6 +129,13 @@ def _load_tls(config: uvicorn.Config) -> None:
         raise BadSettings(f"--tls-certificate, --tls-key: {error.reason or error}: not a matching pair") from None
     except OSError as error:
         raise BadSettings(f"--tls-certificate, --tls-key: {error.strerror}") from None
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings(f"--data {directory}: {error.strerror}; name a directory that can be written") from None
 
 
 def _is_loopback(host: str) -> bool:

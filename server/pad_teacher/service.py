@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Literal, TypeVar
 
 import structlog
@@ -14,8 +15,10 @@ from pad_teacher.batcher import Batcher, Client
 from pad_teacher.budgets import Budgets, day_of
 from pad_teacher.errors import Refusal
 from pad_teacher.golden import GoldenMismatch
+from pad_teacher.in_flight import Unit
 from pad_teacher.ledger import Ledger, LedgerError
 from pad_teacher.metrics import OTHER_JOBS, Metrics
+from pad_teacher.reuse import Reuse
 from pad_teacher.selection import MAX_ORDERS
 from pad_teacher.settings import ServeSettings
 from pad_teacher.teacher import Teacher
@@ -52,6 +55,7 @@ class Service:
         self.loading = False  # in a thread that cannot be stopped
         self._load = load
         self._teacher: Teacher | None = None
+        self._reuse: Reuse | None = None
         self._batcher: Batcher | None = None
         self._body_bytes = 0
         self._usage: dict[Client, Counter[str]] = {}
@@ -77,6 +81,8 @@ class Service:
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)
             await self._save_once(self._ledger)
+        if self._reuse:
+            await self.off_loop(self._reuse.close)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     def drain(self) -> None:
@@ -110,6 +116,17 @@ class Service:
         if self._batcher is None:
             raise Refusal("not_ready", "the teacher is starting", retry_after_s=2)
         return self._batcher
+
+    @property
+    def reuse(self) -> Reuse:
+        """What need not be computed again.
+
+        Raises:
+            Refusal: ``not_ready``.
+        """
+        if self._reuse is None:
+            raise Refusal("not_ready", "the teacher is starting", retry_after_s=2)
+        return self._reuse
 
     def health(self) -> Health:
         """Whether the service is ready, and if not, why."""
@@ -174,29 +191,38 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._reading, call)
 
     def let_go(self, drop: Callable[[], None]) -> None:
-        """Call ``drop`` in that thread some time."""
+        """Call ``drop``, or anything that nobody waits for, in that thread some time."""
         with suppress(RuntimeError):  # it is shutting down, and all is let go of anyway
             self._reading.submit(drop)
 
     async def _start(self) -> None:
         try:
-            self._teacher = await asyncio.to_thread(self._load_in_thread)
+            teacher = await asyncio.to_thread(self._load_in_thread)
+            settings = self.settings
+            self._reuse = await self.off_loop(
+                lambda: Reuse(teacher, self.metrics, settings.data, settings.cache_bytes)
+            )
         except Exception as error:  # noqa: BLE001 - whatever stops the model from loading is reported in one line
             self._fail(error)
             return
+        self._teacher = teacher
         self._batcher = Batcher(
-            self._teacher.engine,
+            teacher.engine,
             self.metrics,
             self.budgets,
             max_batch_tokens=self.settings.max_batch_tokens,
             max_queued_tokens=self.settings.max_queued_tokens,
+            keep=self._keep,
             on_failure=self._fail,
         )
         if self.status != "starting":
             return
         self.status, self.reason = "ready", None
         self.metrics.ready.set(1)
-        log.info("ready", **self._teacher.id.model_dump(), dtype=self._teacher.engine.dtype)
+        log.info("ready", **teacher.id.model_dump(), dtype=teacher.engine.dtype)
+
+    def _keep(self, units: list[Unit]) -> None:
+        self.let_go(partial(self.reuse.keep, units))
 
     async def _save(self, ledger: Ledger) -> None:
         while True:

@@ -45,10 +45,6 @@ class ServeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
     keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
-    data: Path | None = Field(
-        None,
-        description="directory for what outlives a restart: the score cache and usage; default: memory alone",
-    )
     allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
     tls_certificate: Path | None = Field(None, description="PEM file: serve HTTPS with this certificate chain")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, without a passphrase")
@@ -63,6 +59,12 @@ class ServeSettings(BaseSettings):
     )
     max_queued_tokens: Annotated[int, Field(ge=16)] = Field(
         1_000_000, description="tokens that may wait, of all clients together: past it they get 429"
+    )
+    data: Path | None = Field(
+        None, description="directory for what outlives a restart: the score cache and usage; default: memory alone"
+    )
+    cache_bytes: Annotated[int, Field(ge=0)] = Field(
+        256 * 2**20, description="size of the score cache; 0: every request is computed by itself"
     )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
         30, description="how long SIGTERM waits for requests under way"

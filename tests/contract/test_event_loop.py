@@ -64,8 +64,12 @@ def calls_a_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 SETS = {
     "as many sets as may be": [{"prompt": f"p{k}", "responses": ["a", "b"]} for k in range(MAX_SETS)],
-    "as many responses as may be": [{"prompt": "p", "responses": ["a"] * MAX_RESPONSES}] * (MAX_SETS // 4),
-    "many units a set": [{"prompt": "p", "responses": ["a" * 40] * MAX_RESPONSES}] * 8,
+    "as many responses as may be": [
+        {"prompt": f"p{k}", "responses": [f"{j}" for j in range(MAX_RESPONSES)]} for k in range(MAX_SETS // 4)
+    ],
+    "many units a set": [
+        {"prompt": f"p{k}", "responses": [f"{j:040}" for j in range(MAX_RESPONSES)]} for k in range(8)
+    ],
 }
 
 
@@ -98,6 +102,22 @@ async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
         assert service.batcher._queue.tokens == 0
         assert max(steps) < MOST_CALLS
         engine.gate.set()
+
+
+async def test_many_who_wait_for_the_same_large_request_cost_the_event_loop_no_more(
+    running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps({"sets": SETS["as many sets as may be"]})
+    async with running() as (client, service):
+        engine.gate.clear()
+        with calls_a_step(monkeypatch) as steps:
+            tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(20)]
+            while service.batcher._queue.tokens < 19 * 8 * MAX_SETS:
+                await asyncio.sleep(0.001)
+            engine.gate.set()
+            assert {(await task).status_code for task in tasks} == {200}
+        assert sum(engine.calls) == MAX_SETS
+        assert max(steps) < MOST_CALLS
 
 
 async def test_usage_of_ten_thousand_jobs_is_added_up_off_the_event_loop(

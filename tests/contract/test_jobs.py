@@ -48,7 +48,7 @@ async def test_a_budget_that_is_spent_is_429_and_waiting_as_long_as_it_says_succ
     running: Running, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_minute=30)
-    async with running(keys=tmp_path / "keys") as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
         now = NOON
         service.budgets._clock = lambda: now
         assert [(await score(client, key)).status_code for _ in range(3)] == [200, 200, 429]
@@ -63,7 +63,7 @@ async def test_a_request_larger_than_a_minutes_budget_is_422_and_names_the_limit
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_minute=COST - 1)
-    async with running(keys=tmp_path / "keys") as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, _):
         error = (await score(client, key)).json()["error"]
         assert (error["code"], error["retryable"]) == ("too_long", False)
         assert f"limit is {COST - 1} a minute" in error["message"]
@@ -74,7 +74,7 @@ async def test_a_quota_that_is_used_up_is_refused_before_the_body_is_read_and_un
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=COST)
-    async with running(keys=tmp_path / "keys") as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
         service.budgets._clock = lambda: NOON
         assert (await score(client, key)).status_code == 200
         refused = await client.post("/v1/likelihood", content=b"never parsed", headers=key)
@@ -94,7 +94,7 @@ async def test_a_quota_survives_a_restart_where_there_is_a_data_folder(
     settings = {"keys": tmp_path / "keys", "data": tmp_path / "data" if data else None}
     statuses = []
     for _ in range(3):
-        async with running(**settings) as (client, _):
+        async with running(cache_bytes=0, **settings) as (client, _):
             statuses.append((await score(client, key)).status_code)
     assert statuses == ([200, 200, 429] if data else [200, 200, 200])
 
@@ -104,12 +104,12 @@ async def test_use_that_cannot_be_written_stops_nobody_and_is_written_later(
 ) -> None:
     monkeypatch.setattr("pad_teacher.service.SAVE_SECONDS", 0.01)
     key = bearer(tmp_path, "lab")
-    async with running(keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
         (tmp_path / "data").rename(tmp_path / "gone")
         assert (await score(client, key)).status_code == 200
         await anyio.sleep(0.1)
         (tmp_path / "gone").rename(tmp_path / "data")
-    async with running(keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
         assert await used_today(client, key) == COST
 
 
@@ -117,7 +117,7 @@ async def test_what_a_deadline_or_a_hang_up_drops_from_the_queue_is_given_back(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=1000)
-    async with running(keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
         engine.gate.clear()
         first = asyncio.create_task(score(client, key))
         await begun(engine)
@@ -141,7 +141,7 @@ async def test_what_an_engine_that_dies_did_not_score_is_given_back(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=1000)
-    async with running(keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
         assert (await score(client, key)).status_code == 200
         engine.gate.clear()
         engine.failure = RuntimeError("device lost")
@@ -157,7 +157,7 @@ async def test_the_use_of_ten_hundred_mixed_outcomes_is_what_was_run(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=10**9)
-    async with running(keys=tmp_path / "keys", max_queued_tokens=500) as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", max_queued_tokens=500) as (client, service):
         ran = 0
         whole = engine.score
 
@@ -184,7 +184,7 @@ async def test_a_revoked_key_is_401_and_its_request_under_way_finishes(
 ) -> None:
     monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
     key, other = bearer(tmp_path, "leaked"), bearer(tmp_path, "other")
-    async with running(keys=tmp_path / "keys") as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, _):
         engine.gate.clear()
         under_way = asyncio.create_task(score(client, key))
         await begun(engine)
@@ -199,7 +199,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
     running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     light, heavy = bearer(tmp_path, "light"), bearer(tmp_path, "heavy", weight=3)
-    async with running(keys=tmp_path / "keys", max_batch_tokens=8 * COST) as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys", max_batch_tokens=8 * COST) as (client, _):
         engine.gate.clear()
         first = asyncio.create_task(score(client, light))
         await begun(engine)
@@ -219,7 +219,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
 
 async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", weight=2, tokens_per_minute=100, tokens_per_day=1000)
-    async with running(keys=tmp_path / "keys") as (client, service):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
         service.budgets._clock = lambda: NOON
         await score(client, key | {"X-Job-Id": "a"})
         reply = (await client.get("/v1/usage", headers=key)).json()
@@ -233,7 +233,7 @@ async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running
             "tokens_today": COST,
         }
         assert [(job["job"], job["total_tokens"]) for job in reply["jobs"]] == [("a", COST)]
-    async with running() as (client, _):
+    async with running(cache_bytes=0) as (client, _):
         assert (await client.get("/v1/usage")).json()["key"] == {"name": "", "weight": 1.0, "tokens_today": 0}
 
 
@@ -248,7 +248,7 @@ async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second
         return whole(queries)
 
     engine.score = slow
-    async with running(max_batch_tokens=16, max_queued_tokens=100 * COST) as (client, service):
+    async with running(cache_bytes=0, max_batch_tokens=16, max_queued_tokens=100 * COST) as (client, service):
         for _ in range(measured):
             assert (await score(client)).status_code == 200
         engine.gate.clear()
@@ -279,12 +279,16 @@ NAMES = {
     "pad_batch_seconds_count",
     "pad_label_mass_count",
     "pad_ready",
+    "pad_cache_hits_total",
+    "pad_cache_misses_total",
+    "pad_cache_bytes",
+    "pad_shared_in_flight_total",
 }
 
 
 async def test_the_names_of_the_metrics_are_those_that_dashboards_know(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab")
-    async with running(keys=tmp_path / "keys") as (client, _):
+    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, _):
         await client.post("/v1/score", json=ONE, headers=key | {"X-Job-Id": "a"})
         await client.post("/v1/score", json=ONE)
         await client.post("/v1/score", json={}, headers=key)
@@ -316,7 +320,7 @@ async def test_every_log_line_of_a_request_has_its_id_its_key_and_its_job(
 ) -> None:
     key = bearer(tmp_path, "lab") | {"X-Job-Id": "nightly", "X-Request-Id": "r1"}
     with full_logs():
-        async with running(keys=tmp_path / "keys", max_queued_tokens=20) as (client, _):
+        async with running(cache_bytes=0, keys=tmp_path / "keys", max_queued_tokens=20) as (client, _):
             await score(client, key)
             await client.post("/v1/score", json={"sets": ONE["sets"] * 9}, headers=key)
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]

@@ -145,7 +145,8 @@ async def test_an_engine_that_dies_is_never_called_again(
         several = [asyncio.create_task(client.post("/v1/likelihood", json=ONE))]
         while not engine.calls:
             await anyio.sleep(0.001)
-        several += [asyncio.create_task(client.post("/v1/likelihood", json=ONE)) for _ in range(3)]
+        others = [{"sets": [{"prompt": f"hi {k}", "responses": ["yes", "no"]}]} for k in range(3)]
+        several += [asyncio.create_task(client.post("/v1/likelihood", json=body)) for body in others]
         await anyio.sleep(0.5)
         engine.gate.set()
         assert sorted([(await task).status_code for task in several]) == [200, 503, 503, 503]
@@ -194,7 +195,8 @@ async def test_ten_thousand_mixed_outcomes_leave_nothing_behind(running: Running
             headers = {"X-Job-Id": f"job{index % 7}"}
             if index % 5 == 0:
                 headers["X-Deadline-Ms"] = "1"
-            body = ONE if index % 3 else {"sets": []}
+            own = {"sets": [{"prompt": f"hi {index}", "responses": ["yes", "no"]}]}
+            body = (own if index % 2 else ONE) if index % 3 else {"sets": []}
             try:
                 reply = await asyncio.wait_for(client.post("/v1/likelihood", json=body, headers=headers), 0.5)
                 outcomes[reply.status_code] += 1
@@ -215,6 +217,7 @@ async def test_a_batch_mixes_clients_and_each_gets_its_own(running: Running, eng
             (await client.post("/v1/score", json={"sets": [{"prompt": f"p{k}", "responses": ["a", "b"]}]})).json()
             for k in range(8)
         ]
+    async with running() as (client, _):
         engine.gate.clear()
         engine.calls.clear()
         together = [

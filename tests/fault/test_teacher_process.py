@@ -69,9 +69,10 @@ def test_half_a_request_and_a_hang_up_leave_the_service_alone(shared_teacher: Te
 def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory: Path, tmp_path: Path) -> None:
     with teacher_process(tiny_directory, tmp_path / "log") as teacher:
         teacher.wait_until_ready()
-        body = {"sets": [{"prompt": "hi", "responses": ["a" * 40, "b" * 40]}] * 50}
+        sets = [{"prompt": f"hi {k}", "responses": ["a" * 40, "b" * 40]} for k in range(200)]
+        bodies = [{"sets": sets[k::4]} for k in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            requests = [pool.submit(teacher.http.post, "/v1/score", json=body) for _ in range(4)]
+            requests = [pool.submit(teacher.http.post, "/v1/score", json=body) for body in bodies]
             while '"POST"' not in teacher.log.read_text() and not any(r.done() for r in requests):
                 pass
             status = teacher.stop(signal.SIGTERM)
@@ -79,6 +80,24 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory
         assert status == 0
         assert 200 in answers
         assert set(answers) <= {200, 503}
+
+
+def test_what_was_scored_before_a_kill_is_known_after_a_restart(tiny_directory: Path, tmp_path: Path) -> None:
+    sets = [{"prompt": f"hi {k}", "responses": ["a" * 40, "b" * 40]} for k in range(20)]
+    data = ("--data", str(tmp_path / "data"))
+    with teacher_process(tiny_directory, tmp_path / "log", *data) as teacher:
+        teacher.wait_until_ready()
+        before = teacher.http.post("/v1/score", json={"sets": sets})
+        again = teacher.http.post("/v1/score", json={"sets": sets})  # read after what the first one left was written
+        teacher.stop(signal.SIGKILL)
+    with teacher_process(tiny_directory, tmp_path / "log", *data) as teacher:
+        teacher.wait_until_ready()
+        after = teacher.http.post("/v1/score", json={"sets": sets})
+        assert before.status_code == 200
+        assert before.content == again.content == after.content
+        metrics = teacher.http.get("/metrics").text
+        assert "pad_cache_misses_total 0.0" in metrics
+        assert "pad_batch_seconds_count 0.0" in metrics
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

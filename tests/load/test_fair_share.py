@@ -81,7 +81,7 @@ def test_keys_of_weight_1_and_3_under_load_get_tokens_one_to_three(tmp_path: Pat
         async with no_limit(url) as http:
             return await shares(http)
 
-    with teacher_process(TEACHER, tmp_path / "log", *options) as teacher:
+    with teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher:
         teacher.wait_until_ready()
         ratio = asyncio.run(run(teacher.url))
     assert 3 * 0.85 <= ratio <= 3 * 1.15
@@ -105,7 +105,7 @@ def test_a_greedy_key_raises_a_polite_ones_p95_at_most_twofold(tmp_path: Path) -
             alone = await p95()
             return alone, await beside(http, [greedy], 12, p95)
 
-    with teacher_process(TEACHER, tmp_path / "log", *options) as teacher:
+    with teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher:
         teacher.wait_until_ready()
         alone, crowded = asyncio.run(run(teacher.url))
     assert crowded <= 2 * alone
@@ -114,7 +114,10 @@ def test_a_greedy_key_raises_a_polite_ones_p95_at_most_twofold(tmp_path: Path) -
 def test_a_revoked_key_is_401_within_two_seconds_and_its_request_under_way_finishes(tmp_path: Path) -> None:
     key = bearer(tmp_path / "keys", "leaked")
     options = ("--keys", str(tmp_path / "keys"), "--max-batch-tokens", "256")
-    with teacher_process(TEACHER, tmp_path / "log", *options) as teacher, ThreadPoolExecutor(1) as pool:
+    with (
+        teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher,
+        ThreadPoolExecutor(1) as pool,
+    ):
         teacher.wait_until_ready()
         teacher.http.headers.update(key)
         under_way = pool.submit(teacher.http.post, "/v1/likelihood", json=sets(1000))
@@ -134,7 +137,7 @@ def test_a_quota_survives_a_restart_and_a_kill(tmp_path: Path) -> None:
     used: list[int] = []
     body = sets(4)
     for kill in (False, True, True):
-        with teacher_process(TEACHER, tmp_path / "log", *options) as teacher:
+        with teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher:
             teacher.wait_until_ready()
             teacher.http.headers.update(key)
             assert teacher.http.post("/v1/likelihood", json=body).status_code == 200

@@ -7,20 +7,31 @@ import httpx
 import pytest
 from processes import TeacherProcess, teacher_process
 
-SETS = [{"prompt": "hi", "responses": ["yes" * 8, "no" * 8]}] * 4
+
+def sets(name: str, count: int = 4) -> list[dict[str, Any]]:
+    """Of their own for each name: the same sets would be computed once."""
+    return [{"prompt": f"hi {name} {k}", "responses": ["yes" * 8, "no" * 8]} for k in range(count)]
 
 
 @pytest.fixture
 def small_queue(tiny_directory: Path, tmp_path: Path) -> Any:
-    options = ("--max-queued-tokens", "4000", "--max-batch-tokens", "1000")
+    options = ("--cache-bytes", "0", "--max-queued-tokens", "4000", "--max-batch-tokens", "1000")
     with teacher_process(tiny_directory, tmp_path / "log", *options) as teacher:
+        teacher.wait_until_ready()
+        yield teacher
+
+
+@pytest.fixture
+def computing(tiny_directory: Path, tmp_path: Path) -> Any:
+    """One that computes what it is asked again, so that the engine has work."""
+    with teacher_process(tiny_directory, tmp_path / "log", "--cache-bytes", "0") as teacher:
         teacher.wait_until_ready()
         yield teacher
 
 
 async def flood(url: str, clients: int, requests: int, **options: Any) -> list[httpx.Response]:
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=clients)) as http:
-        sends = [http.post("/v1/score", json={"sets": SETS}, **options) for _ in range(requests)]
+        sends = [http.post("/v1/score", json={"sets": sets(f"{clients} {k}")}, **options) for k in range(requests)]
         return list(await asyncio.gather(*sends))
 
 
@@ -29,19 +40,18 @@ def test_ten_times_the_load_gets_429_with_retry_after_and_no_5xx(small_queue: Te
     outcomes = Counter(reply.status_code for reply in replies)
     assert set(outcomes) == {200, 429}
     assert all(reply.headers["Retry-After"] for reply in replies if reply.status_code == 429)
-    assert small_queue.http.post("/v1/score", json={"sets": SETS}).status_code == 200
+    assert small_queue.http.post("/v1/score", json={"sets": sets("last")}).status_code == 200
     assert "pad_queued_tokens 0.0" in small_queue.http.get("/metrics").text
 
 
-def test_a_polite_job_is_served_while_a_greedy_one_floods(shared_teacher: TeacherProcess) -> None:
+def test_a_polite_job_is_served_while_a_greedy_one_floods(computing: TeacherProcess) -> None:
     async def both() -> tuple[int, list[int]]:
-        greedy = asyncio.create_task(
-            flood(shared_teacher.url, clients=30, requests=150, headers={"X-Job-Id": "greedy"})
-        )
+        greedy = asyncio.create_task(flood(computing.url, clients=30, requests=150, headers={"X-Job-Id": "greedy"}))
         done_before: list[int] = []
-        async with httpx.AsyncClient(base_url=shared_teacher.url, timeout=60) as http:
-            for _ in range(5):
-                reply = await http.post("/v1/score", json={"sets": SETS[:1]}, headers={"X-Job-Id": "polite"})
+        async with httpx.AsyncClient(base_url=computing.url, timeout=60) as http:
+            for k in range(5):
+                body = {"sets": sets(f"polite {k}", 1)}
+                reply = await http.post("/v1/score", json=body, headers={"X-Job-Id": "polite"})
                 done_before.append(reply.status_code)
         finished_first = not greedy.done()
         return finished_first, done_before + [reply.status_code for reply in await greedy]
@@ -51,11 +61,11 @@ def test_a_polite_job_is_served_while_a_greedy_one_floods(shared_teacher: Teache
     assert set(outcomes) == {200}
 
 
-def test_health_answers_while_the_engine_is_busy(shared_teacher: TeacherProcess) -> None:
+def test_health_answers_while_the_engine_is_busy(computing: TeacherProcess) -> None:
     async def watch() -> list[int]:
-        flooding = asyncio.create_task(flood(shared_teacher.url, clients=20, requests=60))
+        flooding = asyncio.create_task(flood(computing.url, clients=20, requests=60))
         answers = []
-        async with httpx.AsyncClient(base_url=shared_teacher.url, timeout=5) as http:
+        async with httpx.AsyncClient(base_url=computing.url, timeout=5) as http:
             while not flooding.done():
                 answers.append((await http.get("/v1/health/ready")).status_code)
         await flooding

@@ -72,6 +72,14 @@ def test_the_readme_quotes_the_committed_measurements() -> None:
     assert f"+{seeds['smallest_gain']:.3f}; median {seeds['median_wall_seconds']:.0f} s" in text
 
 
+def test_the_readme_quotes_how_fast_a_warm_cache_answers_and_it_is_fast_enough() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "cache.json").read_text())["rows"]
+    text = (ROOT / "README.md").read_text()
+    for row in rows:
+        assert f"{row['warm_seconds']:.3f} s beside {row['engine_seconds']:.1f} s" in text
+        assert row["times_faster_than_the_engine"] >= 50
+
+
 def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> None:
     measured = json.loads((ROOT / "examples" / "tinyworld" / "measured.json").read_text())
     text = (ROOT / "examples" / "tinyworld" / "README.md").read_text()

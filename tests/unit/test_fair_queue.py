@@ -162,6 +162,18 @@ def test_small_items_of_others_never_starve_a_large_one() -> None:
     assert queue.pop(100) == ["L"]
 
 
+def test_an_item_that_does_not_pay_takes_nothing_from_the_batch_and_nothing_from_its_job() -> None:
+    queue: FairQueue[str] = FairQueue(pays=lambda item: item != "free")
+    for item in ["free", "paid", "free", "paid", "free"]:
+        push(queue, "", "a", item, 10)
+    push(queue, "", "b", "other", 10)
+    assert queue.pop(20) == ["free", "paid", "other"]
+    assert queue.tokens == 30
+    assert queue.pop(20) == ["free", "paid", "free"]
+    assert queue.tokens == 0
+    assert not queue._root.lines
+
+
 def test_an_item_that_is_passed_over_is_charged_when_it_goes_and_not_before() -> None:
     queue: FairQueue[str] = FairQueue()
     push(queue, "", "a", "first", 60)

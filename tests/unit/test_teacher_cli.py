@@ -50,6 +50,7 @@ def test_typos_are_refused_wherever_they_stand(
         ["serve", "--model", "m", "--port", "99999"],
         ["serve", "--model", "m", "--keys", "nowhere"],
         ["serve", "--model", "m", "--host", "0.0.0.0"],
+        ["serve", "--model", "m", "--data", "/dev/null/data"],
         ["key", "add", "a b", "--keys", "keys"],
         ["key", "add", "lab", "--keys", "no/such/folder/keys"],
         ["key", "add", "lab", "--keys", "keys", "--weight", "0"],
