@@ -9,7 +9,9 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import structlog
@@ -18,8 +20,11 @@ from pad_teacher.engine import FloatArray
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 FILE = "scores.sqlite3"
 WAIT_SECONDS = 0.05  # for another process that writes: to compute a row again costs little more
+AT_ONCE = 4096  # rows of one statement: 1,024 sets of 4 responses; many more would hold up other threads
 EVICTED = 64  # rows at a time
 MAX_TOUCHED = 100_000  # rows whose last use is kept in memory until it is written
 
@@ -66,22 +71,11 @@ class ScoreCache:
             self._database()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, FloatArray]:
-        """What is known of ``keys``, in one statement; a row that is not as it was written is dropped."""
+        """What is known of ``keys``; a row that is not as it was written is dropped."""
         found: dict[bytes, FloatArray] = {}
-        wanted = {_id(key): key for key in keys}
-        damaged: list[int] = []
         with self._going_on():
-            for number, checksum, value in self._database().execute(_GET, (json.dumps(list(wanted)),)):
-                key = wanted.get(number, b"")
-                if isinstance(value, bytes) and checksum == _checksum(key, value):
-                    found[key] = np.frombuffer(value, "<f4")
-                    self._touched.add(number)
-                else:
-                    damaged.append(number)
-            if damaged:
-                log.warning("damaged rows of the score cache were dropped", rows=len(damaged), file=str(self._file))
-                with self._database() as database:
-                    database.execute(_DROP, (json.dumps(damaged),))
+            for some in _parts(keys):
+                self._look_up({_id(key): key for key in some}, found)
             if len(self._touched) > MAX_TOUCHED:
                 self._write({})
         return found
@@ -99,11 +93,26 @@ class ScoreCache:
             self._open.close()
             self._open = None
 
+    def _look_up(self, wanted: dict[int, bytes], found: dict[bytes, FloatArray]) -> None:
+        damaged: list[int] = []
+        for number, checksum, value in self._database().execute(_GET, (json.dumps(list(wanted)),)):
+            key = wanted.get(number, b"")
+            if isinstance(value, bytes) and checksum == _checksum(key, value):
+                found[key] = np.frombuffer(value, "<f4")
+                self._touched.add(number)
+            else:
+                damaged.append(number)
+        if damaged:
+            log.warning("damaged rows of the score cache were dropped", rows=len(damaged), file=str(self._file))
+            with self._database() as database:
+                database.execute(_DROP, (json.dumps(damaged),))
+
     def _write(self, rows: dict[bytes, bytes]) -> None:
         # What was read is noted only here: until something is written, nothing is evicted.
         touched, self._touched = self._touched, set()
         with self._database() as database:  # one transaction: all of it or nothing
-            database.execute(_TOUCH, (time.time_ns(), json.dumps(list(touched))))
+            now = time.time_ns()
+            database.executemany(_TOUCH, ((now, json.dumps(some)) for some in _parts(touched)))
             now = time.time_ns()
             database.executemany(_PUT, ((_id(key), now, _checksum(key, value), value) for key, value in rows.items()))
             self._evict(database)
@@ -178,6 +187,12 @@ def _size(database: sqlite3.Connection, *, free: bool) -> int:
         for name in ("page_count", "freelist_count", "page_size")
     )
     return page * (pages if free else pages - empty)
+
+
+def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, AT_ONCE)):
+        yield some
 
 
 def _id(key: bytes) -> int:

@@ -95,12 +95,15 @@ def test_what_was_kept_in_a_directory_is_there_after_a_restart(tmp_path: Path) -
     assert again[key(1)].tolist() == row(1).tolist()
 
 
-def test_as_many_rows_as_a_request_may_hold_are_found_with_one_statement(cache: ScoreCache) -> None:
-    cache.put((key(number), row(number)) for number in range(5000))
-    statements: list[str] = []
-    cache._database().set_trace_callback(statements.append)
-    assert len(cache.get(map(key, range(10_000)))) == 5000
-    assert len(statements) == 1
+@pytest.mark.parametrize(("count", "statements"), [(4096, 1), (10_000, 3)])
+def test_a_thousand_sets_of_four_responses_are_one_statement_and_more_are_found_too(
+    cache: ScoreCache, count: int, statements: int
+) -> None:
+    cache.put((key(number), row(number)) for number in range(0, count, 2))
+    made: list[str] = []
+    cache._database().set_trace_callback(made.append)
+    assert set(cache.get(map(key, range(count)))) == set(map(key, range(0, count, 2)))
+    assert len(made) == statements
 
 
 def kept(folder: Path, count: int = 300) -> Path:
@@ -140,9 +143,8 @@ def test_whatever_happens_to_the_file_no_wrong_score_is_served_and_nothing_fails
     cache = ScoreCache(folder, MEGABYTE)
     for number, value in [(int.from_bytes(k[:8], "big"), v) for k, v in cache.get(map(key, range(300))).items()]:
         assert value.tolist() == row(number).tolist()
-    for _ in range(2):  # at first the damage may show only now
-        cache.put([(key(1000), row(1000))])
-    assert cache.get([key(1000)])[key(1000)].tolist() == row(1000).tolist()
+    cache.put([(key(1000), row(1000))])
+    assert all(value.tolist() == row(1000).tolist() for value in cache.get([key(1000)]).values())
     cache.close()
 
 
