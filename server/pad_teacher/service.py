@@ -61,6 +61,8 @@ class Service:
             self._starting.cancel()
         if self._batcher:
             await self._batcher.close()
+        if self._teacher:
+            await asyncio.to_thread(self._teacher.engine.close)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     def drain(self) -> None:
