@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import multiprocessing
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import wait
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from pad_teacher import checkpoint, vllm_start
 from pad_teacher.engine import Answer, Engine, EngineFailed, FloatArray, Query
+from pad_teacher.guard import guard
 from pad_teacher.vllm_options import IDENTITY
 from pad_teacher.vllm_requests import Ask, answer, plain
 
@@ -26,12 +28,17 @@ class VllmEngine(Engine):
 
     def __init__(self, start: Coroutine[Any, Any, Any], digest: str) -> None:
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True).start()
+        self._thread = threading.Thread(target=self._run_loop, name="vllm", daemon=True)
+        self._thread.start()
+        others = multiprocessing.active_children()
         try:
             self._llm = asyncio.run_coroutine_threadsafe(start, self._loop).result()
         except BaseException:
             self._stop_loop()
             raise
+        # vLLM's processes end when told to, and not when this one is killed: they would keep the GPUs.
+        started = set(multiprocessing.active_children()).difference(others)
+        self._guard = guard(child.pid for child in started if child.pid)
         config: Any = self._llm.vllm_config
         self.dtype = str(config.model_config.dtype).removeprefix("torch.")
         self.vocabulary = config.model_config.get_vocab_size()
@@ -83,7 +90,10 @@ class VllmEngine(Engine):
 
     def close(self) -> None:
         """See ``Engine``."""
+        if self._llm.output_handler is not None:  # which would call its end an error
+            self._loop.call_soon_threadsafe(self._llm.output_handler.cancel)
         self._llm.shutdown(timeout=5)
+        self._guard.communicate()
         self._stop_loop()
 
     async def _score(self, queries: Sequence[Query]) -> list[Answer]:
@@ -112,5 +122,13 @@ class VllmEngine(Engine):
                 raise
         return future.result()
 
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))  # in which they end
+        self._loop.close()
+
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
