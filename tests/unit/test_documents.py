@@ -33,7 +33,14 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md", "docs/performance.md"],
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "examples/tinyworld/README.md",
+        "benchmarks/README.md",
+        "docs/performance.md",
+        "docs/vllm.md",
+    ],
 )
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
     path = ROOT / name
