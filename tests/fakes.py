@@ -2,13 +2,23 @@
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pad_teacher.engine import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engine import (
+    Answer,
+    Echo,
+    EchoLogprobs,
+    Engine,
+    EngineFailed,
+    FloatArray,
+    Query,
+    Questions,
+    TokenSet,
+)
 from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
@@ -18,6 +28,9 @@ TEMPLATE = (
     "<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+# Where a real engine stands in the fake one's place: what a plain computation says, and how near it must come.
+REAL: Callable[[Sequence[int], int], float] | None = None
+TOLERANCE = 1e-5
 SPECIAL = ["<|pad|>", "<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
@@ -39,7 +52,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def log_prob(prefix: Sequence[int], token: int) -> float:
-    """A made-up log-probability that depends on all tokens before ``token`` and on nothing else."""
+    """What the engine under test must say: made up, from all tokens before ``token``; or ``REAL`` says it."""
+    if REAL is not None:
+        return REAL(prefix, token)
     digest = hashlib.blake2b(str((tuple(prefix), token)).encode(), digest_size=4).digest()
     return -0.01 - int.from_bytes(digest, "big") % 5000 / 1000
 
@@ -53,6 +68,8 @@ class FakeEngine(Engine):
         self.calls: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.dead = False
+        self.closed = False
         self.failure: Exception | None = None
         self.value: float | None = None
 
@@ -83,6 +100,13 @@ class FakeEngine(Engine):
 
     def digest(self) -> str:
         return "0" * 64
+
+    def check(self) -> None:
+        if self.dead:
+            raise EngineFailed("the engine's process has died")
+
+    def close(self) -> None:
+        self.closed = True
 
     def _score(self, prompt: list[int], ids: list[int]) -> FloatArray:
         return np.array([self._log_prob(prompt + ids[:k], token) for k, token in enumerate(ids)], np.float32)

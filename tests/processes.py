@@ -15,6 +15,20 @@ from typing import Any
 import httpx
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+# The tests of a real teacher run on either engine: PAD_TEST_ENGINE=vllm, as `make test-vllm` does.
+ENGINE = os.environ.get("PAD_TEST_ENGINE", "transformers")
+VLLM_OPTIONS = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 2**28}  # starts in seconds
+ENGINE_FLAGS = {
+    "transformers": ["--engine", "transformers"],
+    # Without the cache, so that what is asked again is asked of vLLM again.
+    "vllm": [
+        "--engine",
+        "vllm",
+        "--cache-bytes",
+        "0",
+        *(f"--vllm.{name}={value}" for name, value in VLLM_OPTIONS.items()),
+    ],
+}
 
 
 class TeacherProcess:
@@ -54,10 +68,10 @@ class TeacherProcess:
 
 @contextmanager
 def teacher_process(
-    model: Path, log: Path, *options: str, trusted: ssl.SSLContext | bool = True
+    model: Path, log: Path, *options: str, engine: str = ENGINE, trusted: ssl.SSLContext | bool = True
 ) -> Iterator[TeacherProcess]:
     """Serve ``model`` on a free port for as long as the block runs."""
-    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model)]
+    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model), *ENGINE_FLAGS[engine]]
     options = options if "--port" in options else (*options, "--port", "0")
     with log.open("w") as output:
         process = subprocess.Popen([*command, *options], stderr=output, env=ENVIRONMENT)

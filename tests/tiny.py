@@ -135,6 +135,35 @@ def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
     return (ARCHITECTURES | SPARSE | PLAIN)[architecture]().eval()
 
 
+# vLLM's attention on CPUs takes heads of 32 and more.
+_VLLM_SIZES: dict[str, Any] = _SIZES | {
+    "hidden_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 2050,
+}
+FOR_VLLM: dict[str, Callable[[], Any]] = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_VLLM_SIZES)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_VLLM_SIZES, tie_word_embeddings=True)),
+    "gemma2": lambda: Gemma2ForCausalLM(
+        Gemma2Config(
+            **_VLLM_SIZES,
+            head_dim=32,
+            sliding_window=16,
+            query_pre_attn_scalar=32,
+            final_logit_softcapping=3.0,
+            attn_logit_softcapping=2.0,
+        )
+    ),
+}
+
+
+def vllm_model(architecture: str, seed: int = 0) -> Any:
+    """A random model of the named architecture that vLLM runs too."""
+    torch.manual_seed(seed)
+    return FOR_VLLM[architecture]().eval()
+
+
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
     """Log-probability of each response token: float64, plain attention, one forward a token, nothing shared."""
     loaded_with = model.config._attn_implementation

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Any
 
 from pad_teacher.budgets import Budgets
 from pad_teacher.engine import Answer, Engine, RowTooLarge
@@ -21,6 +22,8 @@ ANSWERED = 512  # requests answered in one step of the event loop
 _NOT_YET: Answer = []
 
 CREDIT_BATCHES = 4  # of its unused share, with which a polite client's request goes first
+
+CHECK_SECONDS = 0.25  # between looks at whether an idle engine still lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Request:
 
 
 class Batcher:
-    """Feeds one engine from one thread. Lives on the event loop; only ``run`` leaves it."""
+    """Feeds one engine, a thread for each batch it takes at once. Lives on the event loop; only ``run`` leaves it."""
 
     def __init__(
         self,
@@ -107,12 +110,18 @@ class Batcher:
         self._on_failure = on_failure
         self._queue: FairQueue[_Ticket] = FairQueue(CREDIT_BATCHES * max_batch_tokens, _Ticket.claim)
         self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(engine.concurrent_batches, thread_name_prefix="engine")
+        self._slots = asyncio.Semaphore(engine.concurrent_batches)
+        self._running: set[asyncio.Task[None]] = set()
+        self._last_end = 0.0
         self._tokens_a_second: float | None = None  # measured
         self._places = Places(max_queued_tokens)
         self._waiting = 0  # requests
         self._failed = False
-        self._loop = asyncio.create_task(self._serve(), name="batcher")
+        self._loops = [
+            asyncio.create_task(self._or_fail(self._serve()), name="batcher"),
+            asyncio.create_task(self._or_fail(self._watch()), name="engine watch"),
+        ]
 
     async def submit(self, request: Request, deadline: float | None) -> None:
         """Wait until ``request`` has all its results.
@@ -161,10 +170,11 @@ class Batcher:
             raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=min(60, max(1, wait)))
 
     async def close(self) -> None:
-        """Stop feeding; a batch that runs is waited for."""
-        self._loop.cancel()
-        await asyncio.gather(self._loop, return_exceptions=True)
-        await asyncio.to_thread(self._thread.shutdown)
+        """Stop feeding; batches that run are waited for."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, *self._running, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _admit(self, request: Request, deadline: float | None) -> asyncio.Future[None]:
         cost = request.group.tokens
@@ -189,17 +199,27 @@ class Batcher:
 
     async def _serve(self) -> None:
         while True:
-            await self._arrived.wait()
-            batch: list[_Ticket] = []
-            try:
-                batch = self._pop()
-                if batch:
-                    await self._run([ticket for ticket in batch if ticket.pays])
-                else:
-                    self._arrived.clear()
-            except Exception as error:  # noqa: BLE001 - a fault of ours: better to stop than to leave clients waiting
-                self._fail_engine(batch, error)
-                return
+            await self._slots.acquire()  # first, so that what arrives until then has a share in the next batch
+            while not (batch := self._pop()):
+                self._arrived.clear()
+                await self._arrived.wait()
+            paying = [ticket for ticket in batch if ticket.pays]
+            running = asyncio.create_task(self._or_fail(self._run(paying), batch))
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
+            running.add_done_callback(lambda _: self._slots.release())
+
+    async def _watch(self) -> None:
+        """Notice an engine that dies while nobody asks it anything."""
+        while not self._failed:
+            await asyncio.sleep(CHECK_SECONDS)
+            self._engine.check()
+
+    async def _or_fail(self, work: Coroutine[Any, Any, None], batch: Sequence[_Ticket] = ()) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the engine died, or a fault of ours: nobody is left waiting
+            self._fail_engine(batch, error)
 
     def _pop(self) -> list[_Ticket]:
         batch = self._queue.pop(self._max_batch_tokens)
@@ -250,7 +270,7 @@ class Batcher:
         began = time.monotonic()
         results: list[Answer] | None = None
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.score, queries)
+            results = await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.score, queries)
         except RowTooLarge as error:
             if len(batch) == 1:
                 self._drop(batch, Refusal("too_long", str(error)))
@@ -262,7 +282,9 @@ class Batcher:
             for ticket in batch:
                 await self._run([ticket])
             return
-        seconds, tokens = time.monotonic() - began, sum(ticket.unit.work.cost for ticket in batch)
+        # Of batches that ran beside each other each counts from where the one before it ended.
+        began, self._last_end = max(began, self._last_end), time.monotonic()
+        seconds, tokens = self._last_end - began, sum(ticket.unit.work.cost for ticket in batch)
         rate = tokens / max(seconds, 1e-6)
         self._tokens_a_second = 0.8 * (self._tokens_a_second or rate) + 0.2 * rate
         self._metrics.batch(tokens, seconds)
@@ -291,13 +313,15 @@ class Batcher:
                 if answered % ANSWERED == 0:  # many may wait for the same
                     await asyncio.sleep(0)
 
-    def _fail_engine(self, batch: list[_Ticket], error: BaseException) -> None:
-        self._failed = True
+    def _fail_engine(self, batch: Sequence[_Ticket], error: BaseException) -> None:
+        first, self._failed = not self._failed, True
+        batch = batch or self._pop()  # none of its own where the engine died while it was idle
         while batch:
             paying = [ticket for ticket in batch if ticket.pays]
             self._drop(paying, Refusal("engine_failed", "the teacher's engine has failed"))
             batch = self._pop()
-        self._on_failure(error)
+        if first:
+            self._on_failure(error)
 
 
 def _on_loop_clock(deadline: float | None) -> float | None:

@@ -66,7 +66,7 @@ Answer = list[FloatArray] | EchoLogprobs
 
 
 class Engine(Protocol):
-    """One resident model. Calls come from one thread at a time.
+    """One resident model. ``score`` is called from at most ``concurrent_batches`` threads at a time.
 
     Values may be non-finite where the model's are: whoever sends them on refuses those.
 
@@ -79,6 +79,7 @@ class Engine(Protocol):
     dtype: str
     vocabulary: int
     max_context_tokens: int
+    concurrent_batches: int = 1  # more where the runtime mixes them, and the end of one would leave it idle
 
     @abstractmethod
     def score(self, queries: Sequence[Query]) -> list[Answer]:
@@ -92,8 +93,14 @@ class Engine(Protocol):
 
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 over the config and over names, shapes, dtypes and bytes of the weights as they are loaded."""
+        """SHA-256 over the config, the weights and all else that decides a score."""
         ...
+
+    def check(self) -> None:
+        """Raise ``EngineFailed`` where the runtime has died though nothing was asked of it; called all the time."""
+
+    def close(self) -> None:
+        """Stop the runtime; the last call."""
 
     def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
         """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""

@@ -119,7 +119,7 @@ class TransformersEngine(Engine):
         return max(predicted, tree_attention.bytes_of_scores(self._model.config, tokens, longest, itemsize))
 
     def digest(self) -> str:
-        """See ``Engine``."""
+        """See ``Engine``; over names, shapes, dtypes and bytes of the weights as they are loaded."""
         return self._digest
 
     def _layers(self, rows: Sequence[Row]) -> Tensor:

@@ -7,7 +7,7 @@ import structlog
 from transformers import AutoTokenizer
 
 from pad_teacher import golden
-from pad_teacher.engine_transformers import TransformersEngine
+from pad_teacher.engine import Engine
 from pad_teacher.settings import ServeSettings
 from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
@@ -29,16 +29,35 @@ def load(settings: ServeSettings) -> Teacher:
     if settings.chat_template:
         tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
     encoder = ChatEncoder.of(tokenizer)
-    engine = TransformersEngine.load(
-        settings.model,
-        revision=settings.revision,
-        dtype=settings.dtype,
-        device=settings.device,
-        max_context_tokens=settings.max_context_tokens,
-        max_forward_tokens=settings.max_batch_tokens,
-    )
+    engine = _engine(settings)
     name = settings.name or Path(settings.model.rstrip("/")).name
-    teacher = Teacher.of(name, encoder, engine)
-    difference = golden.check(teacher)
+    try:
+        teacher = Teacher.of(name, encoder, engine)
+        difference = golden.check(teacher)
+    except BaseException:
+        engine.close()
+        raise
     log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
     return teacher
+
+
+def _engine(settings: ServeSettings) -> Engine:
+    """The engine that the settings name; each is imported only where it is used."""
+    common = {
+        "revision": settings.revision,
+        "dtype": settings.dtype,
+        "max_context_tokens": settings.max_context_tokens,
+    }
+    match settings.engine:
+        case "transformers":
+            from pad_teacher.engine_transformers import TransformersEngine
+
+            return TransformersEngine.load(
+                settings.model, device=settings.device, max_forward_tokens=settings.max_batch_tokens, **common
+            )
+        case "vllm":
+            from pad_teacher.engine_vllm import VllmEngine
+
+            return VllmEngine.load(
+                settings.model, max_batch_tokens=settings.max_batch_tokens, options=settings.vllm, **common
+            )

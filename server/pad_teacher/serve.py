@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -99,6 +100,8 @@ async def _run(server: uvicorn.Server, service: Service, listener: socket.socket
     await server.serve(sockets=[listener])
     if service.loading:
         # Told to stop while the weights are read, which can take minutes more and cannot be broken off.
+        for child in multiprocessing.active_children():  # a runtime's own, which would read on by themselves
+            child.kill()
         logging.shutdown()
         os._exit(0)
 

@@ -83,6 +83,8 @@ class Service:
             await self._save_once(self._ledger)
         if self._reuse:
             await self.off_loop(self._reuse.close)
+        if self._teacher:
+            await asyncio.to_thread(self._teacher.engine.close)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     def drain(self) -> None:

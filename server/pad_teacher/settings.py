@@ -1,12 +1,13 @@
 """Settings of ``pad-teacher serve``: flags over ``PAD_TEACHER_*`` variables over a YAML file over these defaults."""
 
+import json
 import os
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -17,6 +18,7 @@ from pydantic_settings import (
 )
 
 ENV_PREFIX = "PAD_TEACHER_"
+VLLM_FLAG = "--vllm."
 
 
 class ServeSettings(BaseSettings):
@@ -24,6 +26,7 @@ class ServeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
         extra="forbid",
         cli_kebab_case=True,
         cli_implicit_flags=True,
@@ -36,7 +39,12 @@ class ServeSettings(BaseSettings):
     model: str = Field(description="directory or hub id of the teacher")
     name: str | None = Field(None, description="name that clients see; default: the last part of --model")
     revision: str | None = Field(None, description="hub revision, so that a restart serves the same weights")
-    engine: Literal["transformers"] = Field("transformers", description="runtime that holds the model")
+    engine: Literal["transformers", "vllm"] = Field(
+        "transformers", description="runtime that holds the model; vllm: large teachers, on several GPUs or nodes"
+    )
+    vllm: dict[str, Any] = Field(
+        {}, description="any argument of vLLM's engine, as --vllm.tensor-parallel-size 4 and the like"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU"
     )
@@ -72,6 +80,26 @@ class ServeSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     config: Path | None = Field(None, description="YAML file with any of these settings")
 
+    @field_validator("vllm")
+    @classmethod
+    def _as_typed(cls, vllm: dict[str, Any]) -> dict[str, Any]:
+        """Names as Python has them, and values as YAML reads them: flags and variables are all text."""
+        typed: dict[str, Any] = {}
+        for name, value in vllm.items():
+            field = name.replace("-", "_").lower()
+            if field in typed:
+                raise ValueError(f"{field} is given in two spellings")
+            typed[field] = yaml.safe_load(value) if isinstance(value, str) else value
+        return typed
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> "ServeSettings":
+        if self.engine != "vllm" and self.vllm:
+            raise ValueError(f"--vllm.{next(iter(self.vllm)).replace('_', '-')} needs --engine vllm")
+        if self.engine == "vllm" and self.device != "auto":
+            raise ValueError("--device is not for --engine vllm: CUDA_VISIBLE_DEVICES chooses its GPUs")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -97,7 +125,8 @@ def read_settings(arguments: list[str]) -> ServeSettings:
     """
     known = {f"{ENV_PREFIX}{field}".upper() for field in ServeSettings.model_fields}
     for variable in os.environ:
-        if variable.upper().startswith(ENV_PREFIX) and variable.upper() not in known:
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(f"{ENV_PREFIX}VLLM__"):
             raise BadSettings(f"no setting is called {variable}")
     # Flags and environment first, without YAML, only to learn which file that is.
     finder = ArgumentParser(add_help=False, allow_abbrev=False)
@@ -107,14 +136,35 @@ def read_settings(arguments: list[str]) -> ServeSettings:
         raise BadSettings(f"no settings file at {file}")
     configured = type("ServeSettings", (ServeSettings,), {"model_config": {"yaml_file": file}, "__doc__": _DOC})
     try:
-        return CliApp.run(configured, cli_args=arguments)
+        return CliApp.run(configured, cli_args=_with_vllm_joined(arguments))
     except (yaml.YAMLError, SettingsError) as error:
         raise BadSettings(" ".join(str(error).split())) from None
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else "settings"
+        if not first["loc"]:  # of several settings together: the message names them
+            raise BadSettings(first["msg"].removeprefix("Value error, ")) from None
+        field = str(first["loc"][0])
         flag = field.replace("_", "-")
         raise BadSettings(f"--{flag} ({ENV_PREFIX}{field.upper()}): {first['msg']}") from None
+
+
+def _with_vllm_joined(arguments: list[str]) -> list[str]:
+    """The arguments with every ``--vllm.NAME VALUE`` joined to one ``--vllm JSON``, which pydantic-settings takes.
+
+    A flag with no value behind it is true.
+    """
+    kept: list[str] = []
+    vllm: dict[str, str] = {}
+    left = list(reversed(arguments))
+    while left:
+        name, equals, value = left.pop().partition("=")
+        if not name.startswith(VLLM_FLAG):
+            kept.append(name + equals + value)
+            continue
+        if not equals:
+            value = left.pop() if left and not left[-1].startswith("--") else "true"
+        vllm[name.removeprefix(VLLM_FLAG).replace("-", "_")] = value
+    return [*kept, "--vllm", json.dumps(vllm)] if vllm else kept
 
 
 _DOC = ServeSettings.__doc__

@@ -1,15 +1,23 @@
-"""A running application around a fake teacher, called without a network."""
+"""A running application around a fake teacher, called without a network.
+
+With PAD_TEST_ENGINE=vllm the routes' tests run on vLLM instead: a tiny Llama, and transformers says what is right.
+"""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from typing import Any
 
 import anyio
+import fakes
 import httpx
 import pytest
 import structlog
+import torch
 from fakes import FakeEngine, fake_teacher
+from processes import ENGINE, VLLM_OPTIONS
+from tiny import vllm_model
 
 from pad_teacher.app import create_app
 from pad_teacher.service import Service
@@ -27,16 +35,43 @@ def quiet_logs() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
+@pytest.fixture(scope="session")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The engine under test where it is not the fake one."""
+    if ENGINE != "vllm":
+        yield None
+        return
+    from pad_teacher.engine_vllm import VllmEngine
+
+    model, folder = vllm_model("llama"), tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    limits = {"max_context_tokens": FakeEngine.max_context_tokens, "max_batch_tokens": 8192}
+    engine = VllmEngine.load(str(folder), revision=None, dtype="float32", options=VLLM_OPTIONS, **limits)
+    fakes.REAL, fakes.TOLERANCE = _plain(model), 1e-4
+    close, engine.close = engine.close, lambda: None  # each application closes its engine, and this one serves all
+    yield engine
+    close()
+
+
+def _plain(model: Any) -> Callable[[Sequence[int], int], float]:
+    @cache
+    def after(prefix: tuple[int, ...]) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(input_ids=torch.tensor([prefix])).logits[0, -1].double().log_softmax(-1)
+
+    return lambda prefix, token: after(tuple(prefix))[token].item()
+
+
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
+def engine(real_engine: Any) -> Any:
+    return real_engine or FakeEngine()
 
 
 Running = Callable[..., AbstractAsyncContextManager[tuple[httpx.AsyncClient, Service]]]
 
 
 @pytest.fixture
-def running(engine: FakeEngine) -> Running:
+def running(engine: Any) -> Running:
     """Start the application with some settings changed."""
 
     @asynccontextmanager

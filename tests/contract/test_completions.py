@@ -1,5 +1,6 @@
 import json
 
+import fakes
 import httpx
 import pytest
 from fakes import byte_tokenizer, log_prob
@@ -17,7 +18,7 @@ async def test_what_lm_evaluation_harness_sends_gets_what_it_reads(client: httpx
     # The harness adds up what lies between the context and the one new token, and compares each with its top.
     values = logprobs["token_logprobs"][len(context) : -1]
     tops = logprobs["top_logprobs"][len(context) : -1]
-    assert sum(values) == pytest.approx(log_prob(context, 68) + log_prob([*context, 68], 69), abs=1e-5)
+    assert sum(values) == pytest.approx(log_prob(context, 68) + log_prob([*context, 68], 69), abs=fakes.TOLERANCE)
     assert all(len(top) == 1 for top in tops)
     assert logprobs["token_logprobs"][0] is None
     assert logprobs["top_logprobs"][0] is None
@@ -44,7 +45,9 @@ async def test_text_and_its_token_ids_score_the_same(client: httpx.AsyncClient) 
 async def test_without_echo_only_the_new_token_comes_back(client: httpx.AsyncClient) -> None:
     reply = (await client.post("/v1/completions", json={"prompt": ["A", "B"], "logprobs": 3})).json()
     assert [choice["index"] for choice in reply["choices"]] == [0, 1]
-    assert all(len(choice["logprobs"]["top_logprobs"][0]) == 3 for choice in reply["choices"])
+    tops = [len(choice["logprobs"]["top_logprobs"][0]) for choice in reply["choices"]]
+    # A random model's likeliest tokens may be halves of characters, which read the same and are shown once.
+    assert tops == [3, 3] if fakes.REAL is None else all(0 < top <= 3 for top in tops)
     bare = (await client.post("/v1/completions", json={"prompt": "A"})).json()["choices"][0]
     assert "logprobs" not in bare
 

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections import Counter
+from functools import partial
 
 import anyio
 import httpx
@@ -54,6 +55,34 @@ async def test_an_engine_that_dies_fails_its_requests_and_is_not_ready(running: 
             reply = await client.post("/v1/score", json=ONE)
             assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_failed")
         assert (await client.get("/v1/health/ready")).status_code == 503
+
+
+async def test_an_engine_that_dies_while_idle_is_noticed_and_not_ready(running: Running, engine: FakeEngine) -> None:
+    async with running() as (client, service):
+        engine.dead = True
+        while service.status == "ready":
+            await anyio.sleep(0.01)
+        assert (await client.get("/v1/health/ready")).status_code == 503
+        assert (await client.post("/v1/score", json=ONE)).json()["error"]["code"] == "engine_failed"
+    assert engine.closed
+
+
+async def test_an_engine_that_takes_two_batches_has_the_second_while_the_first_runs(
+    running: Running, engine: FakeEngine
+) -> None:
+    engine.concurrent_batches = 2
+    async with running(max_batch_tokens=16) as (client, _):
+        engine.gate.clear()
+        async with anyio.create_task_group() as group:
+            for k in range(3):
+                asked = {"sets": [{"prompt": f"hi {k}", "responses": ["yes", "no"]}]}
+                group.start_soon(partial(client.post, "/v1/likelihood", json=asked))
+            while len(engine.calls) < 2:
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.05)
+            assert len(engine.calls) == 2
+            engine.gate.set()
+        assert len(engine.calls) >= 3
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

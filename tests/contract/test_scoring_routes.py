@@ -1,6 +1,7 @@
 import math
 from itertools import pairwise
 
+import fakes
 import httpx
 import pytest
 from fakes import byte_tokenizer, log_prob
@@ -26,10 +27,10 @@ async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(clie
     end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
     prompt = ids("<|user|>hi<|end|><|assistant|>")
     first, cut, _ = reply["sets"][0]["responses"]
-    assert first["log_likelihood"] == pytest.approx(expected(prompt, [*ids("yes"), end]), abs=1e-5)
+    assert first["log_likelihood"] == pytest.approx(expected(prompt, [*ids("yes"), end]), abs=fakes.TOLERANCE)
     assert first["tokens"] == 4
     assert first["mean_log_likelihood"] == pytest.approx(first["log_likelihood"] / 4)
-    assert cut["log_likelihood"] == pytest.approx(expected(prompt, ids("no")), abs=1e-5)
+    assert cut["log_likelihood"] == pytest.approx(expected(prompt, ids("no")), abs=fakes.TOLERANCE)
     assert cut["tokens"] == 2
 
 
@@ -42,7 +43,7 @@ async def test_messages_are_rendered_with_their_roles_and_an_empty_finished_resp
     end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
     assert snowman["tokens"] == 4
     assert empty["tokens"] == 1
-    assert empty["log_likelihood"] == pytest.approx(log_prob(prompt, end), abs=1e-6)
+    assert empty["log_likelihood"] == pytest.approx(log_prob(prompt, end), abs=fakes.TOLERANCE)
     assert reply["sets"][1]["id"] == "1"
 
 

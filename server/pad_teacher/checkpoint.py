@@ -1,0 +1,47 @@
+"""A model's files: where they are on this machine, and one hash over what decides its scores."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.bin", "*.gguf")
+
+
+def directory_of(model: str, revision: str | None) -> Path:
+    """The model's directory: itself, or the snapshot of a hub id, downloaded where it is not there yet.
+
+    Raises:
+        OSError: where there is none.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model, revision=revision, allow_patterns=list(FILES)))
+
+
+def digest(directory: Path, settings: Mapping[str, Any]) -> str:
+    """SHA-256 over config, weight files and ``settings``, such as a dtype: equal for equal files, wherever they lie.
+
+    Raises:
+        FileNotFoundError: where the directory has no config or no weights.
+    """
+    weights = sorted(directory.glob("*.safetensors"))
+    weights = weights or sorted(path for kind in ("*.bin", "*.gguf") for path in directory.glob(kind))
+    if not weights:
+        raise FileNotFoundError(f"{directory}: no weights (*.safetensors)")
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    own = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
+    whole = hashlib.sha256(json.dumps([own, settings], sort_keys=True, default=str).encode())
+    with ThreadPoolExecutor(4) as pool:
+        for path, hashed in zip(weights, pool.map(_sha256, weights), strict=True):
+            whole.update(f"\n{path.name} {hashed}".encode())
+    return whole.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
