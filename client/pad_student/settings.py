@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import CliSuppress
+from pydantic_settings import CliPositionalArg, CliSuppress
 
 from pad_wire import Form, Orders
 
@@ -128,6 +128,15 @@ class AnswerSettings(Sampled):
     """Where an answer is cut."""
 
 
+class ReportSettings(Settings):
+    """Write one HTML page about a run of train or distill, which needs no network and no server."""
+
+    run: CliPositionalArg[Path]
+    """The run's output directory."""
+    out: Path | None = None
+    """The page; by default report.html in the run's directory."""
+
+
 class Training(Settings):
     """What training from scores needs, wherever the scores come from.
 
@@ -159,6 +168,8 @@ class Training(Settings):
     """Weight of the negative log-likelihood of the response that the teacher likes best."""
     learning_rate: Annotated[float, Field(gt=0)] = 8e-7
     """The highest learning rate."""
+    report_prompts: Annotated[int, Field(ge=0)] = 4
+    """Prompts that are answered before and after training, for the report."""
     lora: Positive | dict[str, Any] | None = None
     """Train an adapter: its rank, or fields of peft.LoraConfig."""
     trainer: CliSuppress[dict[str, Any]] = {}

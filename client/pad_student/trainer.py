@@ -19,9 +19,10 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_enabled
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from pad_student.callbacks import OneBar, Record, StopWhenAsked
+from pad_student.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
-from pad_student.diagnostics import Watch, preference_metrics
+from pad_student.costs import Costs
+from pad_student.diagnostics import Watch, preference_metrics, response_metrics
 from pad_student.logprobs import check_against_full_logits, response_log_likelihoods, use_defined_attention
 from pad_student.losses import LOSSES, anchor_nll
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
@@ -93,7 +94,9 @@ class PADTrainer(Trainer):
         for shown in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown)
         self._stop = StopWhenAsked()
-        for callback in ([] if args.disable_tqdm else [OneBar()]) + [Record(), self._stop]:
+        self._costs = Costs((lambda: teacher.tokens_scored) if isinstance(teacher, Teacher) else None)
+        kept = [Started(rows), Record(), Spent(self._costs), self._stop]
+        for callback in kept + ([] if args.disable_tqdm else [OneBar(self._costs)]):
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
@@ -136,6 +139,10 @@ class PADTrainer(Trainer):
         self._note("loss/preference", loss_P.mean().item())
         for name, value in preference_metrics(
             scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, inputs.get("label_mass")
+        ).items():
+            self._note(name, value)
+        for name, value in response_metrics(
+            rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, inputs["text_bytes"]
         ).items():
             self._note(name, value)
         if self.args.anchor:
@@ -235,7 +242,7 @@ class PADTrainer(Trainer):
                 "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
             )
         folder = Path(str(self.args.output_dir)) / "rounds"
-        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
+        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index, self._costs)
         rounds.claim(
             model=str(getattr(self.model.config, "_name_or_path", "")),  # type: ignore[union-attr]
             prompts=prompt_id([each.id for each in self.train_dataset]),  # type: ignore[union-attr]
