@@ -46,9 +46,9 @@ class Costs:
 
     def take(self) -> dict[str, float]:
         """``seconds/NAME`` of every phase, and ``teacher_tokens``, since the last call or ``begin``."""
-        began, tokens_before, spent = self._began or self._clock(), self._tokens_before, dict(self._spent)
+        now, tokens_before, spent = self._clock(), self._tokens_before, dict(self._spent)
+        spent["trained"] = now - (now if self._began is None else self._began) - sum(spent.values())
         self.begin()
-        spent["trained"] = (self._began or began) - began - sum(spent.values())
         for name, seconds in spent.items():
             self._total[name] += seconds
         counted = {"teacher_tokens": self._tokens_before - tokens_before} if self._tokens else {}

@@ -28,6 +28,8 @@ from pad_student.losses import LOSSES, anchor_nll
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
 from pad_student.prompts import PromptLine, prompt_id
 from pad_student.repeat import RepeatedBatches
+from pad_student.report.card import model_card
+from pad_student.report.collect import collect
 from pad_student.rewards import likelihood_reward
 from pad_student.rounds import NothingSampled, Rounds
 from pad_student.sampling import fits
@@ -181,6 +183,17 @@ class PADTrainer(Trainer):
         if "loss" in logs:
             for warning in self._watch.update(means, means.get("loss/preference"), logs.get("grad_norm")):
                 logger.warning(warning)
+
+    def create_model_card(self, *, model_name: str | None = None, **metadata: Any) -> None:  # type: ignore[override]
+        """The card of this run, in ``README.md``; ``push_to_hub`` uploads it.
+
+        Args:
+            model_name: by default the output directory's.
+            metadata: of ``huggingface_hub.ModelCardData``: license, language, tags, datasets.
+        """
+        if self.is_world_process_zero():
+            output_dir = Path(str(self.args.output_dir))
+            model_card(collect(output_dir), model_name=model_name, **metadata).save(output_dir / "README.md")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._rounds or self.args.parts == 1:

@@ -8,6 +8,7 @@ from typing import Any
 from pad_student.report.collect import Curve, Run
 
 MOST_POINTS = 2000  # a chart is no wider in pixels
+LABELS = {"agreement/top1": "same best", "agreement/pairwise": "pairs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Chart:
 
 
 CHARTS = (
-    Chart("Loss", "nats", "What is minimised; 0 is perfect.", ("loss",), "The loss was not recorded."),
+    Chart("Loss", "nats", "What is minimised.", ("loss",), "The loss was not recorded."),
     Chart(
         "Agreement with the teacher",
         "share",
@@ -42,7 +43,7 @@ CHARTS = (
     Chart(
         "Rewards",
         "nats",
-        "Mean reward of the responses trained on: the teacher's is what the student should raise.",
+        "Mean reward of the responses trained on. What the teacher's choice adds is relative to the others of a set.",
         ("reward/",),
         "Rewards were not recorded: the run was made by an earlier version.",
     ),
@@ -116,6 +117,8 @@ def plots(run: Run, shown: Iterable[Chart]) -> list[dict[str, Any]]:
 
 def label(name: str) -> str:
     """A curve's name in a legend."""
+    if name in LABELS:
+        return LABELS[name]
     return name.rpartition("/")[2].replace("_", " ")
 
 

@@ -159,7 +159,8 @@ def _settings(folder: Path, starts: list[dict[str, Any]]) -> dict[str, Any]:
             told = orjson.loads(path.read_bytes())
         except orjson.JSONDecodeError:
             raise ReportError(f"{path}: not JSON; mend or move the file") from None
-    return {**(starts[-1]["settings"] if starts else {}), **told}
+    every = {**(starts[-1]["settings"] if starts else {}), **told}
+    return {name: value for name, value in sorted(every.items()) if value is not None}
 
 
 def _teacher(folder: Path, starts: list[dict[str, Any]]) -> dict[str, str] | None:

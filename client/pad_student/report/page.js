@@ -3,6 +3,7 @@ const plots = JSON.parse(document.getElementById("data").textContent);
 const places = document.querySelectorAll(".plot");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 220;
+const SIDES = { teacher: "--teacher", student: "--after" }; // as the bars below have them
 let drawn = [];
 
 function short(value) {
@@ -20,7 +21,7 @@ function axis(extra) {
 function draw(place, plot) {
   const series = plot.series.map((each, k) => ({
     label: each.name,
-    stroke: colour(`--series-${k % 6}`),
+    stroke: colour(SIDES[each.name] ?? `--series-${k % 6}`),
     width: 1.5,
     dash: k >= 6 ? [6, 4] : undefined,
     points: { show: plot.steps.length < 40 },
@@ -33,7 +34,7 @@ function draw(place, plot) {
     legend: { live: true },
     cursor: { drag: { x: true, y: false } },
     series: [{ label: "step", value: (_, value) => short(value) }, ...series],
-    axes: [axis({}), axis({ size: 56, values: (_, ticks) => ticks.map(short) })],
+    axes: [axis({ size: 32 }), axis({ size: 56, values: (_, ticks) => ticks.map(short) })],
   };
   const chart = new uPlot(options, [plot.steps, ...plot.series.map((each) => each.values)], place);
   chart.root.querySelector("canvas").setAttribute("aria-label", plot.title);

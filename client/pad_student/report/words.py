@@ -35,7 +35,7 @@ def progress(run: Run) -> Finding:
 
 def _moves(run: Run) -> list[Finding]:
     told = (
-        ("agreement/pairwise", "Pairs ordered as the teacher orders them", "{:.1%}"),
+        ("agreement/pairwise", "Agreement with the teacher on pairs of responses", "{:.1%}"),
         ("loss", "The loss", "{:.3f}"),
         ("reward/teacher", "The teacher's reward of the responses trained on", "{:.3f}"),
     )
@@ -45,7 +45,7 @@ def _moves(run: Run) -> list[Finding]:
 def _moved(curve: Curve, what: str, form: str) -> Finding:
     went = "rose" if curve.last > curve.first else "fell"
     first, last = form.format(curve.first), form.format(curve.last)
-    return Finding(f"{what}: {last} throughout." if first == last else f"{what}: {went} from {first} to {last}.")
+    return Finding(f"{what} stayed at {last}." if first == last else f"{what} {went} from {first} to {last}.")
 
 
 def _lengths(run: Run) -> list[Finding]:
@@ -57,7 +57,7 @@ def _lengths(run: Run) -> list[Finding]:
     both = [(before, after) for before, after in pairs if before and after]
     if both:
         before, after = (fmean(mean_characters(line) for line in side) for side in zip(*both, strict=True))
-        found.append(_length("Samples of the prompts below", before, after, "characters"))
+        found.append(_length("Samples of the same prompts", before, after, "characters"))
     return found or [
         Finding("Whether responses grew longer cannot be said: their length was not recorded.", warns=True)
     ]

@@ -1,4 +1,4 @@
-"""A run in, one page about it out."""
+"""A run in, one page about it out; and at the end of a run its model card too."""
 
 import logging
 from pathlib import Path
@@ -34,9 +34,12 @@ def write(folder: Path, out: Path) -> None:
 
 
 def write_after(folder: Path) -> None:
-    """At the end of a run, which a page must not cost."""
+    """Page and model card at the end of a run, which they must not cost."""
     try:
         write(folder, folder / FILE)
+        from pad_student.report.card import model_card
+
+        model_card(collect(folder)).save(folder / "README.md")
         closing_line(f"{folder / FILE}: what the run shows; open it in a browser")
     except (StudentError, OSError) as error:
         logger.warning("the report could not be written: %s; pad-student report %s writes it later", error, folder)
