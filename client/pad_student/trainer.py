@@ -97,8 +97,8 @@ class PADTrainer(Trainer):
             self.remove_callback(shown)
         self._stop = StopWhenAsked()
         self._costs = Costs((lambda: teacher.tokens_scored) if isinstance(teacher, Teacher) else None)
-        kept = [Started(rows), Record(), Spent(self._costs), self._stop]
-        for callback in kept + ([] if args.disable_tqdm else [OneBar(self._costs)]):
+        bar = [] if args.disable_tqdm else [OneBar(self._costs)]
+        for callback in (Started(rows), Record(), Spent(self._costs), *bar, self._stop):
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
