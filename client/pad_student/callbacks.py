@@ -1,28 +1,54 @@
-"""What a run shows, keeps and listens to: one bar, a line of metrics a step, and Ctrl-C at the end of a step."""
+"""What a run shows, keeps and listens to: one bar, lines of metrics and costs, and Ctrl-C at the end of a step."""
 
 import signal
 import threading
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from tqdm.auto import tqdm
+from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 
+from pad_student.config import PADConfig
+from pad_student.costs import Costs
 from pad_student.jsonl import Appender
+from pad_student.preferences import Row
+from pad_wire import ScoredSet
+
+UNSAID = ("output_dir", "logging_", "hub_", "max_steps", "disable_tqdm", "dataloader_", "remove_unused", "report_to")
 
 
 class OneBar(ProgressCallback):
-    """Shows loss and agreement beside the bar, instead of a dictionary a step above it."""
+    """Round, loss, agreement and the share of time spent waiting for the teacher, beside a bar with the time left."""
+
+    def __init__(self, costs: Costs) -> None:
+        super().__init__()
+        self._costs = costs
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin where a continued run does: steps of an earlier start tell nothing about the time left."""
+        if state.is_world_process_zero:
+            self.training_bar = tqdm(total=state.max_steps, initial=state.global_step, dynamic_ncols=True)
+        self.current_step = state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Update what stands beside the bar."""
         if self.training_bar is None or not logs or "loss" not in logs:
             return
-        shown = {"loss": f"{logs['loss']:.3f}"}
+        shown = {"round": (state.global_step - 1) // args.steps_a_round + 1, "loss": f"{logs['loss']:.3f}"}
         if "agreement/pairwise" in logs:
             shown["agreement"] = f"{logs['agreement/pairwise']:.2f}"
+        waited = self._costs.share("waited_for_teacher")
+        if waited is None:
+            del shown["round"]  # scores from a file come in no rounds
+        else:
+            shown["teacher wait"] = f"{waited:.0%}"
         self.training_bar.set_postfix(shown)
 
 
@@ -36,6 +62,62 @@ class Record(TrainerCallback):
         with Appender(Path(args.output_dir) / "metrics.jsonl", key="step") as lines:
             if state.global_step not in lines.held:
                 lines.append({"step": state.global_step, **logs})
+
+
+class Spent(TrainerCallback):
+    """Keeps ``costs.jsonl``: what each step took, also one that is done again after a restart."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs = costs
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count from here: what came before is loading."""
+        if not self._costs.counting:
+            self._costs.begin()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Append what was spent since the last line."""
+        if state.is_world_process_zero and logs and "loss" in logs:
+            with Appender(Path(args.output_dir) / "costs.jsonl", key="step") as lines:
+                lines.append({"step": state.global_step, **self._costs.take()})
+
+
+class Started(TrainerCallback):
+    """Keeps ``starts.jsonl``: with what each start of the run began."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Append the settings that are this project's, or not transformers' defaults."""
+        if not state.is_world_process_zero:
+            return
+        scored = next((row for row in self._rows if isinstance(row, ScoredSet)), None)
+        with Appender(Path(args.output_dir) / "starts.jsonl", key="started") as lines:
+            lines.append(
+                {
+                    "started": datetime.now(UTC).isoformat(),
+                    "step": state.global_step,
+                    "max_steps": state.max_steps,
+                    "model": str(getattr(model.config, "_name_or_path", "")),
+                    "rows": len(self._rows),
+                    "rows_are": "scored sets" if scored else "prompts",
+                    "teacher": scored.teacher.model_dump() if scored else None,
+                    "processes": args.world_size,
+                    "device": str(args.device),
+                    "versions": {name: version(name) for name in ("pad-service", "torch", "transformers")},
+                    "settings": _telling(args),
+                }
+            )
+
+
+def _telling(args: PADConfig) -> dict[str, Any]:
+    """This project's settings, and transformers' where they were changed; not where files are, and no secrets."""
+    own = {field.name for field in fields(PADConfig)} - {field.name for field in fields(TrainingArguments)}
+    usual = {field.name: field.default for field in fields(TrainingArguments)}
+    values = {name: getattr(args, name) for name in (*own, *usual) if not name.startswith(UNSAID)}
+    changed = {name: value for name, value in values.items() if name in own or value != usual[name]}
+    return {name: value for name, value in sorted(changed.items()) if isinstance(value, str | int | float)}
 
 
 class StopWhenAsked(TrainerCallback):

@@ -58,6 +58,27 @@ def preference_metrics(
     return metrics
 
 
+@torch.no_grad()
+def response_metrics(
+    rewards_teacher: Tensor, rewards_student: Tensor, tokens: Tensor, text_bytes: Tensor
+) -> dict[str, float]:
+    """Averages over the responses of a batch: what both sides think of them, and how long they are.
+
+    Args:
+        rewards_teacher: [P, n], without β.
+        rewards_student: [P, n], without β.
+        tokens: of the student's tokenizer, [P, n].
+        text_bytes: UTF-8 bytes, [P, n].
+
+    Returns:
+        ``reward/teacher``, ``reward/student``, ``length/tokens`` and ``length/bytes``.
+
+    """
+    values = {"reward/teacher": rewards_teacher, "reward/student": rewards_student}
+    lengths = {"length/tokens": tokens, "length/bytes": text_bytes}
+    return {name: value.double().mean().item() for name, value in (values | lengths).items()}
+
+
 def _top1_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) -> float:
     """How often the student's best is one of the teacher's best."""
     students_best_P_1 = scores_student_P_N.argmax(1, keepdim=True)

@@ -12,6 +12,7 @@ from typing import Any
 from pad_student import jsonl
 from pad_student.claims import claim
 from pad_student.config import PADConfig
+from pad_student.costs import Costs
 from pad_student.errors import StudentError
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine
@@ -40,16 +41,24 @@ class Rounds:
         config: how many responses, how sampled, how scored.
         folder: where each round's ``sets.jsonl`` and ``scored.jsonl`` go.
         rank: of this process; each has files of its own.
+        costs: where the seconds of sampling and of waiting for the teacher are counted.
     """
 
     def __init__(
-        self, teacher: Teacher, encoder: ChatEncoder, config: PADConfig, folder: Path, rank: int = 0
+        self,
+        teacher: Teacher,
+        encoder: ChatEncoder,
+        config: PADConfig,
+        folder: Path,
+        rank: int = 0,
+        costs: Costs | None = None,
     ) -> None:
         self._teacher = teacher
         self._encoder = encoder
         self._config = config
         self._folder = folder
         self._suffix = f"-{rank}" if rank else ""
+        self._costs = costs or Costs()
 
     def claim(self, **decisive: Any) -> None:
         """Make sure that rounds on disk are of this run.
@@ -74,8 +83,10 @@ class Rounds:
         # A prompt may come up in several steps of a round, each time with responses of its own.
         prompts = {_set_id(step, line): line for step, lines in steps.items() for line in lines}
         if not sets.exists():
-            self._sample(model, prompts, sets)
-        self._score(sets, out)
+            with self._costs.phase("sampled"):
+                self._sample(model, prompts, sets)
+        with self._costs.phase("waited_for_teacher"):
+            self._score(sets, out)
         scored = {each.id: each for each in jsonl.read(out, ScoredSet)}
         found = {
             step: [scored[i] for line in lines if (i := _set_id(step, line)) in scored]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import CliSuppress, NoDecode
+from pydantic_settings import CliPositionalArg, CliSuppress, NoDecode
 
 from pad_wire import Form, Orders
 
@@ -135,6 +135,15 @@ class AnswerSettings(Sampled):
     """Where an answer is cut."""
 
 
+class ReportSettings(Settings):
+    """Write one HTML page about a run of train or distill, which needs no network and no server."""
+
+    run: CliPositionalArg[Path]
+    """The run's output directory."""
+    out: Path | None = None
+    """The page; by default report.html in the run's directory."""
+
+
 class Training(Settings):
     """What training from scores needs, wherever the scores come from.
 
@@ -168,6 +177,8 @@ class Training(Settings):
     """Tokens in one forward pass; more are divided over several, which bounds memory and changes no result."""
     learning_rate: Annotated[float, Field(gt=0)] = 8e-7
     """The highest learning rate."""
+    report_prompts: Annotated[int, Field(ge=0)] = 4
+    """Prompts that are answered before and after training, for the report."""
     lora: Positive | dict[str, Any] | None = None
     """Train an adapter: its rank, or fields of peft.LoraConfig."""
     trainer: CliSuppress[dict[str, Any]] = {}

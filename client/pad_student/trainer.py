@@ -20,9 +20,10 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_enabled
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from pad_student.callbacks import OneBar, Record, StopWhenAsked
+from pad_student.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
-from pad_student.diagnostics import Watch, preference_metrics
+from pad_student.costs import Costs
+from pad_student.diagnostics import Watch, preference_metrics, response_metrics
 from pad_student.logprobs import (
     check_against_full_logits,
     response_log_likelihoods,
@@ -34,6 +35,8 @@ from pad_student.losses import LOSSES, anchor_nll
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
 from pad_student.prompts import PromptLine, prompt_id
 from pad_student.repeat import RepeatedBatches
+from pad_student.report.card import model_card
+from pad_student.report.collect import collect
 from pad_student.rewards import likelihood_reward
 from pad_student.rounds import NothingSampled, Rounds
 from pad_student.sampling import fits
@@ -102,7 +105,9 @@ class PADTrainer(Trainer):
         for shown in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown)
         self._stop = StopWhenAsked()
-        for callback in ([] if args.disable_tqdm else [OneBar()]) + [Record(), self._stop]:
+        self._costs = Costs((lambda: teacher.tokens_scored) if isinstance(teacher, Teacher) else None)
+        bar = [] if args.disable_tqdm else [OneBar(self._costs)]
+        for callback in (Started(rows), Record(), Spent(self._costs), *bar, self._stop):
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
@@ -152,6 +157,10 @@ class PADTrainer(Trainer):
             scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, inputs.get("label_mass")
         ).items():
             self._note(name, value)
+        for name, value in response_metrics(
+            rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, inputs["text_bytes"]
+        ).items():
+            self._note(name, value)
         if self.args.anchor:
             anchor_P = anchor_nll(scores_teacher_P_N, mean_log_likelihood_P_N)
             self._note("loss/anchor", anchor_P.mean().item())
@@ -193,6 +202,17 @@ class PADTrainer(Trainer):
         if "loss" in logs:
             for warning in self._watch.update(means, means.get("loss/preference"), logs.get("grad_norm")):
                 logger.warning(warning)
+
+    def create_model_card(self, *, model_name: str | None = None, **metadata: Any) -> None:  # type: ignore[override]
+        """The card of this run, in ``README.md``; ``push_to_hub`` uploads it.
+
+        Args:
+            model_name: by default the output directory's.
+            metadata: of ``huggingface_hub.ModelCardData``: license, language, tags, datasets.
+        """
+        if self.is_world_process_zero():
+            output_dir = Path(str(self.args.output_dir))
+            model_card(collect(output_dir), model_name=model_name, **metadata).save(output_dir / "README.md")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._rounds or self.args.parts == 1:
@@ -254,7 +274,7 @@ class PADTrainer(Trainer):
                 "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
             )
         folder = Path(str(self.args.output_dir)) / "rounds"
-        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
+        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index, self._costs)
         rounds.claim(
             model=str(getattr(self.model.config, "_name_or_path", "")),  # type: ignore[union-attr]
             prompts=prompt_id([each.id for each in self.train_dataset]),  # type: ignore[union-attr]

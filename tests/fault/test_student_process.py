@@ -37,6 +37,11 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def samples_shown(folder: Path) -> dict[str, Any]:
+    lines = map(json.loads, (folder / "shown.jsonl").read_text().splitlines())
+    return {line["id"]: line["samples"] for line in lines}
+
+
 def test_each_stage_works_alone_and_one_after_the_other(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +109,9 @@ def test_a_run_killed_at_random_points_ends_with_the_same_losses_and_weights(
     assert ran.returncode == 0, ran.stderr
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+    assert samples_shown(tmp_path / "whole") == samples_shown(tmp_path / "cut")
+    assert "Samples after" in (tmp_path / "cut" / "report.html").read_text()
+    assert "Preference-Aligned" in (tmp_path / "cut" / "README.md").read_text()
 
 
 def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(

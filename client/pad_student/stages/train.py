@@ -13,6 +13,7 @@ from pad_student.claims import claim
 from pad_student.errors import StudentError
 from pad_student.settings import Training, TrainSettings
 from pad_student.stages.common import closing_line
+from pad_student.stages.report import write_after
 from pad_wire import ScoredSet
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
 
     from pad_student.checkpoints import newest_whole
     from pad_student.sampling import load_student
+    from pad_student.shown import Shown
     from pad_student.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
@@ -86,6 +88,10 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
     adapter = _adapter(settings.lora)
     trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
+    if settings.report_prompts and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        whole: Any = trainer.train_dataset  # without the prompts that do not fit; each comes once in each part
+        chosen_from = whole[: max(1, len(whole) // config.parts)]
+        trainer.add_callback(Shown(chosen_from, settings.report_prompts, student.encoder, config, teacher))
     checkpoint = newest_whole(Path(str(config.output_dir)))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -100,6 +106,8 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
             raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
         raise
     closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
+    if trainer.is_world_process_zero():
+        write_after(Path(str(config.output_dir)))
 
 
 def claim_output(settings: Training, output_dir: Path) -> None:
@@ -108,9 +116,8 @@ def claim_output(settings: Training, output_dir: Path) -> None:
     Raises:
         OtherRun: naming the setting that differs.
     """
-    free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "trainer"}
-    free |= {"max_forward_tokens"}
-    asked = settings.model_dump(mode="json", exclude=free)
+    free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "report_prompts"}
+    asked = settings.model_dump(mode="json", exclude=free | {"max_forward_tokens", "trainer"})
     asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
     claim(output_dir / "settings.json", asked)
 
@@ -128,6 +135,7 @@ def is_done(config: "PADConfig") -> bool:
     student.model.save_pretrained(output_dir)
     tokenizer: Any = student.encoder.tokenizer
     tokenizer.save_pretrained(output_dir)
+    write_after(output_dir)
     closing_line(f"{output_dir}: had been trained to its end already")
     return True
 
