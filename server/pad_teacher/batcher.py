@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
-from typing import Any
 
 from pad_teacher.engine import Answer, Engine, RowTooLarge
 from pad_teacher.errors import Refusal
@@ -94,8 +94,8 @@ class Batcher:
         self._held: Counter[str] = Counter()  # waiting tokens of each owner that has any
         self._failed = False
         self._loops = [
-            asyncio.create_task(self._or_fail(self._serve()), name="batcher"),
-            asyncio.create_task(self._or_fail(self._watch()), name="engine watch"),
+            asyncio.create_task(self._or_fail(self._serve), name="batcher"),
+            asyncio.create_task(self._or_fail(self._watch), name="engine watch"),
         ]
 
     async def submit(self, request: Request, deadline: float | None) -> None:
@@ -160,7 +160,7 @@ class Batcher:
             while not (batch := self._pop()):
                 self._arrived.clear()
                 await self._arrived.wait()
-            running = asyncio.create_task(self._or_fail(self._run(batch), batch))
+            running = asyncio.create_task(self._or_fail(partial(self._run, batch), batch))
             self._running.add(running)
             running.add_done_callback(self._running.discard)
             running.add_done_callback(lambda _: self._slots.release())
@@ -171,9 +171,9 @@ class Batcher:
             await asyncio.sleep(CHECK_SECONDS)
             self._engine.check()
 
-    async def _or_fail(self, work: Coroutine[Any, Any, None], batch: Sequence[_Ticket] = ()) -> None:
+    async def _or_fail(self, work: Callable[[], Awaitable[None]], batch: Sequence[_Ticket] = ()) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - the engine died, or a fault of ours: nobody is left waiting
             self._fail_engine(batch, error)
 
