@@ -106,8 +106,9 @@ class Observe:
         self._metrics.request_seconds.labels(path).observe(seconds)
         if reason := scope["state"]["logged"].get("error"):
             self._metrics.refusals.labels(reason).inc()
+        probe = path in OPEN and failure is None  # asked every few seconds, and not ready is no fault
         log.log(
-            40 if status >= 500 else 20,
+            10 if probe else 40 if status >= 500 else 20,
             "request",
             route=path,
             method=scope["method"],
