@@ -15,6 +15,13 @@ from pad_student.service import ATTEMPTS, FIRST_ATTEMPTS
 from pad_student.teacher import Teacher, TeacherChanged, TeacherRefused, TeachersDiffer, TeacherUnreachable
 from pad_wire import Response, SampledSet
 
+
+@pytest.fixture(autouse=True)
+def _only_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    """The HTTP library tells of each request where another test has set the level so."""
+    caplog.set_level(logging.WARNING)
+
+
 A, B = "http://a.test:8010", "http://b.test:8010"
 DEAD = broken(httpx.ConnectError)
 
