@@ -137,10 +137,11 @@ class Batcher:
         if not request.results:  # all that it asks is known
             return
         done = self._admit(request, deadline)
-        reason = "client_left"
+        reason: str | None = "client_left"
         try:
             async with asyncio.timeout_at(_on_loop_clock(deadline)):
                 await done
+            reason = None  # what is left over, others have had computed
         except TimeoutError:
             reason = "deadline"
             raise Refusal("deadline_exceeded", "the deadline passed before the teacher was done") from None
@@ -233,7 +234,7 @@ class Batcher:
             cost = ticket.unit.work.cost
             spent[ticket.request] += cost
             if not ticket.pays:
-                self._budgets.give_back(ticket.request.client.key, cost, ticket.request.day)
+                self._give_back(ticket.request, cost, None)
             if ticket.unit.result is not None:
                 ticket.request.answer(ticket.index, ticket.unit.result)
         for request, tokens in spent.items():
@@ -249,10 +250,11 @@ class Batcher:
         self._metrics.queued_tokens.set(self._queue.tokens)
         self._metrics.queued_requests.set(self._waiting)
 
-    def _give_back(self, request: Request, tokens: int, reason: str) -> None:
-        """Return to the key what the engine did not run, or ran in vain."""
+    def _give_back(self, request: Request, tokens: int, reason: str | None) -> None:
+        """Return to the key what was not run for it, or in vain; ``reason`` is None where others pay."""
         self._budgets.give_back(request.client.key, tokens, request.day)
-        self._metrics.dropped_tokens.labels(reason).inc(tokens)
+        if reason:
+            self._metrics.dropped_tokens.labels(reason).inc(tokens)
 
     def _drop(self, tickets: Sequence[_Ticket], refusal: Refusal) -> None:
         for ticket in tickets:

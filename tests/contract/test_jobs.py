@@ -327,3 +327,27 @@ async def test_every_log_line_of_a_request_has_its_id_its_key_and_its_job(
     requests = [line for line in lines if line.get("event") == "request"]
     assert [(line["request_id"], line["key"], line["job"]) for line in requests] == [("r1", "lab", "nightly")] * 2
     assert [line.get("error") for line in requests] == [None, "too_long"]
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+async def test_what_two_keys_ask_for_at_once_is_charged_to_the_first_alone(
+    running: Running, tmp_path: Path, engine: FakeEngine, concurrent: int
+) -> None:
+    first, second = (bearer(tmp_path, name) for name in ("first", "second"))
+    engine.concurrent_batches = concurrent  # with 2 its turn comes while the first one's runs
+    async with running(keys=tmp_path / "keys") as (client, service):
+        engine.gate.clear()
+        async with anyio.create_task_group() as group:
+            group.start_soon(score, client, first)
+            await begun(engine)
+            group.start_soon(score, client, second)
+            while "pad_shared_in_flight_total 1.0" not in (await client.get("/metrics", headers=first)).text:
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.02)
+            engine.gate.set()
+        assert (await used_today(client, first), await used_today(client, second)) == (COST, 0)
+        assert (await score(client, second)).status_code == 200
+        assert await used_today(client, second) == 0  # and what is known costs nothing
+        dropped = [sample.value for metric in service.metrics.dropped_tokens.collect() for sample in metric.samples]
+        assert not any(value for value in dropped if value < 1e6)  # nothing was lost; times of creation are larger
+    assert len(engine.calls) == 1
