@@ -8,13 +8,31 @@ import torch
 
 torch.set_num_threads(1)
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from fakes import byte_tokenizer
 from processes import TeacherProcess, teacher_process
 from tiny import tiny_model
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own() -> Iterator[None]:
+    """What a test makes of the process's logs (a command run in it sets them up) ends with that test."""
+    root, configured, config = logging.getLogger(), structlog.is_configured(), structlog.get_config()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in [each for each in root.handlers if each not in handlers]:
+        if not type(handler).__module__.startswith("_pytest"):  # its own, put up anew for each phase of a test
+            root.removeHandler(handler)
+    root.setLevel(level)
+    if configured:
+        structlog.configure(**config)
+    else:
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
