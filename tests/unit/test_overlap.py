@@ -147,6 +147,23 @@ def test_a_teacher_lost_in_the_middle_of_a_step_leaves_a_run_that_goes_on_exactl
     assert sorted(away.scored + back.scored) == sorted({*away.scored, *back.scored})
 
 
+def test_a_teacher_lost_in_the_middle_of_a_step_leaves_dropout_as_it_would_have_been(tmp_path: Path) -> None:
+    def run(folder: str, teacher: FakeTeacher) -> PADTrainer:
+        built = trainer(tmp_path / folder, teacher, per_device_train_batch_size=1, gradient_accumulation_steps=3)
+        for module in built.model.modules():
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.5
+        return built
+
+    whole = run("whole", FakeTeacher())
+    whole.train()
+    with pytest.raises(TeacherUnreachable):
+        run("cut", FakeTeacher(5)).train()
+    continued = run("cut", FakeTeacher())
+    continued.train(resume_from_checkpoint=newest_whole(tmp_path / "cut"))
+    assert torch.equal(weights(whole), weights(continued))
+
+
 @pytest.mark.parametrize("staleness", [0, 1, 3])
 def test_a_slow_teacher_changes_nothing_that_is_learnt(tmp_path: Path, staleness: int) -> None:
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3, "staleness": staleness}
