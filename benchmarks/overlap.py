@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "examples" / "tinyworld"
 TEACHER_CORE, STUDENT_CORE = 0, 1
-ROUNDS = 3
+ROUNDS = 2
 STEPS, PROMPTS, BATCH = 8, 96, 8  # BATCH prompts are sampled at once, sent at once and trained on at once
 CASES = {"staleness 0": 0, "student alone": 0, "teacher alone": 0, "in turn": 0, "staleness 1": 1}
 
