@@ -14,7 +14,7 @@ def made_up_run(folder: Path, text: str = "yes", prompt: Any = "why?", leave_out
         "metrics": [metrics(step) for step in range(1, STEPS + 1)],
         "costs": [
             {"step": k, "seconds/sampled": 1.0, "seconds/waited_for_teacher": 2.0, "seconds/trained": 1.0}
-            | {"teacher_tokens": 100}
+            | {"teacher_seconds/scored": 3.0, "teacher_seconds/waited_for_student": 1.0, "teacher_tokens": 100}
             for k in range(1, STEPS + 1)
         ],
         "starts": [start(text)],

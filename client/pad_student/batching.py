@@ -18,9 +18,14 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-def split(sets: Iterable[SampledSet], limits: Limits | None) -> Iterator[list[SampledSet]]:
-    """Group sets, in order, into requests within the service's limits where they are known; no set is cut."""
-    most_sets, most_characters = SETS_PER_REQUEST, CHARACTERS_PER_REQUEST
+def split(
+    sets: Iterable[SampledSet], limits: Limits | None, most_sets: int = SETS_PER_REQUEST
+) -> Iterator[list[SampledSet]]:
+    """Group sets, in order, into requests within the service's limits where they are known; no set is cut.
+
+    A request with ``most_sets`` is yielded before the next set is read, which may take long to come.
+    """
+    most_characters = CHARACTERS_PER_REQUEST
     if limits:
         most_sets = min(most_sets, limits.max_sets)
         most_characters = min(most_characters, limits.max_body_bytes // BYTES_PER_CHARACTER)
@@ -28,11 +33,14 @@ def split(sets: Iterable[SampledSet], limits: Limits | None) -> Iterator[list[Sa
     characters = 0
     for each in sets:
         size = len(as_text(each.prompt)) + sum(len(response.text) for response in each.responses)
-        if request and (len(request) == most_sets or characters + size > most_characters):
+        if request and characters + size > most_characters:
             yield request
             request, characters = [], 0
         request.append(each)
         characters += size
+        if len(request) == most_sets:
+            yield request
+            request, characters = [], 0
     if request:
         yield request
 

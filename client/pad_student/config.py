@@ -41,7 +41,8 @@ class PADConfig(TrainingArguments):
         default=16, metadata={"help": "prompts sampled at once: what bounds the memory of sampling"}
     )
     staleness: int = field(
-        default=0, metadata={"help": "steps that responses may be behind the student: 0 samples anew for each step"}
+        default=0,
+        metadata={"help": "steps that responses may be behind the student: 0 samples anew for each, 1 a step ahead"},
     )
     form: str = field(default="listwise", metadata={"help": "form of the multiple-choice question"})
     orders: str = field(default="cyclic", metadata={"help": "option orders that are averaged"})
@@ -98,5 +99,20 @@ class PADConfig(TrainingArguments):
     @property
     def steps_a_round(self) -> int:
         """Steps whose responses are sampled together; a fixed decomposition needs whole multiples of its parts."""
-        steps = self.staleness + 1
-        return -(-steps // self.parts) * self.parts if self.decompose == "fixed" else steps
+        return self._half_of_staleness or self._smallest_round
+
+    @property
+    def rounds_ahead(self) -> int:
+        """1 where the next round is sampled before this one is trained on, so that the teacher never waits; or 0.
+
+        The last step of a round sampled ahead is two rounds less one step behind, which is what staleness allows.
+        """
+        return 1 if self._half_of_staleness else 0
+
+    @property
+    def _smallest_round(self) -> int:
+        return self.parts if self.decompose == "fixed" else 1
+
+    @property
+    def _half_of_staleness(self) -> int:
+        return (self.staleness + 1) // 2 // self._smallest_round * self._smallest_round

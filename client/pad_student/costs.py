@@ -1,26 +1,75 @@
-"""What training costs: wall seconds by phase, and the teacher's tokens."""
+"""What training costs: wall seconds by phase on both sides, and the teacher's tokens."""
 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
+from typing import Protocol, runtime_checkable
+
+Now = Callable[[], float]
+
+
+class Busy:
+    """Seconds in which at least one of several threads was inside; thread-safe."""
+
+    def __init__(self, now: Now = time.monotonic) -> None:
+        self._now = now
+        self._lock = Lock()
+        self._inside = 0
+        self._since = 0.0
+        self._seconds = 0.0
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Count the time of this block, once however many are inside."""
+        with self._lock:
+            if not self._inside:
+                self._since = self._now()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._seconds += self._now() - self._since
+
+    @property
+    def seconds(self) -> float:
+        """In all so far, with the time that has not ended yet."""
+        with self._lock:
+            return self._seconds + (self._now() - self._since if self._inside else 0.0)
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """A teacher that counts its work, in all so far: ``pad_student.Teacher`` does."""
+
+    @property
+    def tokens_scored(self) -> int:
+        """Tokens scored."""
+        ...
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds in which sets were on their way."""
+        ...
 
 
 class Costs:
     """Adds up what was spent since the last ``take``; phases do not overlap, and what none names is ``trained``.
 
     Args:
-        teacher_tokens: tokens that the teacher has scored so far; without it they are not counted.
-        clock: seconds, from anywhere.
+        teacher: whose work is counted beside the student's; None where nothing is scored.
+        now: seconds, from anywhere.
     """
 
-    def __init__(
-        self, teacher_tokens: Callable[[], int] | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._tokens = teacher_tokens
-        self._clock = clock
+    def __init__(self, teacher: Meter | None = None, now: Now = time.monotonic) -> None:
+        self._teacher = teacher
+        self._now = now
         self._began: float | None = None
-        self._tokens_before = 0
+        self._tokens_then, self._busy_then = 0, 0.0
         self._spent: defaultdict[str, float] = defaultdict(float)
         self._total: defaultdict[str, float] = defaultdict(float)
 
@@ -31,28 +80,42 @@ class Costs:
 
     def begin(self) -> None:
         """Count from now on."""
-        self._began = self._clock()
-        self._tokens_before = self._tokens() if self._tokens else 0
+        self._began = self._now()
+        if self._teacher:
+            self._tokens_then, self._busy_then = self._teacher.tokens_scored, self._teacher.busy_seconds
         self._spent.clear()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the block's wall seconds under ``name``."""
-        began = self._clock()
+        began = self._now()
         try:
             yield
         finally:
-            self._spent[name] += self._clock() - began
+            self._spent[name] += self._now() - began
 
     def take(self) -> dict[str, float]:
-        """``seconds/NAME`` of every phase, and ``teacher_tokens``, since the last call or ``begin``."""
-        now, tokens_before, spent = self._clock(), self._tokens_before, dict(self._spent)
-        spent["trained"] = now - (now if self._began is None else self._began) - sum(spent.values())
+        """What was spent since the last call or ``begin``.
+
+        Returns:
+            ``seconds/NAME`` of every phase of the student, which add up to the time that went by; of the teacher
+            ``teacher_seconds/scored`` and ``teacher_seconds/waited_for_student``, which do so too, and
+            ``teacher_tokens``.
+        """
+        now, spent = self._now(), dict(self._spent)
+        passed = 0.0 if self._began is None else now - self._began
+        spent["trained"] = passed - sum(spent.values())
+        tokens_then, busy_then = self._tokens_then, self._busy_then
         self.begin()
         for name, seconds in spent.items():
             self._total[name] += seconds
-        counted = {"teacher_tokens": self._tokens_before - tokens_before} if self._tokens else {}
-        return {f"seconds/{name}": seconds for name, seconds in spent.items()} | counted
+        costs = {f"seconds/{name}": seconds for name, seconds in spent.items()}
+        if self._teacher:
+            scored = self._busy_then - busy_then
+            costs["teacher_seconds/scored"] = scored
+            costs["teacher_seconds/waited_for_student"] = max(0.0, passed - scored)  # read a moment apart
+            costs["teacher_tokens"] = self._tokens_then - tokens_then
+        return costs
 
     def share(self, name: str) -> float | None:
         """The part of all seconds taken that went into a phase; None before there are any, or without the phase."""

@@ -4,32 +4,76 @@ A round's files are what makes a continued run exact: what was sampled and score
 They are ordinary response sets, so any other stage can read them.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pad_student import jsonl
 from pad_student.claims import claim
 from pad_student.config import PADConfig
-from pad_student.costs import Costs
 from pad_student.errors import StudentError
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine
 from pad_student.sampling import sample_responses
+from pad_student.scoring import Scoring
 from pad_student.teacher import Teacher
-from pad_student.teacher_errors import TeacherRefused
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
-Steps = Mapping[int, Sequence[PromptLine]]
-
-
-logger = logging.getLogger(__name__)
+Steps = Mapping[int, Sequence[Sequence[PromptLine]]]  # each step's micro-batches
 
 
 class NothingSampled(StudentError):
-    """No prompt of a whole step got a response that the teacher could score."""
+    """Fewer prompts of a step got a response that the teacher could score than it has micro-batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The sets of some steps in a row, sampled, and scored or being scored.
+
+    ``sampled_at`` is the step whose weights they were sampled by.
+    """
+
+    sampled_at: int
+    set_ids: Mapping[int, Sequence[str]]
+    micro_batches: Mapping[int, int]
+    scoring: Scoring
+
+    @property
+    def end(self) -> int:
+        """The first step behind it."""
+        return max(self.micro_batches) + 1
+
+    def scored(self, step: int) -> Iterator[list[ScoredSet]]:
+        """Yield the sets of each micro-batch of ``step`` as soon as they are scored, in order.
+
+        There are as many as were planned, also where prompts dropped out: the Trainer counts them.
+
+        Raises:
+            TeacherError: where the teacher cannot be reached, refuses or changed; what it scored is kept.
+            NothingSampled: where there are more micro-batches than sets.
+        """
+        left, count = deque(self.set_ids[step]), self.micro_batches[step]
+        if len(left) < count:
+            raise NothingSampled(
+                f"only {len(left)} prompts of step {step} have responses, for {count} micro-batches;"
+                " raise max_response_tokens"
+            )
+        found: list[ScoredSet] = []
+        for parts in range(count, 0, -1):
+            size, part = -(-len(left) // parts), []
+            while left and len(part) < size:
+                if scored := self.scoring.score_of(left.popleft()):
+                    part.append(scored)
+            # What the teacher could not take may have been all that was left: the step's mean stays that of the rest.
+            found = part or found
+            if not found:
+                raise NothingSampled(f"no prompt of step {step} has a scored response; raise max_response_tokens")
+            yield found
 
 
 class Rounds:
@@ -41,7 +85,6 @@ class Rounds:
         config: how many responses, how sampled, how scored.
         folder: where each round's ``sets.jsonl`` and ``scored.jsonl`` go.
         rank: of this process; each has files of its own.
-        costs: where the seconds of sampling and of waiting for the teacher are counted.
     """
 
     def __init__(
@@ -51,14 +94,12 @@ class Rounds:
         config: PADConfig,
         folder: Path,
         rank: int = 0,
-        costs: Costs | None = None,
     ) -> None:
         self._teacher = teacher
         self._encoder = encoder
         self._config = config
         self._folder = folder
         self._suffix = f"-{rank}" if rank else ""
-        self._costs = costs or Costs()
 
     def claim(self, **decisive: Any) -> None:
         """Make sure that rounds on disk are of this run.
@@ -72,30 +113,41 @@ class Rounds:
         now |= {"asks_selection": self._config.alpha > 0, **decisive}
         claim(self._folder / "settings.json", now)
 
-    def scored_sets(self, model: Any, steps: Steps) -> dict[int, list[ScoredSet]]:
-        """Sample and score for each step's prompts; a prompt that got no text is left out.
+    def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
+        """Sample for each step's prompts; a prompt that got no text is left out. The teacher scores meanwhile.
 
-        Raises:
-            TeacherError: where the teacher cannot be reached, refuses or changed; what it scored is kept.
-            NothingSampled: where a step would be empty.
+        All sets are on disk when this returns; their scores need not be.
+
+        Args:
+            model: the student, with the weights of step ``now``.
+            steps: each step's micro-batches of prompts.
+            now: the step that comes next.
+            before: the round whose sets the teacher gets first.
         """
-        sets, out = (self._folder_of(min(steps)) / f"{name}{self._suffix}.jsonl" for name in ("sets", "scored"))
+        folder = self._folder_of(min(steps))
+        folder.mkdir(parents=True, exist_ok=True)
+        sets, out = (folder / f"{name}{self._suffix}.jsonl" for name in ("sets", "scored"))
+        about = folder / f"round{self._suffix}.json"
         # A prompt may come up in several steps of a round, each time with responses of its own.
-        prompts = {_set_id(step, line): line for step, lines in steps.items() for line in lines}
-        if not sets.exists():
-            with self._costs.phase("sampled"):
-                self._sample(model, prompts, sets)
-        with self._costs.phase("waited_for_teacher"):
-            self._score(sets, out)
-        scored = {each.id: each for each in jsonl.read(out, ScoredSet)}
-        found = {
-            step: [scored[i] for line in lines if (i := _set_id(step, line)) in scored]
-            for step, lines in steps.items()
+        prompts = {
+            step: [(_set_id(step, line), line) for lines in micro_batches for line in lines]
+            for step, micro_batches in steps.items()
         }
-        for step, sets_of_step in found.items():
-            if not sets_of_step:
-                raise NothingSampled(f"no prompt of step {step} has a scored response; raise max_response_tokens")
-        return found
+        scoring = Scoring(self._stream, out, before.scoring if before else None)
+        try:
+            if sets.exists():
+                scoring.feed(jsonl.read(sets, SampledSet))
+            else:
+                about.write_text(json.dumps({"sampled_at": now}))
+                self._sample(model, dict(chain(*prompts.values())), sets, scoring)
+            given = {each.id for each in jsonl.read(sets, SampledSet)}
+            sampled_at = json.loads(about.read_text())["sampled_at"]
+        except BaseException:
+            scoring.stop()
+            raise
+        scoring.complete()
+        set_ids = {step: [each for each, _ in lines if each in given] for step, lines in prompts.items()}
+        return Round(sampled_at, set_ids, {step: len(each) for step, each in steps.items()}, scoring)
 
     def _folder_of(self, step: int) -> Path:
         """Where the round of ``step`` is, which a continued run may enter in its middle, or where it will be."""
@@ -106,7 +158,7 @@ class Rounds:
                 return path
         return self._folder / f"{step:06d}"
 
-    def _sample(self, model: Any, prompts: Mapping[str, PromptLine], path: Path) -> None:
+    def _sample(self, model: Any, prompts: Mapping[str, PromptLine], path: Path, scoring: Scoring) -> None:
         # All or nothing: half a round could not be continued, since the student may have changed since.
         unfinished = path.with_suffix(".part")
         unfinished.unlink(missing_ok=True)
@@ -124,38 +176,22 @@ class Rounds:
                     seed=self._config.seed,
                     keys=[identifier for identifier, _ in batch],
                 )
-                for (identifier, line), given in zip(batch, responses, strict=True):
-                    if given:
-                        sets.append(SampledSet(id=identifier, prompt=line.prompt, responses=given))
+                sampled = [
+                    SampledSet(id=identifier, prompt=line.prompt, responses=given)
+                    for (identifier, line), given in zip(batch, responses, strict=True)
+                    if given
+                ]
+                sets.append(*sampled)
+                scoring.feed(sampled)
         unfinished.replace(path)
 
-    def _score(self, sets: Path, out: Path) -> None:
-        with Appender(out) as scored:
-            missing = [each for each in jsonl.read(sets, SampledSet) if each.id not in scored.held]
-            try:
-                for each in self._stream(missing):
-                    scored.append(each)
-            except TeacherRefused as refused:
-                if refused.code != "too_long":
-                    raise
-                self._score_one_by_one([each for each in missing if each.id not in scored.held], scored)
-
-    def _score_one_by_one(self, sets: Sequence[SampledSet], scored: Appender) -> None:
-        """Leave out the sets that exceed the teacher's context: one of them must not end the run."""
-        for each in sets:
-            try:
-                scored.append(*self._stream([each]))
-            except TeacherRefused as refused:
-                if refused.code != "too_long":
-                    raise
-                logger.warning("left out: %s", refused)
-
-    def _stream(self, sets: Sequence[SampledSet]) -> Iterator[ScoredSet]:
+    def _stream(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         return self._teacher.score_stream(
             sets,
             alpha=self._config.alpha,
             form=self._config.form,  # type: ignore[arg-type]
             orders=self._config.orders,  # type: ignore[arg-type]
+            sets_per_request=self._config.sampling_batch_size,  # or a batch would wait for the next one
         )
 
 

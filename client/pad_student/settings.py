@@ -229,7 +229,7 @@ class DistillSettings(Training, TeacherAccess, SelectionQuestion):
     sampling_batch_size: Positive = 16
     """Prompts sampled at once; bounds the memory that sampling takes."""
     staleness: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy."""
+    """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy, 1 samples ahead."""
     decompose: Literal["on-policy", "fixed"] = "on-policy"
     """How parts come about: each sampled from the student as it then is, or all at once."""
 

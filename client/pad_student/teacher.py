@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from pad_student.batching import ordered_map, split
+from pad_student.batching import SETS_PER_REQUEST, ordered_map, split
 from pad_student.connection import Connection, Question, Transport
+from pad_student.costs import Busy
 from pad_student.replies import Untrustworthy, added_usage, scored_sets, selection_sets, tightest_limits
 from pad_student.service import Service
 from pad_student.teacher_errors import (
@@ -105,6 +106,7 @@ class Teacher:
         self._seen_at: dict[str, None] = {}  # URLs that had the fingerprint, in order
         self._limits: Limits | None = None
         self._lock = threading.Lock()
+        self._busy = Busy()
 
     def __enter__(self) -> "Teacher":
         return self
@@ -117,6 +119,11 @@ class Teacher:
     def close(self) -> None:
         """Close all connections; what is still on its way fails."""
         self._service.close()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds in all so far in which sets were on their way."""
+        return self._busy.seconds
 
     def model(self) -> ModelCard:
         """The model, its fingerprint and the limits of all replicas that answer now, which later requests respect.
@@ -161,21 +168,25 @@ class Teacher:
         orders: Orders = "cyclic",
         truncate: bool = False,
         workers: int = WORKERS,
+        sets_per_request: int = SETS_PER_REQUEST,
     ) -> Iterator[ScoredSet]:
         """Yield each set with its numbers, in order, with several requests on their way at once.
 
         ``workers`` is how many, to each replica. ``alpha`` is the weight that the selection probability is to have in
         the reward: at 0 the multiple-choice questions are not asked, and ``selection_probability`` is None. ``sets``
-        is read no further ahead than the requests on their way need.
+        is read no further ahead than the requests on their way need; each is sent with ``sets_per_request`` of them
+        (the last with fewer) or what the service takes, before the next set is read.
 
         Raises:
             TeacherError: see the tree at the top of this file.
 
         """
+        size = sets_per_request
+        options: dict[str, Any] = {"truncate": truncate}
         if alpha == 0:
-            return self._stream("/v1/likelihood", LikelihoodReply, scored_sets, sets, workers, truncate=truncate)
-        options = {"form": form, "orders": orders, "truncate": truncate}
-        return self._stream("/v1/score", ScoreReply, scored_sets, sets, workers, **options)
+            return self._stream("/v1/likelihood", LikelihoodReply, scored_sets, sets, workers, size, **options)
+        options |= {"form": form, "orders": orders}
+        return self._stream("/v1/score", ScoreReply, scored_sets, sets, workers, size, **options)
 
     def likelihood(self, sets: Iterable[SampledSet], *, truncate: bool = False) -> list[ScoredSet]:
         """Log-likelihoods alone: ``selection_probability`` and ``label_mass`` are None."""
@@ -201,6 +212,7 @@ class Teacher:
         join: Callable[[Sequence[SampledSet], Reply], list[Answer]],
         sets: Iterable[SampledSet],
         workers: int,
+        sets_per_request: int = SETS_PER_REQUEST,
         **options: Any,
     ) -> Iterator[Answer]:
         def ask(request: list[SampledSet]) -> list[Answer]:
@@ -211,12 +223,14 @@ class Teacher:
                 return reply, answers
 
             body = orjson.dumps({"sets": [each.model_dump(exclude_none=True) for each in request], **options})
-            reply, answers = self._service.ask(Question(path, understand, body, request))
+            with self._busy.inside():
+                reply, answers = self._service.ask(Question(path, understand, body, request))
             with self._lock:
                 self.tokens_scored += reply.usage.total_tokens
             return answers
 
-        with closing(ordered_map(ask, split(sets, self._limits), workers * self._service.size)) as replies:
+        requests = split(sets, self._limits, sets_per_request)
+        with closing(ordered_map(ask, requests, workers * self._service.size)) as replies:
             for answers in replies:
                 yield from answers
 

@@ -1,12 +1,12 @@
 """``PADTrainer``: a transformers.Trainer whose loss compares the student's rankings with the teacher's.
 
 Data flows one way: prompts → responses → scored sets → preference distributions → loss → update. Given scored sets
-it needs no teacher; given prompts and a teacher it samples and scores a round of steps at a time.
+it needs no teacher; given prompts and a teacher it samples a round of steps at a time, and trains as scores come in.
 """
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
@@ -22,7 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from pad_student.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
-from pad_student.costs import Costs
+from pad_student.costs import Costs, Meter
 from pad_student.diagnostics import Watch, preference_metrics, response_metrics
 from pad_student.logprobs import (
     check_against_full_logits,
@@ -32,13 +32,14 @@ from pad_student.logprobs import (
     why_not_shared,
 )
 from pad_student.losses import LOSSES, anchor_nll
+from pad_student.pipeline import Pipeline, StepSets
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
 from pad_student.prompts import PromptLine, prompt_id
 from pad_student.repeat import RepeatedBatches
 from pad_student.report.card import model_card
 from pad_student.report.collect import collect
 from pad_student.rewards import likelihood_reward
-from pad_student.rounds import NothingSampled, Rounds
+from pad_student.rounds import Rounds
 from pad_student.sampling import fits
 from pad_student.teacher import Teacher
 from pad_student.teacher_errors import TeacherError
@@ -105,15 +106,14 @@ class PADTrainer(Trainer):
         for shown in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown)
         self._stop = StopWhenAsked()
-        self._costs = Costs((lambda: teacher.tokens_scored) if isinstance(teacher, Teacher) else None)
+        self._costs = Costs(teacher if isinstance(teacher, Meter) else None)
         bar = [] if args.disable_tqdm else [OneBar(self._costs)]
         for callback in (Started(rows), Record(), Spent(self._costs), *bar, self._stop):
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
         self._metrics: defaultdict[str, list[float]] = defaultdict(list)
-        self._ready: deque[list[dict[str, Tensor]]] = deque()
-        self._rounds = self._rounds_of(teacher) if teacher else None
+        self._pipeline = Pipeline(self._rounds_of(teacher), args, self._costs) if teacher else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ``transformers.Trainer.train``; Ctrl-C ends the run after the current step, with a checkpoint."""
@@ -121,6 +121,8 @@ class PADTrainer(Trainer):
             return super().train(*args, **kwargs)
         finally:
             self._stop.restore()
+            if self._pipeline:
+                self._pipeline.stop()
 
     def compute_loss(
         self,
@@ -176,23 +178,21 @@ class PADTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[list[Row]], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
-        """One optimiser step's micro-batches; where a round begins, the whole round is sampled and scored first."""
-        if not self._ready:
-            step = self.state.global_step
-            left = self.args.steps_a_round - step % self.args.steps_a_round if self._rounds else 1
-            left = min(left, self.state.max_steps - step)
-            planned = [
-                super(PADTrainer, self).get_batch_samples(epoch_iterator, num_batches, device)[0] for _ in range(left)
-            ]
-            steps = {step + k: micro_batches for k, micro_batches in enumerate(planned) if micro_batches}
-            if not steps:
-                return [], None
-            try:
-                self._ready.extend(self._scored(steps).values())
-            except TeacherError:
-                self._save_for_a_rerun()
-                raise
-        return self._ready.popleft(), None
+        """One optimiser step's micro-batches; those that the teacher scores are waited for when they are taken."""
+
+        def planned() -> list[Any]:
+            return super(PADTrainer, self).get_batch_samples(epoch_iterator, num_batches, device)[0]
+
+        if not self._pipeline:
+            return [self._batch(sets) for sets in planned()], None
+        self._random_state = _random_state()
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        with self.accelerator.autocast():
+            sets = self._pipeline.sets_of(self.state.global_step, self.state.max_steps, planned, model)
+        if sets is None:
+            return [], None
+        self._note("staleness", sets.staleness)
+        return _Batches(sets, self._waited_for), None  # type: ignore[return-value]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, and say in plain words what looks wrong."""
@@ -215,20 +215,17 @@ class PADTrainer(Trainer):
             model_card(collect(output_dir), model_name=model_name, **metadata).save(output_dir / "README.md")
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        if not self._rounds or self.args.parts == 1:
+        if not self._pipeline or self.args.parts == 1:
             return super()._get_train_sampler(train_dataset)
         return RepeatedBatches(len(self.train_dataset), self._prompts_per_step(), self.args.parts, self.args.seed)  # type: ignore[arg-type]
 
-    def _scored(self, steps: dict[int, list[list[Row]]]) -> dict[int, list[dict[str, Tensor]]]:
-        """Each step's micro-batches as tensors; prompts are sampled for and scored, whole rounds at once."""
-        if not self._rounds:
-            return {step: [self._batch(sets) for sets in micro_batches] for step, micro_batches in steps.items()}
-        prompts = {step: [row for rows in micro_batches for row in rows] for step, micro_batches in steps.items()}
-        model = self.accelerator.unwrap_model(self.model_wrapped)
-        with self.accelerator.autocast():
-            scored = self._rounds.scored_sets(model, prompts)  # type: ignore[arg-type]
-        # As many micro-batches as were planned, also where prompts dropped out: the Trainer counts them.
-        return {step: [self._batch(part) for part in _parts(sets, len(steps[step]))] for step, sets in scored.items()}
+    def _waited_for(self, sets: Iterable[list[ScoredSet]]) -> Iterator[dict[str, Tensor]]:
+        try:
+            for each in sets:
+                yield self._batch(each)
+        except TeacherError:
+            self._save_for_a_rerun()
+            raise
 
     def _batch(self, sets: Any) -> dict[str, Tensor]:
         return batch_of(sets, self._encoder, self.args)
@@ -241,6 +238,7 @@ class PADTrainer(Trainer):
             and self.args.world_size == 1
             and not (Path(str(self.args.output_dir)) / f"checkpoint-{step}").exists()
         ):
+            _restore(self._random_state)  # a part of the step may have been done, which will be done again
             self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
 
     def _note(self, name: str, value: float) -> None:
@@ -274,7 +272,7 @@ class PADTrainer(Trainer):
                 "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
             )
         folder = Path(str(self.args.output_dir)) / "rounds"
-        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index, self._costs)
+        rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
         rounds.claim(
             model=str(getattr(self.model.config, "_name_or_path", "")),  # type: ignore[union-attr]
             prompts=prompt_id([each.id for each in self.train_dataset]),  # type: ignore[union-attr]
@@ -301,10 +299,27 @@ def _as_they_are(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _parts(sets: list[ScoredSet], count: int) -> list[list[ScoredSet]]:
-    if len(sets) < count:
-        raise NothingSampled(f"only {len(sets)} prompts of a step have scored responses, for {count} micro-batches")
-    return [sets[k::count] for k in range(count)]
+class _Batches:
+    """As many batches as ``sets``, made one at a time: the Trainer asks how many there are before it takes them."""
+
+    def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[dict[str, Tensor]]]) -> None:
+        self._sets = sets
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return self._made(self._sets)
+
+
+def _random_state() -> tuple[Tensor, list[Tensor]]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+
+def _restore(state: tuple[Tensor, list[Tensor]]) -> None:
+    torch.set_rng_state(state[0])
+    torch.cuda.set_rng_state_all(state[1])
 
 
 def _can_train_on(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:

@@ -42,6 +42,11 @@ def samples_shown(folder: Path) -> dict[str, Any]:
     return {line["id"]: line["samples"] for line in lines}
 
 
+def scored_ids(folder: Path) -> list[str]:
+    paths = folder.glob("rounds/*/scored.jsonl")
+    return sorted(each.id for path in paths for each in jsonl.read(path, ScoredSet))
+
+
 def test_each_stage_works_alone_and_one_after_the_other(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -89,13 +94,15 @@ def test_a_dead_teacher_is_named_in_one_line_and_a_rerun_scores_what_is_left(
         assert sorted(ids) == sorted(f"p{k}" for k in range(12))
 
 
+@pytest.mark.parametrize("staleness", [0, 1])
 def test_a_run_killed_at_random_points_ends_with_the_same_losses_and_weights(
-    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path, staleness: int
 ) -> None:
-    whole = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "whole")
+    how = ["--staleness", staleness, "--sampling-batch-size", 2]
+    whole = [*distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "whole"), *how]
     ran = student(*whole)
     assert ran.returncode == 0, ran.stderr
-    cut = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "cut")
+    cut = [*distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "cut"), *how]
     chance = random.Random(7)
     for _ in range(4):
         process = start_student(*cut)
@@ -112,6 +119,8 @@ def test_a_run_killed_at_random_points_ends_with_the_same_losses_and_weights(
     assert samples_shown(tmp_path / "whole") == samples_shown(tmp_path / "cut")
     assert "Samples after" in (tmp_path / "cut" / "report.html").read_text()
     assert "Preference-Aligned" in (tmp_path / "cut" / "README.md").read_text()
+    assert scored_ids(tmp_path / "whole") == scored_ids(tmp_path / "cut")
+    assert len(scored_ids(tmp_path / "cut")) == len(set(scored_ids(tmp_path / "cut"))) == 6 * 3
 
 
 def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(

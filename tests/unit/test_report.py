@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from made_up_run import STEPS, made_up_run, metrics
 
 from pad_student.cli import main
-from pad_student.costs import Costs
 from pad_student.report.card import model_card
 from pad_student.report.charts import MOST_POINTS, charts, plots
 from pad_student.report.collect import ReportError, collect
@@ -231,29 +230,17 @@ def test_the_command_writes_the_page_and_names_a_directory_that_holds_no_run(
     assert "holds no run" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_costs_divide_the_time_into_phases_and_count_tokens_since_the_last_line() -> None:
-    now, tokens = [0.0], [5]
-    costs = Costs(lambda: tokens[0], lambda: now[0])
-    costs.begin()
-    for phase, seconds in (("sampled", 2.0), ("waited_for_teacher", 3.0)):
-        with costs.phase(phase):
-            now[0] += seconds
-    now[0] += 5.0
-    tokens[0] = 12
-    assert costs.take() == {
-        "seconds/sampled": 2.0,
-        "seconds/waited_for_teacher": 3.0,
-        "seconds/trained": 5.0,
-        "teacher_tokens": 7,
-    }
-    assert costs.share("waited_for_teacher") == pytest.approx(0.3)
-    assert costs.share("nothing") is None
-    assert costs.take() == {"seconds/trained": 0.0, "teacher_tokens": 0}
-
-
 def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     held = set(zipfile.ZipFile(wheel).namelist())
     parts = {path.name for path in (ROOT / "client" / "pad_student" / "report").iterdir() if path.is_file()}
     assert {"page.html", "page.css", "page.js", "card.md", "uPlot.iife.min.js", "uPlot.LICENSE"} <= parts
     assert {f"pad_student/report/{name}" for name in parts} <= held
+
+
+def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:
+    run = collect(made_up_run(tmp_path))
+    assert run.wall_seconds == 4 * STEPS
+    words = " ".join(re.sub("<[^>]*>", " ", build(run)).split())
+    assert "student: waited for teacher 40 s 50.0 %" in words
+    assert "teacher: scored 60 s 75.0 %" in words

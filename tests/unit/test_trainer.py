@@ -100,12 +100,12 @@ def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) 
 
 def test_staleness_samples_several_steps_at_once_but_none_past_the_last(tmp_path: Path) -> None:
     teacher = FakeTeacher()
-    trainer(tmp_path, teacher, staleness=3).train()
+    trainer(tmp_path, teacher, staleness=7).train()
     assert round_names(tmp_path) == ["000000", "000004"]
     assert len(teacher.scored) == 6 * 3
 
 
-@pytest.mark.parametrize("staleness", [0, 3])
+@pytest.mark.parametrize("staleness", [0, 1, 3])
 @pytest.mark.parametrize("stop", [1, 7, 11])
 def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happened(
     tmp_path: Path, stop: int, staleness: int
@@ -124,7 +124,15 @@ def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happene
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"staleness": 3}, {"staleness": 5}, {"n": 8, "parts": 2, "decompose": "fixed"}, {"n": 8, "parts": 2}]
+    "how",
+    [
+        {},
+        {"staleness": 1},
+        {"staleness": 3},
+        {"staleness": 5},
+        {"n": 8, "parts": 2, "decompose": "fixed"},
+        {"n": 8, "parts": 2},
+    ],
 )
 @pytest.mark.parametrize("last", [2, 4])
 def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
-from pad_student.report.collect import Run
+from pad_student.report.collect import COST_KEYS, Run
 from pad_student.report.words import findings, progress
 
 TAGS = ["pad-service", "preference-aligned-distillation", "distillation"]
@@ -55,9 +55,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "teacher_tokens": f"{run.costs['teacher_tokens']:,.0f}" if "teacher_tokens" in run.costs else "not recorded",
         "seconds": spent or "not recorded",
         "findings": findings(run)[1:],
-        "curves": [
-            curve for name, curve in run.curves.items() if not name.startswith(("seconds/", "teacher_tokens"))
-        ],
+        "curves": [curve for name, curve in run.curves.items() if not name.startswith(COST_KEYS)],
         "settings": run.settings,
         "versions": start.get("versions", {}),
     }

@@ -85,6 +85,13 @@ CHARTS = (
         "Seconds by phase were not recorded: the run was made by an earlier version.",
     ),
     Chart(
+        "The teacher's seconds",
+        "s",
+        "Wall seconds of each step in which sets were with the teacher, and in which it had none from this run.",
+        ("teacher_seconds/",),
+        "The teacher's seconds were not recorded: the scores came from a file, or an earlier version made the run.",
+    ),
+    Chart(
         "Teacher tokens",
         "tokens",
         "Tokens that the teacher scored for each step.",

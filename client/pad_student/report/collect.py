@@ -12,7 +12,7 @@ from pad_student.checkpoints import newest_whole
 from pad_student.errors import StudentError
 
 EDGE = 10  # "first" and "last" are means over this part of the steps
-COST_KEYS = ("seconds/", "teacher_tokens")
+COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")
 
 
 class ReportError(StudentError):
@@ -71,6 +71,17 @@ class Run:
     saved_step: int | None
     is_adapter: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of ``costs`` what is wall seconds: the student's phases, then the teacher's."""
+        names = sorted(name for name in self.costs if name.startswith(("seconds/", "teacher_seconds/")))
+        return {name: self.costs[name] for name in names}
+
+    @property
+    def wall_seconds(self) -> float:
+        """All the time that went by: the student's phases add up to it."""
+        return sum(value for name, value in self.costs.items() if name.startswith("seconds/"))
 
     @property
     def max_steps(self) -> int | None:

@@ -28,7 +28,7 @@ def run(settings: DistillSettings) -> None:
 
 
 def _fingerprint_so_far(output_dir: Path) -> str | None:
-    for path in sorted(output_dir.glob("rounds/*/scored*.jsonl")):
+    for path in sorted(output_dir.glob("rounds/*/scored*")):
         for each in jsonl.read(path, ScoredSet):
             return each.teacher.fingerprint
     return None

@@ -1,0 +1,171 @@
+"""How much of the teacher's time a run hides behind the student's. Writes overlap.json.
+
+Teacher and student are a process each, on a core each, with the embedded models. Each case is a whole run of
+``PADTrainer``, timed without imports and loading, in a new process against a new service: the student alone (scores
+recorded before come at once), the teacher alone (the recorded sets, as a stream), everything in turn (a round is
+sampled, then scored, then trained on), and the trainer as it is at staleness 0 and 1. The client's own work,
+requests and replies, is beside the teacher alone as ``seconds/client``: the student's core does it too.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "examples" / "tinyworld"
+TEACHER_CORE, STUDENT_CORE = 0, 1
+ROUNDS = 2
+STEPS, PROMPTS, BATCH = 8, 96, 8  # BATCH prompts are sampled at once, sent at once and trained on at once
+CASES = {"staleness 0": 0, "student alone": 0, "teacher alone": 0, "in turn": 0, "staleness 1": 1}
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        print(json.dumps(measure(*sys.argv[1:])))
+        return
+    found: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(ROUNDS):
+            for case in CASES:
+                found[case].append(run(case, Path(folder), round_))
+                print(f"{case:14}", json.dumps(found[case][-1]), flush=True)
+    report(found)
+
+
+def report(found: dict[str, list[dict[str, float]]]) -> None:
+    medians = {case: median(each["wall"] for each in values) for case, values in found.items()}
+    larger = max(medians["student alone"], medians["teacher alone"])
+    ratios = {case: round(seconds / larger, 3) for case, seconds in medians.items()}
+    sizes = {"steps": STEPS, "prompts_a_step": PROMPTS, "n": 4, "sampled_sent_and_trained_at_once": BATCH}
+    result = {
+        "command": "python benchmarks/overlap.py",
+        **sizes,
+        "wall_seconds_over_the_larger_alone": ratios,
+        "median_wall_seconds": medians,
+        "runs": found,
+    }
+    (ROOT / "benchmarks" / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(ratios))
+
+
+def run(case: str, folder: Path, round_: int) -> dict[str, float]:
+    """One case in a process of its own, with a service of its own: neither has anything left from the case before."""
+    with service(folder / "teacher.log") as url:
+        child = [sys.executable, __file__, case, url, str(folder / "recorded"), str(folder / f"{case} {round_}")]
+        ran = subprocess.run(child, stdout=subprocess.PIPE, check=True, text=True, env=environment())
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+@contextmanager
+def service(log: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "pad_teacher", "serve", "--port", "0", "--model", str(TINY / "teacher")]
+    with log.open("w") as output:
+        pinned = ["taskset", "-c", str(TEACHER_CORE), *command]
+        process = subprocess.Popen(pinned, stderr=output, env=environment())
+    try:
+        while not (listening := [line for line in log.read_text().splitlines() if '"listening"' in line]):
+            if process.poll() is not None:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.05)
+        yield json.loads(listening[0])["url"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
+    """Run in the student's process."""
+    os.sched_setaffinity(0, {STUDENT_CORE})
+    from pad_student import jsonl
+    from pad_student.teacher import Teacher
+    from pad_wire import SampledSet
+
+    with Teacher(url, job="overlap") as teacher:
+        teacher.model()
+        warm = [SampledSet(id=f"warm{k}", prompt=f"say {k}.", responses=["yes.", "no."]) for k in range(BATCH)]
+        teacher.score(warm)
+        if case == "teacher alone":
+            paths = sorted(Path(recorded).glob("*/sets.jsonl"))
+            sets = [each for path in paths for each in jsonl.read(path, SampledSet)]
+            begin, used = time.monotonic(), time.process_time()
+            list(teacher.score_stream(sets, sets_per_request=BATCH))
+            wall, client = time.monotonic() - begin, time.process_time() - used
+            return {"wall": round(wall, 3), "sets": len(sets), "seconds/client": round(client, 3)}
+        ways = {"student alone": lambda: Recorded(Path(recorded)), "in turn": lambda: InTurn(teacher)}
+        found = train(ways.get(case, lambda: teacher)(), CASES[case], Path(out))
+    if not Path(recorded).exists():
+        (Path(out) / "rounds").rename(recorded)
+    return found
+
+
+def train(teacher: Any, staleness: int, out: Path) -> dict[str, float]:
+    from pad_student.config import PADConfig
+    from pad_student.prompts import read_prompts
+    from pad_student.sampling import load_student
+    from pad_student.trainer import PADTrainer
+
+    student = load_student(str(TINY / "student"), dtype="float32")
+    config = PADConfig(
+        output_dir=str(out),
+        max_steps=STEPS,
+        staleness=staleness,
+        max_response_tokens=24,
+        sampling_batch_size=BATCH,
+        per_device_train_batch_size=BATCH,
+        gradient_accumulation_steps=PROMPTS // BATCH,
+        learning_rate=1e-4,
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    prompts = read_prompts(TINY / "prompts.jsonl")
+    trainer = PADTrainer(student.model, config, prompts, student.encoder.tokenizer, teacher)
+    begin = time.monotonic()
+    trainer.train()
+    wall = time.monotonic() - begin
+    spent: Counter[str] = Counter()
+    for line in (out / "costs.jsonl").read_text().splitlines():
+        spent.update({name: value for name, value in json.loads(line).items() if name.startswith("seconds/")})
+    return {"wall": round(wall, 3), **{name: round(value, 3) for name, value in spent.items()}}
+
+
+class Recorded:
+    """A teacher that knows all answers before it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        from pad_student import jsonl
+        from pad_wire import ScoredSet
+
+        paths = folder.glob("*/scored.jsonl")
+        self._scored = {each.id: each for path in paths for each in jsonl.read(path, ScoredSet)}
+
+    def score_stream(self, sets: Iterable[Any], **_: Any) -> Iterator[Any]:
+        return (self._scored[each.id] for each in sets)
+
+
+class InTurn:
+    """A teacher that begins when all is sampled, and answers when all is scored."""
+
+    def __init__(self, teacher: Any) -> None:
+        self._teacher = teacher
+
+    def score_stream(self, sets: Iterable[Any], **options: Any) -> Iterator[Any]:
+        sampled = list(sets)
+        yield from list(self._teacher.score_stream(sampled, **options))
+
+
+if __name__ == "__main__":
+    main()
