@@ -33,7 +33,15 @@ WAYS = {
     "authors": Kind("authors.py", "own", "PAD authors' scripts: one prompt at a time, pairs one by one"),
     "lm-eval": Kind("lm_eval_hf.py", "lm-eval", "lm-evaluation-harness' HFLM"),
     "ours": Kind("ours.py", "own", "our engine, in-process"),
+    "ours-vllm": Kind("ours_vllm.py", "vllm", "our engine on vLLM, in-process"),
     "http": Kind("http_service.py", "own", "our service over HTTP on loopback"),
+}
+
+REFERENCE = "float32"
+PARITY = {
+    REFERENCE: Kind("plain_float32.py", "own", "plain transformers in float32, one response at a time"),
+    "ours": WAYS["ours"],
+    "ours-vllm": WAYS["ours-vllm"],
 }
 
 UPDATES = {
