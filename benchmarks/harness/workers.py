@@ -61,7 +61,7 @@ class Worker:
 
     def __init__(self, kind: Kind, python: Path, log: Path) -> None:
         if not python.exists():
-            raise WayFailed(f"not installed: bash benchmarks/install_peers.sh {kind.python}")
+            raise WayFailed(f"no {python}: see benchmarks/install_peers.sh")
         self._log = log
         # Not OMP_WAIT_POLICY=passive: it costs every way some 3 %, and idle workers sleep without it, after some ms.
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
