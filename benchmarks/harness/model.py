@@ -36,6 +36,9 @@ def make_model(shape: str, dtype: str, device: str, root: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "made").touch()
+    del model
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()  # else this process would hold it while others look for room
     return folder
 
 

@@ -11,8 +11,11 @@ from harness.floor import Floor
 Runs = dict[tuple[str, str], list[dict[str, Any]]]  # by way and part
 
 
-def rows_of(runs: Runs, floor: Floor) -> list[dict[str, Any]]:
-    """One row a way and part, and one for each likelihood with a selection that was timed apart."""
+def rows_of(runs: Runs, floor: Floor | None) -> list[dict[str, Any]]:
+    """One row a way and part, and one for each likelihood with a selection that was timed apart.
+
+    Without a floor, as of a model whose shape is not known, they have no shares and no tokens a second.
+    """
     rows = [_row(way, part, found, floor) for (way, part), found in runs.items()]
     for (way, part), found in runs.items():
         apart = runs.get((way, "likelihood"))
@@ -61,7 +64,7 @@ def table(rows: Sequence[dict[str, Any]], failed: dict[str, str]) -> str:
     return "\n".join([*text, *(f"{way}: {why}" for way, why in failed.items())])
 
 
-def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor) -> dict[str, Any]:
+def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor | None) -> dict[str, Any]:
     row = _timed(way, part, [run["seconds"] for run in found])
     rates = [run["gemm_flop_per_second"] for run in found]
     fastest = [run["fastest_gemm_flop_per_second"] for run in found]
@@ -72,7 +75,7 @@ def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor) -> 
         row[key] = max((run[key] for run in found if run.get(key)), default=None)
     facts = [run["facts"] for run in found]
     row["facts"] = {key: median(one[key] for one in facts) for key in facts[0]}
-    if part == "likelihood":
+    if part == "likelihood" and floor:
         row["tokens_per_second"] = floor.tokens / row["seconds"]
         # With attention's products counted too: what compares workloads of different lengths.
         for key, flop, peaks in (

@@ -62,6 +62,7 @@ def _gemma(query_scale: int) -> tuple[tuple[str, Any], ...]:
 
 
 SHAPES = {
+    "tiny": Shape("llama", 2, 64, 128, 2, 1, 32, 49_152, 1e4, tied=True),  # for trying a command out
     "smollm2-135m": Shape("llama", 30, 576, 1536, 9, 3, 64, 49_152, 1e5, tied=True),
     "qwen2.5-0.5b": Shape("qwen2", 24, 896, 4864, 14, 2, 64, 151_936, 1e6, tied=True, rest=_QWEN),
     "llama-3.1-8b": Shape("llama", 32, 4096, 14_336, 32, 8, 128, 128_256, 5e5, tied=False),

@@ -33,7 +33,15 @@ WAYS = {
     "authors": Kind("authors.py", "own", "PAD authors' scripts: one prompt at a time, pairs one by one"),
     "lm-eval": Kind("lm_eval_hf.py", "lm-eval", "lm-evaluation-harness' HFLM"),
     "ours": Kind("ours.py", "own", "our engine, in-process"),
+    "ours-vllm": Kind("ours_vllm.py", "vllm", "our engine on vLLM, in-process"),
     "http": Kind("http_service.py", "own", "our service over HTTP on loopback"),
+}
+
+REFERENCE = "float32"
+PARITY = {
+    REFERENCE: Kind("plain_float32.py", "own", "plain transformers in float32, one response at a time"),
+    "ours": WAYS["ours"],
+    "ours-vllm": WAYS["ours-vllm"],
 }
 
 UPDATES = {
@@ -53,7 +61,7 @@ class Worker:
 
     def __init__(self, kind: Kind, python: Path, log: Path) -> None:
         if not python.exists():
-            raise WayFailed(f"not installed: bash benchmarks/install_peers.sh {kind.python}")
+            raise WayFailed(f"no {python}: see benchmarks/install_peers.sh")
         self._log = log
         # Not OMP_WAIT_POLICY=passive: it costs every way some 3 %, and idle workers sleep without it, after some ms.
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -3,11 +3,13 @@
 import os
 import re
 import resource
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 
@@ -52,7 +54,7 @@ class Neighbours:
     """How many cores something else kept busy since this was made: above a few per cent, a run does not count."""
 
     def __init__(self, process: int) -> None:
-        self._own = {process, os.getpid()}
+        self._own = {*family(process), os.getpid()}
         self._began, self._before = time.monotonic(), self._ticks()
 
     def cores(self) -> float | None:
@@ -76,40 +78,75 @@ class Neighbours:
 
 
 class PeakMemory:
-    """The most memory that a process held since this was made."""
+    """The most memory that a process, with those it has started, held since this was made.
+
+    Of another process on a GPU, the most in use on the device by all but this one, looked at every few milliseconds.
+    """
 
     def __init__(self, process: int, device: str) -> None:
-        self._folder, self._device = Path(f"/proc/{process}"), device
-        self._own = Path("/proc/self").resolve() == self._folder
+        self._folders, self._device = [Path(f"/proc/{pid}") for pid in family(process)], device
+        self._own = process == os.getpid()
         self._on_gpu = torch.device(device).type == "cuda"
+        self._in_use = InUse(device) if self._on_gpu and not self._own else None
         self._how = self._reset()
-        self._before = self._status("VmRSS")
+        self._before = torch.cuda.memory_allocated(device) if self._on_gpu and self._own else self._status("VmRSS")
 
     def read(self) -> dict[str, Any]:
-        """The peak, how it was read, and what the process held before the run."""
-        if self._how == "torch.cuda.max_memory_allocated":
-            return {"peak_memory_bytes": torch.cuda.max_memory_allocated(self._device), "memory": self._how}
-        if self._how == "VmHWM":
+        """The peak, how it was read, and what was held before the run."""
+        peak, before = None, self._before
+        if self._in_use:
+            peak, before = self._in_use.read()
+        elif self._on_gpu:
+            peak = torch.cuda.max_memory_allocated(self._device)
+        elif self._how == "VmHWM":
             peak = self._status("VmHWM")
-            return {"peak_memory_bytes": peak, "held_before_bytes": self._before, "memory": self._how}
-        if self._how == "ru_maxrss":
+        elif self._how == "ru_maxrss":
             # Over the life of the process, so loading counts too.
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            return {"peak_memory_bytes": peak, "held_before_bytes": self._before, "memory": self._how}
-        return {"peak_memory_bytes": None, "memory": self._how}
+        return {"peak_memory_bytes": peak, "held_before_bytes": before, "memory": self._how}
 
     def _reset(self) -> str:
+        if self._in_use:
+            return "in use on the device, by all processes but the measuring one"
         if self._on_gpu:
-            if not self._own:
-                return "not seen: another process's GPU memory"
             torch.cuda.reset_peak_memory_stats(self._device)
             return "torch.cuda.max_memory_allocated"
         try:
-            (self._folder / "clear_refs").write_text("5")  # VmHWM starts again from what is held now
+            for folder in self._folders:
+                (folder / "clear_refs").write_text("5")  # VmHWM starts again from what is held now
         except OSError:
             return "ru_maxrss" if self._own else "not seen: another process's memory"
         return "VmHWM"
 
-    def _status(self, field: str) -> int | None:
-        found = re.search(rf"{field}:\s+(\d+) kB", (self._folder / "status").read_text())
-        return int(found[1]) * 1024 if found else None
+    def _status(self, field: str) -> int:
+        texts = [(folder / "status").read_text() for folder in self._folders]
+        return sum(int(found[1]) * 1024 for text in texts if (found := re.search(rf"{field}:\s+(\d+) kB", text)))
+
+
+class InUse:
+    """Memory of a GPU that processes other than this one use: its most, from now until it is read."""
+
+    def __init__(self, device: str) -> None:
+        self._device, self._ended = device, threading.Event()
+        self._before = self._most = self._now()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def read(self) -> tuple[int, int]:
+        """The most, and what it was at the start, in bytes."""
+        self._ended.set()
+        self._thread.join()
+        return max(self._most, self._now()), self._before
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.005):
+            self._most = max(self._most, self._now())
+
+    def _now(self) -> int:
+        free, total = torch.cuda.mem_get_info(self._device)
+        return total - free - torch.cuda.memory_reserved(self._device)
+
+
+def family(process: int) -> list[int]:
+    """A process and all that it has started, directly or not."""
+    return [process, *(child.pid for child in psutil.Process(process).children(recursive=True))]

@@ -1,34 +1,84 @@
-"""All that the benchmark knows about our engine."""
+"""All that the benchmark knows about our engines."""
 
+import multiprocessing
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from worker import Job
+from worker import Job, Part
 
-from pad_teacher.engine import Questions, TokenSet
-from pad_teacher.engine_transformers import TransformersEngine
+from pad_teacher.engine import Engine, Questions, TokenSet
 
 Sets = Sequence[dict[str, Any]]
 
+# Pairs in one order are what the authors ask, one question with all responses is what costs least, and all its
+# rotations are what the service asks by default.
+FORMS = ("pairwise", "single", "cyclic")
 
-class OurEngine:
+# Started in seconds: compiling and recording graphs take vLLM minutes, and text is scored in large steps anyway.
+VLLM_CPU = {"enforce_eager": True, "block_size": 32}
+# This process measures matrix products on the same device, so vLLM must not plan with all of it.
+VLLM_CUDA = {"enforce_eager": True, "gpu_memory_utilization": 0.8}
+
+
+def embedded(job: Job) -> Engine:
     """The embedded engine with its default limits."""
+    from pad_teacher.engine_transformers import TransformersEngine
 
-    def __init__(self, job: Job) -> None:
-        self._engine = TransformersEngine.load(job.model, revision=None, dtype=job.dtype, device=job.device)
+    return TransformersEngine.load(job.model, revision=None, dtype=job.dtype, device=job.device)
 
-    def likelihood(self, sets: Sets) -> list[list[Any]]:
-        """Log-probabilities [set][response][token]."""
-        return self._engine.token_logprobs(_token_sets(sets))
 
-    def questions(self, sets: Sets, form: str) -> list[Any]:
-        """Log-probabilities of the letters of all sets' questions of one form."""
-        return self._engine.score(_questions(sets, form))
+def on_vllm(job: Job) -> Any:
+    """The engine on vLLM with the service's default limits.
 
-    def both(self, sets: Sets, form: str) -> list[list[Any]]:
-        """Both as one batch, as the service runs it; the likelihoods are returned."""
-        found: list[Any] = self._engine.score([*_token_sets(sets), *_questions(sets, form)])
-        return found[: len(sets)]
+    Raises:
+        RuntimeError: where this vLLM was built for another kind of device.
+    """
+    on_cpu = job.device == "cpu"
+    if on_cpu:
+        os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    # Else flashinfer would compile a sampler, which needs CUDA's compiler; nothing is sampled here.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
+    from vllm.platforms import current_platform
+
+    from pad_teacher.engine_vllm import VllmEngine
+
+    if current_platform.device_type != job.device.partition(":")[0]:
+        raise RuntimeError(f"this vLLM runs on {current_platform.device_type or 'no device'}, not on {job.device}")
+    limits: dict[str, Any] = {"max_context_tokens": None, "max_batch_tokens": 8192}
+    options = VLLM_CPU if on_cpu else VLLM_CUDA
+    return VllmEngine.load(job.model, revision=None, dtype=job.dtype, options=options, **limits)
+
+
+def forget_prompts(engine: Any) -> None:
+    """Empty vLLM's prefix cache, so that a run finds nothing of the one before."""
+    engine._wait(engine._llm.reset_prefix_cache())
+
+
+def scorer_of_vllm() -> int:
+    """The process of vLLM's that this one has started; the model runs in it, or in what it has started."""
+    children = [child.pid for child in multiprocessing.active_children() if child.pid]
+    return children[0] if children else os.getpid()
+
+
+def parts_of(engine: Engine, job: Job, before: Any = None) -> dict[str, Part]:
+    """All sets in one call: likelihoods, questions of each form, and both as one batch, as the service runs it."""
+    sets = job.sets
+    parts = {"likelihood": Part(lambda: likelihood(engine, sets), lambda found: found, before=before)}
+    for form in FORMS if job.selection else ():
+        parts[form] = Part(lambda form=form: engine.score(_questions(sets, form)), lambda found: found, before=before)
+        parts[f"likelihood + {form}"] = Part(
+            lambda form=form: engine.score([*_token_sets(sets), *_questions(sets, form)]),
+            lambda found: found[: len(sets)],
+            before=before,
+        )
+    likelihood(engine, [sets[0] | {"response_ids": sets[0]["response_ids"][:1]}])  # what the first call alone takes
+    return parts
+
+
+def likelihood(engine: Engine, sets: Sets) -> list[list[Any]]:
+    """Log-probabilities [set][response][token]."""
+    return engine.token_logprobs(_token_sets(sets))
 
 
 def _token_sets(sets: Sets) -> list[TokenSet]:

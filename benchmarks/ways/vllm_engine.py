@@ -17,10 +17,14 @@ def start(job: Job) -> Any:
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{(os.cpu_count() or 1) - 1}"  # else it leaves a core idle
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = "4"
+    # Else flashinfer would compile a sampler, which needs CUDA's compiler.
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from vllm import LLM  # reads the environment when imported
 
     longest = max(len(item["prompt_ids"]) + len(ids) for item in job.sets for ids in item["response_ids"])
-    own = {"block_size": 32} if job.device == "cpu" else {}
+    # On a GPU room is left for the log-softmax over prompts, which vLLM does not plan for, and for what is measured
+    # beside it.
+    own: dict[str, Any] = {"block_size": 32} if job.device == "cpu" else {"gpu_memory_utilization": 0.8}
     return LLM(
         model=job.model,
         dtype=job.dtype,

@@ -113,6 +113,27 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
         assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
 
 
+def test_the_page_on_vllm_quotes_how_far_the_engines_lie_apart_and_they_agree() -> None:
+    text = (ROOT / "docs" / "vllm.md").read_text()
+    for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
+        measured = json.loads((ROOT / "benchmarks" / name).read_text())
+        assert not measured["failed"]
+        assert {"date", "device", "commit"} <= measured.keys()
+        assert "dirty" not in measured["commit"]
+        assert len(measured["pairs"]) == 3
+        sets = {pair["likelihood"]["sets"] for pair in measured["pairs"]}
+        assert f"{sets.pop()} sets" in text
+        for pair in measured["pairs"]:
+            nats, chosen = pair["likelihood"], pair["selection"]
+            spread = " | ".join(f"{nats[f'{part}_nats']:.1e}" for part in ("median", "p99", "largest"))
+            order = f"{nats['same_ranking']:.0%} | {nats['same_pairs']:.1%}"
+            assert f"| {measured['model']['dtype']} | {spread} | {order} | {chosen['largest']:.1e} |" in text
+            assert nats["largest_nats"] <= largest
+        if measured["model"]["dtype"] == "bfloat16":
+            margin = max(pair["likelihood"]["largest_margin_of_a_swapped_pair_nats"] for pair in measured["pairs"])
+            assert f"at most {margin:.3f} nats apart" in text
+
+
 def test_every_promise_of_the_security_page_has_its_test() -> None:
     written = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
     defined = {
