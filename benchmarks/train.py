@@ -19,7 +19,7 @@ from harness.model import make_model, make_tokenizer
 from harness.shapes import SHAPES
 from harness.workers import UPDATES, WayFailed, Worker, interpreter
 from harness.workload import Sizes, make_workload
-from losses_time import loss_seconds
+from losses_time import loss_rows
 
 SHAPE, SIZES = "smollm2-135m", Sizes(256, 128, 4, 1, mixed=False, selection=False)
 ROUNDS, UPDATES_A_RUN, TIMEOUT = 3, 1, 120.0
@@ -33,13 +33,6 @@ def main() -> None:
     runs, failed, versions = measure(model, workload)
     floor = floor_of(SHAPES[SHAPE], json.loads(workload.read_text()))
     rows = [row(way, found, runs["ours"], 3 * floor.flop) for way, found in runs.items()]
-    measured = next(row["seconds_a_step"] for row in rows if row["way"] == "ours")
-
-    def step(n: int) -> float:
-        """Seconds of our step with ``n`` responses, in proportion to the operations that it cannot do without."""
-        ids = {"prompt_ids": range(SIZES.prompt), "response_ids": [range(SIZES.response)] * n}
-        return measured * floor_of(SHAPES[SHAPE], [ids]).flop / floor.flop
-
     result = {
         "command": "python benchmarks/train.py",
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -50,10 +43,10 @@ def main() -> None:
         "groups_a_step": SIZES.sets,
         "floor_flop": 3 * floor.flop,
         "rows": rows,
-        "loss": loss_seconds(step),
         "failed": failed,
         "versions": versions,
     }
+    result["loss"] = loss_rows(result)
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["rows"] + result["loss"], indent=1))
 

@@ -7,8 +7,8 @@ import torch
 from transformers import TrainingArguments
 
 from pad_student.errors import StudentError
-from pad_student.losses import LOSSES
-from pad_student.plackett_luce import MAX_EXACT
+from pad_student.losses import EXACT_LOSSES, LOSSES, most_responses
+from pad_wire.scoring import LETTERS
 
 
 class ConfigError(StudentError):
@@ -82,19 +82,34 @@ class PADConfig(TrainingArguments):
             raise ConfigError(f"decompose must be on-policy or fixed, got {self.decompose!r}")
         if self.parts < 1 or self.n % self.parts or self.n // self.parts < 2:
             raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
-        if self.part_size > MAX_EXACT:
-            raise ConfigError(
-                f"rankings of {self.part_size} responses are too many: raise parts, {MAX_EXACT} a part at most"
-            )
+        if self.part_size > most_responses(self.loss):
+            raise ConfigError(self._too_many_for_the_loss())
         if self.max_forward_tokens is not None and self.max_forward_tokens < 1:
             raise ConfigError(f"max_forward_tokens must be 1 or more, got {self.max_forward_tokens}")
         if self.staleness < 0 or min(self.beta_teacher, self.beta_student) <= 0 or not 0 <= self.alpha <= 1:
             raise ConfigError("staleness must be 0 or more, both betas above 0, and alpha in [0, 1]")
 
+    def check_question(self) -> None:
+        """Refuse a multiple-choice question that no teacher could be asked; scored sets need none.
+
+        Raises:
+            ConfigError: naming the fields, and what to change.
+        """
+        if self.alpha > 0 and self.form == "listwise" and self.part_size > len(LETTERS):
+            raise ConfigError(
+                f"a listwise question shows {self.part_size} responses, and there are {len(LETTERS)} letters:"
+                " set form to pairwise, alpha to 0 (likelihood alone), or raise parts"
+            )
+
     @property
     def part_size(self) -> int:
         """Responses whose rankings are compared at once."""
         return self.n // self.parts
+
+    def _too_many_for_the_loss(self) -> str:
+        most = most_responses(self.loss)
+        other = ", or use a loss without exact sums (ppd)" if self.loss in EXACT_LOSSES else ""
+        return f"{self.loss} compares at most {most} responses at once, not {self.part_size}: raise parts{other}"
 
     @property
     def steps_a_round(self) -> int:

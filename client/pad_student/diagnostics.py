@@ -8,7 +8,7 @@ from math import isfinite, lgamma, log
 import torch
 from torch import Tensor
 
-from pad_student.plackett_luce import entropy
+from pad_student.plackett_luce import MAX_EXACT, entropy, estimated_entropy
 
 ONE_HOT_BELOW = 0.02  # of normalised entropy
 UNIFORM_ABOVE = 0.98
@@ -26,18 +26,19 @@ def preference_metrics(
     """Averages over the prompts of a batch.
 
     Args:
-        scores_teacher: [P, n], β applied, 2 ≤ n ≤ 16.
+        scores_teacher: [P, n], β applied, n ≥ 2.
         scores_student: [P, n], β applied.
         mean_log_likelihood: of each response under the student, nats a token, [P, n].
         label_mass: probability the teacher put on option letters at all, [P].
 
     Returns:
-        ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform;
+        ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform; exact
+        up to 16 responses, above an estimate that is the same for the same scores and reads no random state;
         ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan where there is none;
         ``mean_log_likelihood/rank_1`` (the teacher's best) to ``…/rank_n``; ``label_mass`` if given.
 
     Raises:
-        ValueError: for n outside 2..16, differing shapes or non-finite scores.
+        ValueError: for n below 2, differing shapes or non-finite scores.
 
     """
     n = scores_teacher.shape[-1]
@@ -46,9 +47,10 @@ def preference_metrics(
         raise ValueError(f"metrics need three tensors of one shape [prompts, n], n ≥ 2, got {shapes}")
     ranking_P_N = scores_teacher.argsort(dim=1, descending=True, stable=True)
     by_rank_N = mean_log_likelihood.float().gather(1, ranking_P_N).mean(0)
+    uncertainty = entropy if n <= MAX_EXACT else estimated_entropy
     metrics = {
-        "entropy/teacher": entropy(scores_teacher).mean().item() / lgamma(n + 1),
-        "entropy/student": entropy(scores_student).mean().item() / lgamma(n + 1),
+        "entropy/teacher": uncertainty(scores_teacher).mean().item() / lgamma(n + 1),
+        "entropy/student": uncertainty(scores_student).mean().item() / lgamma(n + 1),
         "agreement/top1": _top1_agreement(scores_teacher, scores_student),
         "agreement/pairwise": _pairwise_agreement(scores_teacher, scores_student),
     }
@@ -156,7 +158,7 @@ class Watch:
             "plateau": (
                 f"The loss has stayed at {means['loss']:.3f}, its ceiling of ln 2: teacher and student put their mass"
                 " on different rankings, where the JSD is flat and teaches nothing. Lower beta_teacher or"
-                " beta_student, or use another loss (forward_kl, vpd)."
+                " beta_student, compare fewer responses at once (raise parts), or use another loss (forward_kl, vpd)."
             )
         }
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from pad_student.plackett_luce import jsd, kl, log_prob, mixture_mean
+from pad_student.plackett_luce import MAX_EXACT, MAX_SAMPLED, jsd, kl, log_prob, mixture_mean
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -105,6 +105,12 @@ LOSSES: dict[str, Loss] = {
     "released_kl": released_kl,
     "simpo": simpo,
 }
+EXACT_LOSSES = ("forward_kl", "reverse_kl", "symmetric_kl")  # sums over all sets of responses
+
+
+def most_responses(name: str) -> int:
+    """How many responses the loss of that name compares at once: what it sums exactly, or is tested with."""
+    return MAX_EXACT if name in EXACT_LOSSES else MAX_SAMPLED
 
 
 def _teacher_ranking(scores_teacher: Tensor) -> Tensor:

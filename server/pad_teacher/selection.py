@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from math import exp, factorial, fsum, isfinite
-from string import ascii_uppercase
 
-from pad_wire.scoring import Form, Orders
+from pad_wire.scoring import LETTERS, Form, Orders
 
-LETTERS = ascii_uppercase
 MAX_ORDERS = 120  # "all" means n! questions: 120 at n = 5, 720 at n = 6
 
 

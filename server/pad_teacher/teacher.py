@@ -7,9 +7,10 @@ from typing import Any
 
 from pad_teacher.engine import Engine
 from pad_teacher.prompt_cache import PromptCache
-from pad_teacher.selection import LETTERS, question_text
+from pad_teacher.selection import question_text
 from pad_wire import TeacherId
 from pad_wire.chat import ChatEncoder
+from pad_wire.scoring import LETTERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Requests and replies of ``/v1/likelihood``, ``/v1/selection`` and ``/v1/score``."""
 
+from string import ascii_uppercase
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from pad_wire.sets import ResponseSet, TeacherId
 from pad_wire.text import WireModel
 
+LETTERS = ascii_uppercase  # of a multiple-choice question's options; a teacher may have tokens for fewer
 MAX_SETS = 1024  # per request; the token limits below it are the teacher's own
 
 Form = Literal["listwise", "pairwise"]

@@ -224,3 +224,33 @@ def test_the_training_page_quotes_the_committed_measurements() -> None:
         assert f"| {row['peak_bytes'] / 2**20:.0f} |" in text
     for row in measured["loss"]:
         assert f"| {row['loss']} | {row['n']} | {1000 * row['seconds']:.1f} | {row['share']:.2%} |" in text
+        assert row["share"] < 0.01
+    assert ("ppd", 64) in {(row["loss"], row["n"]) for row in measured["loss"]}
+
+
+def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    text = (ROOT / "docs" / "training.md").read_text()
+    for row in rows:
+        assert row["pairs"] == pytest.approx((row["size"] - 1) / (row["n"] - 1))
+        listwise, pairwise = (
+            "–" if tokens is None else f"{tokens:,}"
+            for tokens in (row["teacher_tokens_listwise"], row["teacher_tokens_pairwise"])
+        )
+        costs = f"| {row['n']} | {row['parts']} | {listwise} | {pairwise} | {row['student_tokens']:,} "
+        kept = f"| {row['loss_ms']:.1f} | {row['pairs']:.0%} | {row['of_ceiling']:.0%} "
+        directions = f"| {row['direction']:.2f} | {row['direction_vpd']:.2f} |"
+        assert (costs + kept + directions in text) == (row["n"] in (8, 16, 64)), row
+
+
+def test_the_token_counts_of_decomposing_are_what_its_script_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import decompose
+
+    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    for row in rows:
+        if row["size"] <= 8:
+            for form in ("listwise", "pairwise"):
+                counted = decompose.teacher_tokens(row["size"], form)
+                assert row["parts"] * counted == row[f"teacher_tokens_{form}"]
+    assert decompose.teacher_tokens(27, "listwise") is None

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pad_teacher.selection import LETTERS, question_text
+from pad_teacher.selection import question_text
 from pad_wire.chat import ChatEncoder
+from pad_wire.scoring import LETTERS
 
 HERE = Path(__file__).parents[2] / "examples" / "tinyworld"
 sys.path.insert(0, str(HERE))  # the world's files are scripts, not a package

@@ -321,7 +321,7 @@ def test_a_flat_signal_is_said_in_plain_words(tmp_path: Path, caplog: pytest.Log
         {"n": 4, "parts": 4},
         {"decompose": "no"},
         {"alpha": 2},
-        {"n": 32},
+        {"n": 32, "loss": "forward_kl"},
         {"beta_student": 0},
         {"max_forward_tokens": 0},
     ],

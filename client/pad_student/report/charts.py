@@ -8,26 +8,36 @@ from typing import Any
 from pad_student.report.collect import Curve, Run
 
 MOST_POINTS = 2000  # a chart is no wider in pixels
+MOST_RANKS = 8  # curves of one family that an eye can tell apart
 LABELS = {"agreement/top1": "same best", "agreement/pairwise": "pairs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A title, its unit, what it means, the curves it holds by name or by prefix, and why it may be missing."""
+    """A title, its unit, what it means, the curves it holds by name or by prefix, why it may be missing.
+
+    ``most`` is how many curves it draws at most.
+    """
 
     title: str
     unit: str
     meaning: str
     holds: tuple[str, ...]
     missing: str
+    most: int | None = None
 
     def curves(self, run: Run) -> list[Curve]:
-        """Those of its curves that the run recorded; one that repeats another is left out."""
+        """Those of its curves that the run recorded; one that repeats another is left out.
+
+        Of more than ``most``, the first, the last and some at equal distances between them are kept.
+        """
         found: list[Curve] = []
         for curve in run.curves.values():
             if curve.name.startswith(self.holds) and all(curve.values != other.values for other in found):
                 found.append(curve)
-        return found
+        if self.most is None or len(found) <= self.most:
+            return found
+        return [found[k * (len(found) - 1) // (self.most - 1)] for k in range(self.most)]
 
 
 CHARTS = (
@@ -64,9 +74,11 @@ CHARTS = (
     Chart(
         "Log-likelihood by the teacher's rank",
         "nats a token",
-        "Rank 1 is the teacher's best response. All falling together is likelihood displacement.",
+        "Rank 1 is the teacher's best response. All falling together is likelihood displacement. Of many ranks some"
+        " are drawn; the table of figures has all.",
         ("mean_log_likelihood/",),
         "Log-likelihoods by rank were not recorded.",
+        MOST_RANKS,
     ),
     Chart(
         "Entropy of the rankings",

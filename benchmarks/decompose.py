@@ -1,0 +1,159 @@
+"""Preference decomposing: what each way to split n responses into parts costs, and what it keeps.
+
+    python benchmarks/decompose.py
+
+Costs are of one prompt. Tokens are counted by the service's own functions, for responses of equal length; only the
+loss's milliseconds and what is kept are measured. Fixed parts and on-policy ones cost the same tokens.
+"""
+
+import datetime
+import json
+from math import log, sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from losses_time import loss_seconds
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from pad_student.losses import LOSSES
+from pad_student.plackett_luce import log_prob
+from pad_teacher.engine import TokenSet
+from pad_teacher.selection import question_orders
+from pad_teacher.work import questions_work, set_work
+from pad_wire.scoring import LETTERS, Form
+
+PROMPT, RESPONSE = 256, 128
+BEFORE, BEHIND = 20, 13  # tokens of a question before its options, request apart, and behind them
+QUEUE = 1_000_000  # the service's default --max-queued-tokens, which one set's questions have to fit in full
+SIZES = (4, 8, 16, 32, 64)
+
+# β·reward within a set, as in the demo's first step: medians of deviations, and the correlation that its agreement on
+# pairs, 77 %, stands for.
+TEACHER_SPREAD, STUDENT_SPREAD, CORRELATION = 3.4, 1.5, 0.75
+SETS = 64
+RANKINGS = 1024  # that the whole set's gradient is taken from
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    result = {
+        "command": "python benchmarks/decompose.py",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "prompt": PROMPT,
+        "response": RESPONSE,
+        "teacher_spread": TEACHER_SPREAD,
+        "student_spread": STUDENT_SPREAD,
+        "correlation": CORRELATION,
+        "sets": SETS,
+        "rows": [row for n in SIZES for row in rows_of(n)],
+    }
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    for row in result["rows"]:
+        print("  ".join(f"{value:.3f}" if isinstance(value, float) else f"{value}" for value in row.values()))
+
+
+def rows_of(n: int) -> list[dict[str, Any]]:
+    """All parts of two or more, by halves."""
+    teacher_P_N, student_P_N = made_up_scores(n)
+    parts_of_n = [2**k for k in range(n.bit_length()) if n // 2**k >= 2]
+    return [costs(n, parts) | kept(teacher_P_N, student_P_N, parts) for parts in parts_of_n]
+
+
+def costs(n: int, parts: int) -> dict[str, Any]:
+    """Tokens of one prompt for teacher and student, steps, and the loss's milliseconds, all parts together."""
+    size = n // parts
+    seconds = loss_seconds("ppd", size)
+    return {
+        "n": n,
+        "parts": parts,
+        "size": size,
+        "teacher_tokens_likelihood": parts * likelihood_tokens(size),
+        "teacher_tokens_listwise": _times(parts, teacher_tokens(size, "listwise")),
+        "teacher_tokens_pairwise": _times(parts, teacher_tokens(size, "pairwise")),
+        "student_tokens": parts * (PROMPT + size * RESPONSE),
+        "steps": parts,
+        "loss_ms": 1e3 * parts * seconds,
+    }
+
+
+def teacher_tokens(size: int, form: Form) -> int | None:
+    """One part's likelihoods and its questions in all cyclic orders; None where a default service refuses them.
+
+    Units of work are not divided, so what neighbouring questions begin with counts once.
+    """
+    if form == "listwise" and size > len(LETTERS):
+        return None
+    request, options = list(range(PROMPT + BEFORE)), [_ids(k + 1, RESPONSE) for k in range(size)]
+    asked = [
+        request + [token for option in order for token in options[option]] + _ids(0, BEHIND)
+        for order in question_orders(size, form, "cyclic")
+    ]
+    if sum(map(len, asked)) > QUEUE:
+        return None
+    return likelihood_tokens(size) + questions_work(asked, []).cost
+
+
+def likelihood_tokens(size: int) -> int:
+    """One part's likelihoods: the prompt once."""
+    return set_work(TokenSet(list(range(PROMPT)), [_ids(k, RESPONSE) for k in range(size)])).cost
+
+
+def made_up_scores(n: int) -> tuple[Tensor, Tensor]:
+    """Teacher's and student's β·reward, [sets, n]."""
+    teacher_P_N = torch.randn(SETS, n, dtype=torch.float64)
+    own_P_N = torch.randn(SETS, n, dtype=torch.float64)
+    student_P_N = CORRELATION * teacher_P_N + sqrt(1 - CORRELATION**2) * own_P_N
+    return TEACHER_SPREAD * teacher_P_N, STUDENT_SPREAD * student_P_N
+
+
+def kept(teacher_P_N: Tensor, student_P_N: Tensor, parts: int) -> dict[str, float]:
+    """What is left of the comparison of all n responses.
+
+    ``pairs``: share of the pairs that stand in one part. ``of_ceiling``: mean loss of a part over ln 2, where a JSD
+    is flat. ``direction``: cosine of the sum of the parts' gradients in the student's scores, as training computes
+    them, with the gradient of KL(P_T‖P_S) over the whole set, which is what the teacher's full distribution asks for;
+    the JSD of the whole set is no measure, since for large n it is at its ceiling and has no gradient.
+    """
+    n = teacher_P_N.shape[1]
+    whole_P_N = whole_gradient(teacher_P_N, student_P_N)
+    found: dict[str, float] = {"pairs": (n // parts - 1) / (n - 1)}
+    for name in ("ppd", "vpd"):
+        gradient_P_N = torch.zeros_like(student_P_N)
+        values = []
+        for part in range(parts):
+            own = student_P_N[:, part::parts].clone().requires_grad_()
+            value_P = LOSSES[name](teacher_P_N[:, part::parts], own)
+            value_P.sum().backward()
+            gradient_P_N[:, part::parts] = own.grad  # type: ignore[index]
+            values.append(value_P.mean().item())
+        if name == "ppd":
+            found["of_ceiling"] = sum(values) / parts / log(2)
+            found["gradient_norm"] = gradient_P_N.norm(dim=1).mean().item()
+        direction = "direction" if name == "ppd" else f"direction_{name}"
+        found[direction] = cosine_similarity(gradient_P_N, whole_P_N, dim=1).mean().item()
+    return found
+
+
+def whole_gradient(teacher_P_N: Tensor, student_P_N: Tensor) -> Tensor:
+    """Of KL(P_T‖P_S) in the student's scores, from rankings drawn from the teacher's side."""
+    own_P_N = student_P_N.clone().requires_grad_()
+    noise_P_R_N = -torch.empty(SETS, RANKINGS, teacher_P_N.shape[1], dtype=torch.float64).exponential_().log()
+    ranking_P_R_N = (teacher_P_N.unsqueeze(1) + noise_P_R_N).argsort(-1, descending=True)
+    (-log_prob(own_P_N, ranking_P_R_N).mean(-1)).sum().backward()
+    return own_P_N.grad  # type: ignore[return-value]
+
+
+def _ids(start: int, count: int) -> list[int]:
+    """Token ids that no other text begins with."""
+    return [10**6 * (start + 1) + k for k in range(count)]
+
+
+def _times(parts: int, tokens: int | None) -> int | None:
+    return None if tokens is None else parts * tokens
+
+
+if __name__ == "__main__":
+    main()
