@@ -11,6 +11,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from tiny_student import save_tiny_student, tiny_encoder
 
+from pad_student import sources
 from pad_student.preferences import DatasetError, as_rows
 from pad_student.prompts import PromptLine, PromptOptions, prompt_id, read_prompts
 from pad_student.settings import SampleSettings
@@ -329,6 +330,8 @@ def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
 
 def test_json_lines_are_read_without_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
+    assert not hasattr(sources, "load_dataset")
+    assert not hasattr(sources, "datasets")
     assert len(read_prompts(lines(tmp_path / "p.jsonl", *ROWS))) == 4
 
 
