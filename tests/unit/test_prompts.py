@@ -145,6 +145,7 @@ def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
         ({"instruction": "add", "input": "", "output": "3"}, "add"),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("bad")]}, TALK),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("well")]}, TALK),
+        ({"chosen": [*TALK, assistant("a")], "rejected": [TALK[0], assistant("b"), *TALK[2:]]}, TALK[:1]),
         ({"prompt": "hi", "tools": [], "images": None}, "hi"),
     ],
 )
