@@ -325,6 +325,9 @@ def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
     (from_file,) = as_rows(str(lines(tmp_path / "scored.jsonl", SCORED)))
     (from_dataset,) = as_rows(Dataset.from_list([SCORED]))
     assert from_file == from_dataset == ScoredSet.model_validate(SCORED)
+    cut = {**SCORED, "responses": [{**SCORED["responses"][0], "finished": False}, SCORED["responses"][1]]}
+    (with_gaps,) = as_rows(Dataset.from_list([cut]))  # Arrow fills in None where the second says nothing
+    assert [response.finished for response in with_gaps.responses] == [False, True]
     with pytest.raises(DatasetError, match=r"train_dataset, row 0: responses\[0\]\.log_likelihood: Field required"):
         as_rows([{**SCORED, "responses": [{"text": "a"}]}])
 
