@@ -1,6 +1,7 @@
 """From scored response sets to the tensors of one training batch; P prompts with N responses each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 from pad_student.config import PADConfig
 from pad_student.errors import StudentError
 from pad_student.logprobs import collate
-from pad_student.prompts import PromptLine
+from pad_student.prompts import PromptLine, prompt_lines
 from pad_student.rewards import calibrated_reward, utf8_lengths
+from pad_student.sources import PLACED_ROW, placed_rows
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
+from pad_wire.validation import InvalidBody, validated
 
 Row = PromptLine | ScoredSet
 
@@ -21,13 +24,31 @@ class DatasetError(StudentError):
     """Rows that cannot be trained on."""
 
 
-def as_rows(dataset: Iterable[Any]) -> list[Row]:
+def as_rows(dataset: Iterable[Any] | str | Path) -> list[Row]:
     """Rows of any dataset: scored sets where they have responses, prompts to be sampled for where they have none.
 
+    Args:
+        dataset: rows, a ``datasets.Dataset``, or what ``prompts.read_prompts`` reads: a file, a directory, the Hub.
+            ``prompt_rows.prompt_of`` says what a row with a prompt may hold.
+
     Raises:
-        pydantic.ValidationError: for a row that is neither.
+        DatasetError: for a row that claims to be a scored set and is none, and for a dataset of several splits.
+        PromptsError: for a row without a prompt, for two prompts under one id, and for data that cannot be read.
     """
-    return [row if isinstance(row, Row) else _as_row(_without_none(row)) for row in dataset]
+    if isinstance(dataset, Mapping):
+        raise DatasetError(f"the dataset has the splits {', '.join(dataset)}: give one of them, as dataset['train']")
+    if isinstance(dataset, str | Path):
+        name, placed = str(dataset), placed_rows(Path(dataset))
+    else:
+        name, placed = "train_dataset", ((f"row {number}", row) for number, row in enumerate(dataset))
+    scored: list[Row] = []
+    prompts: list[PLACED_ROW] = []
+    for where, row in placed:
+        if isinstance(row, ScoredSet) or (isinstance(row, Mapping) and row.get("responses") is not None):
+            scored.append(row if isinstance(row, ScoredSet) else _scored_set(f"{name}, {where}", row))
+        else:
+            prompts.append((where, row))
+    return scored + (prompt_lines(name, prompts) if prompts else [])
 
 
 def split_sets(sets: Sequence[ScoredSet], config: PADConfig) -> list[ScoredSet]:
@@ -78,8 +99,11 @@ def batch_of(sets: Sequence[ScoredSet], encoder: ChatEncoder, config: PADConfig)
     return batch | ({"label_mass": torch.tensor(masses)} if len(masses) == len(sets) else {})
 
 
-def _as_row(row: Mapping[str, Any]) -> Row:
-    return (ScoredSet if "responses" in row else PromptLine).model_validate(row)
+def _scored_set(where: str, row: Mapping[str, Any]) -> ScoredSet:
+    try:
+        return validated(ScoredSet, _without_none(row))
+    except InvalidBody as error:
+        raise DatasetError(f"{where}: {error.detail.where or 'a scored set'}: {error.detail.message}") from None
 
 
 def _without_none(value: Any) -> Any:

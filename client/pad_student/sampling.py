@@ -38,12 +38,23 @@ def load_student(name: str, dtype: str = "auto") -> Student:
         TemplateError: where its tokenizer has no usable chat template.
 
     """
-    if name.startswith(("/", ".")) and not Path(name).is_dir():
-        raise SamplingError(f"{name}: no such model directory")
-    encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name))
+    encoder = load_encoder(name)
     model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     use_defined_attention(model)
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
+
+
+def load_encoder(name: str) -> ChatEncoder:
+    """How prompts are written for a model (directory or hub id), without its weights.
+
+    Raises:
+        OSError: where there is no such model.
+        TemplateError: where its tokenizer has no usable chat template.
+
+    """
+    if name.startswith(("/", ".")) and not Path(name).is_dir():
+        raise SamplingError(f"{name}: no such model directory")
+    return ChatEncoder.of(AutoTokenizer.from_pretrained(name))
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:

@@ -60,13 +60,31 @@ class Sampled(Settings):
     """The same seed gives the same responses, also when continued."""
 
 
-class SampleSettings(Sampled):
+class PromptData(Settings):
+    """Which prompts are taken from the data."""
+
+    subset: str | None = None
+    """The subset (configuration) of a dataset of the Hub that has several."""
+    split: str | None = None
+    """The split of a directory or a dataset of the Hub; by default its only one, or train."""
+    column: str | None = None
+    """The column that holds the prompt, as text or messages; by default prompt, messages, instruction, or what chosen
+    and rejected share, whichever there is first."""
+    system: str | None = None
+    """A system prompt, put in front of prompts that have none."""
+    max_prompt_tokens: Positive | None = None
+    """Longer prompts are dropped, and named; counted with the student's tokenizer and chat template."""
+    max_prompt_characters: Positive | None = None
+    """Longer prompts are dropped, and named."""
+
+
+class SampleSettings(Sampled, PromptData):
     """Sample responses from a student; a rerun continues where its output ends."""
 
     model: str
     """The student: a directory or a hub id."""
     prompts: Path
-    """JSON lines with a prompt each: text, or messages; an id is optional."""
+    """The prompts: a file (JSON lines, JSON, parquet, CSV, Arrow), a directory, or a dataset of the Hub."""
     out: Path
     """The response sets, as JSON lines."""
     n: Positive = 4
@@ -86,7 +104,7 @@ class ScoreSettings(TeacherAccess, SelectionQuestion):
     """Cut responses that exceed the teacher's context, instead of stopping."""
 
 
-class GradeSettings(Sampled):
+class GradeSettings(Sampled, PromptData):
     """Grade a model's responses with a rule: gold score."""
 
     grader: str
@@ -94,14 +112,14 @@ class GradeSettings(Sampled):
     model: str
     """The student (a directory or a hub id), or a .jsonl file of its response sets."""
     prompts: Path | None = None
-    """JSON lines with a prompt each; not needed with response sets."""
+    """The prompts: a file, a directory or a dataset of the Hub; not needed with response sets."""
     out: Path
     """The directory for responses, grades by prompt and result.json."""
     n: Positive = 4
     """Responses a prompt."""
 
 
-class WinRateSettings(Sampled, TeacherAccess):
+class WinRateSettings(Sampled, TeacherAccess, PromptData):
     """Let a teacher compare a model's responses with a baseline's, in both orders: win rate."""
 
     model: str
@@ -109,7 +127,7 @@ class WinRateSettings(Sampled, TeacherAccess):
     baseline: str
     """What it is compared with: a model or a .jsonl file of response sets."""
     prompts: Path | None = None
-    """JSON lines with a prompt each; not needed with two files of response sets."""
+    """The prompts: a file, a directory or a dataset of the Hub; not needed with two files of response sets."""
     out: Path
     """The directory for responses, comparisons by prompt and result.json."""
     n: Positive = 1
@@ -209,7 +227,7 @@ class TrainSettings(Training):
     """The directory for the trained student, its checkpoints and logs."""
 
 
-class DistillSettings(Training, TeacherAccess, SelectionQuestion):
+class DistillSettings(Training, TeacherAccess, SelectionQuestion, PromptData):
     """Sample, score and train in rounds, from a YAML file and flags.
 
     Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
@@ -217,7 +235,7 @@ class DistillSettings(Training, TeacherAccess, SelectionQuestion):
     """
 
     prompts: Path
-    """JSON lines with a prompt each."""
+    """The prompts: a file (JSON lines, JSON, parquet, CSV, Arrow), a directory, or a dataset of the Hub."""
     output_dir: Path
     """The directory for the trained student, its checkpoints and logs."""
     n: Annotated[int, Field(ge=2)] = 4

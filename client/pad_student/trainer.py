@@ -55,7 +55,7 @@ class PADTrainer(Trainer):
     Args:
         model: a transformers causal language model.
         args: see ``PADConfig``.
-        train_dataset: rows with ``prompt`` (and ``id``), to be sampled for, or scored sets.
+        train_dataset: prompts to be sampled for, or scored sets, as ``preferences.as_rows`` takes them.
         processing_class: the student's tokenizer, with its chat template.
         teacher: needed where the rows are prompts.
         peft_config: trains an adapter instead of all weights.

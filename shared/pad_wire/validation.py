@@ -1,6 +1,6 @@
 """From bytes to a wire model, or to an error of one short line that never repeats the input."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,6 +29,19 @@ def parse(model: type[Model], body: bytes | bytearray) -> Model:
     """
     try:
         return model.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidBody(_detail(error, model)) from None
+
+
+def validated(model: type[Model], value: Any) -> Model:
+    """Read ``value``, objects and lists that are parsed already, as ``model``.
+
+    Raises:
+        InvalidBody: with code ``invalid_request``.
+
+    """
+    try:
+        return model.model_validate(value)
     except ValidationError as error:
         raise InvalidBody(_detail(error, model)) from None
 

@@ -34,7 +34,13 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("README.md", "ARCHITECTURE.md", "examples/tinyworld/README.md", "benchmarks/README.md"),
+        *(
+            "README.md",
+            "ARCHITECTURE.md",
+            "examples/tinyworld/README.md",
+            "examples/trl/README.md",
+            "benchmarks/README.md",
+        ),
         *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     ],
 )

@@ -6,7 +6,6 @@ import os
 import pytest
 
 from pad_student.jsonl import Appender, JsonLinesError, read
-from pad_student.prompts import prompt_id, read_prompts
 from pad_wire import Response, SampledSet
 
 
@@ -88,17 +87,3 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
         assert sets.held == {"a"}
     assert [each.id for each in read(path, SampledSet)] == ["a"]
-
-
-def test_prompts_without_an_id_get_a_stable_one_and_repeats_are_kept_once(tmp_path):
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "p"}\n{"prompt": "p", "source": "x"}\n{"id": "q", "prompt": "p"}\n')
-    assert [each.id for each in read_prompts(path)] == [prompt_id("p"), "q"]
-    assert prompt_id("p") == "1fb680aa1ed965bc"
-
-
-def test_two_prompts_under_one_id_are_refused(tmp_path):
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('{"id": "a", "prompt": "p"}\n{"id": "a", "prompt": "q"}\n')
-    with pytest.raises(JsonLinesError, match="two different prompts"):
-        read_prompts(path)

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from pad_student import jsonl
-from pad_student.prompts import read_prompts
 from pad_student.settings import DistillSettings
-from pad_student.stages.common import closing_line, connect
+from pad_student.stages.common import closing_line, connect, prompts_of
 from pad_student.stages.train import claim_output, configure, is_done, train
 from pad_wire import ScoredSet
 
@@ -16,7 +15,7 @@ def run(settings: DistillSettings) -> None:
     Raises:
         TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
     """
-    prompts = read_prompts(settings.prompts)
+    prompts = prompts_of(settings.prompts, settings, settings.model)
     config = configure(settings, settings.output_dir)
     claim_output(settings, settings.output_dir)
     if is_done(config):

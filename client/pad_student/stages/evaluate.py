@@ -11,10 +11,10 @@ from pad_student.answers import Question, read_questions, write_answers
 from pad_student.claims import claim
 from pad_student.evaluation import Estimate, EvaluationError, estimate, grades, lengths, load_grader, win
 from pad_student.jsonl import Appender
-from pad_student.prompts import PromptLine, read_prompts
+from pad_student.prompts import PromptLine
 from pad_student.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
-from pad_student.stages.common import closing_line, connect, progress
-from pad_student.stages.sample import Sampling, sample_into
+from pad_student.stages.common import closing_line, connect, progress, prompts_of
+from pad_student.stages.sample import Sampling, sample_into, skipped_note
 from pad_wire import Message, SampledSet
 from pad_wire.chat import as_text
 
@@ -81,7 +81,7 @@ def answers(settings: AnswerSettings) -> None:
         for temperature in sorted({question.temperature for question in asked}):
             prompts = [_turn(each, replies[each.id]) for each in asked if each.temperature == temperature]
             how = Sampling(1, temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
-            empty += sample_into(path, prompts, student, how)
+            empty += len(sample_into(path, prompts, student, how))
         texts = {each.id: each.responses[0].text for each in jsonl.read(path, SampledSet)}
         for question in asked:
             replies[question.id].append(texts.get(question.id, ""))
@@ -103,7 +103,9 @@ def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str)
         raise EvaluationError(f"{model} is to be sampled from: give --prompts")
     path = settings.out / f"{name}.jsonl"
     how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
-    sample_into(path, read_prompts(settings.prompts), model, how)
+    skipped = sample_into(path, prompts_of(settings.prompts, settings, model), model, how)
+    if skipped:
+        closing_line(f"{path}: of {model}{skipped_note(skipped)}")
     return list(jsonl.read(path, SampledSet))
 
 

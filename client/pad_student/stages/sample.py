@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from pad_student.claims import beside, claim
 from pad_student.jsonl import Appender
-from pad_student.prompts import PromptLine, read_prompts
+from pad_student.prompts import PromptLine, first_few
 from pad_student.settings import SampleSettings
-from pad_student.stages.common import closing_line, progress
+from pad_student.stages.common import closing_line, progress, prompts_of
 from pad_wire import SampledSet
 
 if TYPE_CHECKING:
     from pad_student.sampling import Student
+
+# More prompts may come later: what an output holds is known by their ids.
+WHICH_PROMPTS = {"prompts", "subset", "split", "max_prompt_tokens", "max_prompt_characters"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,22 @@ class Sampling:
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
-    claim(beside(settings.out), settings.model_dump(mode="json", exclude={"out", "prompts"}))
+    claim(beside(settings.out), settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
     how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
-    skipped = sample_into(settings.out, read_prompts(settings.prompts), settings.model, how)
-    note = f"; {skipped} prompts skipped, which leave no room in the context or got no text" if skipped else ""
-    closing_line(f"{settings.out}: {settings.n} responses a prompt{note}")
+    prompts = prompts_of(settings.prompts, settings, settings.model)
+    skipped = sample_into(settings.out, prompts, settings.model, how)
+    closing_line(f"{settings.out}: {settings.n} responses a prompt{skipped_note(skipped)}")
 
 
-def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: Sampling) -> int:
-    """Append a response set for each prompt that ``out`` does not hold; return how many prompts got none.
+def skipped_note(ids: Sequence[str]) -> str:
+    """What a closing line adds about prompts that got no responses; nothing where all did."""
+    if not ids:
+        return ""
+    return f"; {len(ids)} prompts skipped ({first_few(ids)}), which leave no room in the context or got no text"
+
+
+def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: Sampling) -> list[str]:
+    """Append a response set for each prompt that ``out`` does not hold; return the ids of those that got none.
 
     Batches are the same whatever is held already, so that a continued run samples what an uninterrupted one would.
     A model given by name is loaded only if there is something to sample.
@@ -45,7 +55,7 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
     ids = {prompt.id for prompt in prompts}
     with Appender(out) as sets:
         if ids <= sets.held:
-            return 0
+            return []
         from pad_student.sampling import fits, load_student, sample_responses
 
         student = load_student(model) if isinstance(model, str) else model
@@ -71,7 +81,7 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
                         )
                     )
                 bar.update(len(missing))
-        return len(ids - sets.held)
+        return [each.id for each in prompts if each.id not in sets.held]
 
 
 def _batches(prompts: Sequence[PromptLine], size: int) -> Iterator[Sequence[PromptLine]]:
