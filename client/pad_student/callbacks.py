@@ -51,6 +51,12 @@ class OneBar(ProgressCallback):
             shown["teacher wait"] = f"{waited:.0%}"
         self.training_bar.set_postfix(shown)
 
+    def close(self) -> None:
+        """Leave the bar as it is: a run that failed has something to say below it."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+            self.training_bar = None
+
 
 class Record(TrainerCallback):
     """Keeps ``metrics.jsonl`` in the output directory, whatever trackers there are."""

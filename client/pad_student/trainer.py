@@ -107,8 +107,8 @@ class PADTrainer(Trainer):
             self.remove_callback(shown)
         self._stop = StopWhenAsked()
         self._costs = Costs(teacher if isinstance(teacher, Meter) else None)
-        bar = [] if args.disable_tqdm else [OneBar(self._costs)]
-        for callback in (Started(rows), Record(), Spent(self._costs), *bar, self._stop):
+        self._bars = [] if args.disable_tqdm else [OneBar(self._costs)]
+        for callback in (Started(rows), Record(), Spent(self._costs), *self._bars, self._stop):
             self.add_callback(callback)
         self._loss = LOSSES[args.loss]
         self._watch = Watch(args.loss)
@@ -121,6 +121,8 @@ class PADTrainer(Trainer):
             return super().train(*args, **kwargs)
         finally:
             self._stop.restore()
+            for bar in self._bars:
+                bar.close()
             if self._pipeline:
                 self._pipeline.stop()
 

@@ -1,5 +1,6 @@
 import json
 import random
+import resource
 import signal
 import time
 from multiprocessing.process import BaseProcess
@@ -13,6 +14,7 @@ from processes import TeacherProcess, start_student, student, teacher_process
 from safetensors.torch import load_file
 
 from pad_student import jsonl
+from pad_student.checkpoints import newest_whole
 from pad_wire import ScoredSet
 
 
@@ -148,6 +150,27 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_weights_and_nothing_
     assert "Preference-Aligned" in (cut / "README.md").read_text()
     assert scored_ids(whole) == scored_ids(cut)
     assert len(scored_ids(cut)) == len(set(scored_ids(cut))) == 18 * 3
+
+
+def test_a_checkpoint_that_finds_no_room_is_one_line_and_the_one_before_is_continued(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    log, whole, cut = tmp_path / "said", tmp_path / "whole", tmp_path / "cut"
+    seconds_of(start_forked_student(*distill(shared_teacher.url, tiny_directory, prompts, whole), log=log), whole)
+    arguments = distill(shared_teacher.url, tiny_directory, prompts, cut)
+    process = start_forked_student(*arguments, log=log)
+    while not (cut / "checkpoint-2" / "trainer_state.json").exists():
+        assert process.is_alive()
+        time.sleep(0.001)
+    assert process.pid
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))  # bytes: rounds fit in, weights do not
+    process.join()
+    assert process.exitcode == 1
+    assert log.read_text().splitlines()[-1].startswith("pad-student: no space left for a checkpoint in")
+    assert newest_whole(cut) == cut / "checkpoint-2"
+    seconds_of(start_forked_student(*arguments, log=log), cut)
+    assert losses(whole) == losses(cut)
+    assert weights(whole) == weights(cut)
 
 
 def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(

@@ -1,5 +1,6 @@
 """Scored sets in, a trained student out; and what every stage that trains shares."""
 
+import errno
 import logging
 import os
 import shutil
@@ -99,15 +100,22 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     except torch.OutOfMemoryError:
         hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
-    except Exception:
-        # Each library has an error of its own for it, and none says it plainly.
-        if shutil.disk_usage(str(config.output_dir)).free < FULL_BYTES:
+    except Exception as error:
+        if _no_room(error, str(config.output_dir)):
             rest = "free some, and the same command continues from the checkpoint before"
             raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
         raise
     closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
     if trainer.is_world_process_zero():
         write_after(Path(str(config.output_dir)))
+
+
+def _no_room(error: Exception, folder: str) -> bool:
+    """Whether the disk, a quota or a file's limit was too small; each library has an error of its own for it."""
+    if shutil.disk_usage(folder).free < FULL_BYTES:
+        return True
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
 def claim_output(settings: Training, output_dir: Path) -> None:
