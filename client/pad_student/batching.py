@@ -1,10 +1,9 @@
 """A stream of response sets as requests of a good size, several of them on the way at once, answers in order."""
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Semaphore, Thread
 from typing import TypeVar
 
 from pad_wire import Limits, SampledSet
@@ -48,35 +47,51 @@ def split(
 def ordered_map(
     function: Callable[[Item], Answer], items: Iterable[Item], workers: int
 ) -> Generator[Answer, None, None]:
-    """Apply ``function`` in ``workers`` threads and yield the answers in order, looking 2 × ``workers`` items ahead.
+    """Apply ``function`` in ``workers`` threads and yield each answer, in order, as soon as it is there.
 
-    An error is raised where its answer would have been; items not begun by then are never begun.
+    ``items`` is read in a thread of its own, 2 × ``workers`` ahead of what was yielded, so that one that takes long
+    to come holds up no answer. An error, of ``items`` too, is raised where its answer would have been; items not
+    begun by then are never begun.
     """
-    waiting: deque[Future[Answer]] = deque()
+    answers: SimpleQueue[Future[Answer] | None] = SimpleQueue()
     jobs: SimpleQueue[tuple[Future[Answer], Item] | None] = SimpleQueue()
+    room, closed = Semaphore(2 * workers), Event()
+
+    def read() -> None:
+        try:
+            for item in items:
+                room.acquire()
+                if closed.is_set():
+                    return
+                future: Future[Answer] = Future()
+                answers.put(future)
+                jobs.put((future, item))
+            answers.put(None)
+        except BaseException as error:  # noqa: BLE001 -- raised again where the answer is taken
+            answers.put(failed := Future())
+            failed.set_exception(error)
+        finally:
+            for _ in range(workers):
+                jobs.put(None)
 
     def work() -> None:
         while (job := jobs.get()) is not None:
             future, item = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function(item))
-                except BaseException as error:  # noqa: BLE001 -- raised again where the answer is taken
-                    future.set_exception(error)
+            if closed.is_set():
+                continue
+            try:
+                future.set_result(function(item))
+            except BaseException as error:  # noqa: BLE001 -- raised again where the answer is taken
+                future.set_exception(error)
 
     # Not an executor: its threads would hold up the exit after Ctrl-C for as long as a retry waits.
-    for _ in range(workers):
-        Thread(target=work, name="teacher", daemon=True).start()
+    for target in (read, *[work] * workers):
+        Thread(target=target, name="teacher", daemon=True).start()
     try:
-        for item in items:
-            waiting.append(Future())
-            jobs.put((waiting[-1], item))
-            if len(waiting) >= 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        while (future := answers.get()) is not None:
+            answer = future.result()
+            room.release()
+            yield answer
     finally:
-        for future in waiting:
-            future.cancel()
-        for _ in range(workers):
-            jobs.put(None)
+        closed.set()
+        room.release()

@@ -40,6 +40,19 @@ def read(path: Path, model: type[Model]) -> Iterator[Model]:
             raise JsonLinesError(f"{path}, line {number}: {where}{error.detail.message}") from None
 
 
+def first(path: Path, model: type[Model]) -> Model | None:
+    """The first line; None where there is none yet, or it was torn.
+
+    Raises:
+        JsonLinesError: where it is not of the model's shape.
+        OSError: where the file cannot be read.
+
+    """
+    with path.open("rb") as file:
+        whole = file.readline().endswith(b"\n")
+    return next(read(path, model), None) if whole else None
+
+
 class Appender:
     """Appends whole lines to a file and knows the ids it holds; a torn last line is cut off first.
 

@@ -50,6 +50,7 @@ class Pipeline:
         self._ahead = config.rounds_ahead
         self._costs = costs
         self._begun: deque[Round] = deque()
+        self._planned: dict[int, Sequence[Sequence[PromptLine]]] = {}  # of steps whose round has not begun
 
     def sets_of(self, step: int, last: int, plan: Plan, model: Any) -> StepSets | None:
         """Begin what is to be begun before ``step``.
@@ -72,13 +73,20 @@ class Pipeline:
         while len(self._begun) <= self._ahead:
             first = self._begun[-1].end if self._begun else step
             count = min(self._steps_a_round - first % self._steps_a_round, last - first)
-            planned = {first + k: plan() for k in range(count)}
-            steps = {number: micro_batches for number, micro_batches in planned.items() if micro_batches}
+            for number in range(first, first + count):
+                if number not in self._planned and (micro_batches := plan()):
+                    self._planned[number] = micro_batches
+            steps = {
+                number: micro_batches for number, micro_batches in self._planned.items() if number < first + count
+            }
             if not steps:
                 break
             before = self._begun[-1] if self._begun else None
             with self._costs.phase("sampled"):
-                self._begun.append(self._rounds.begin(model, steps, step, before))
+                begun = self._rounds.begin(model, steps, step, before)
+            for number in begun.micro_batches:
+                del self._planned[number]
+            self._begun.append(begun)
         return StepSets(self._begun[0], step, self._costs) if self._begun else None
 
     def stop(self) -> None:

@@ -8,7 +8,6 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +68,11 @@ class Round:
             while left and len(part) < size:
                 if scored := self.scoring.score_of(left.popleft()):
                     part.append(scored)
-            # What the teacher could not take may have been all that was left: the step's mean stays that of the rest.
-            found = part or found
+            found += part
             if not found:
                 raise NothingSampled(f"no prompt of step {step} has a scored response; raise max_response_tokens")
-            yield found
+            # The teacher may have left out all that was left: the mean over all so far leaves the step's as it is.
+            yield part or found
 
 
 class Rounds:
@@ -85,6 +84,9 @@ class Rounds:
         config: how many responses, how sampled, how scored.
         folder: where each round's ``sets.jsonl`` and ``scored.jsonl`` go.
         rank: of this process; each has files of its own.
+
+    Raises:
+        TeacherChanged: where another teacher scored the rounds on disk.
     """
 
     def __init__(
@@ -100,6 +102,8 @@ class Rounds:
         self._config = config
         self._folder = folder
         self._suffix = f"-{rank}" if rank else ""
+        if (so_far := fingerprint_so_far(folder)) and isinstance(teacher, Teacher):
+            teacher.pin(so_far)
 
     def claim(self, **decisive: Any) -> None:
         """Make sure that rounds on disk are of this run.
@@ -116,7 +120,8 @@ class Rounds:
     def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
         """Sample for each step's prompts; a prompt that got no text is left out. The teacher scores meanwhile.
 
-        All sets are on disk when this returns; their scores need not be.
+        All sets are on disk when this returns; their scores need not be. A round on disk may have fewer steps, where
+        the run was to end behind them.
 
         Args:
             model: the student, with the weights of step ``now``.
@@ -128,41 +133,39 @@ class Rounds:
         folder.mkdir(parents=True, exist_ok=True)
         sets, out = (folder / f"{name}{self._suffix}.jsonl" for name in ("sets", "scored"))
         about = folder / f"round{self._suffix}.json"
-        # A prompt may come up in several steps of a round, each time with responses of its own.
-        prompts = {
-            step: [(_set_id(step, line), line) for lines in micro_batches for line in lines]
-            for step, micro_batches in steps.items()
-        }
         scoring = Scoring(self._stream, out, before.scoring if before else None)
         try:
-            if sets.exists():
-                scoring.feed(jsonl.read(sets, SampledSet))
+            if not sets.exists():
+                about.write_text(json.dumps({"sampled_at": now, "steps": list(steps)}))
+                self._sample(model, steps, sets, scoring)
+                given = {each.id for each in jsonl.read(sets, SampledSet)}
             else:
-                about.write_text(json.dumps({"sampled_at": now}))
-                self._sample(model, dict(chain(*prompts.values())), sets, scoring)
-            given = {each.id for each in jsonl.read(sets, SampledSet)}
-            sampled_at = json.loads(about.read_text())["sampled_at"]
+                found = list(jsonl.read(sets, SampledSet))
+                scoring.feed(found)
+                given = {each.id for each in found}
+            told = json.loads(about.read_text())
+            scoring.complete()
         except BaseException:
             scoring.stop()
             raise
-        scoring.complete()
-        set_ids = {step: [each for each, _ in lines if each in given] for step, lines in prompts.items()}
-        return Round(sampled_at, set_ids, {step: len(each) for step, each in steps.items()}, scoring)
+        held = {step: micro_batches for step, micro_batches in steps.items() if step in told["steps"]}
+        set_ids = {step: [each for each, _ in _named(step, lines) if each in given] for step, lines in held.items()}
+        return Round(told["sampled_at"], set_ids, {step: len(lines) for step, lines in held.items()}, scoring)
 
     def _folder_of(self, step: int) -> Path:
         """Where the round of ``step`` is, which a continued run may enter in its middle, or where it will be."""
         earlier = (path for path in self._folder.glob("*") if path.name.isdigit() and int(path.name) <= step)
         for path in sorted(earlier, reverse=True)[:1]:
-            sets = path / f"sets{self._suffix}.jsonl"
-            if sets.exists() and any(each.id.endswith(f"@{step}") for each in jsonl.read(sets, SampledSet)):
+            sets, about = path / f"sets{self._suffix}.jsonl", path / f"round{self._suffix}.json"
+            if sets.exists() and step in json.loads(about.read_text())["steps"]:
                 return path
         return self._folder / f"{step:06d}"
 
-    def _sample(self, model: Any, prompts: Mapping[str, PromptLine], path: Path, scoring: Scoring) -> None:
+    def _sample(self, model: Any, steps: Steps, path: Path, scoring: Scoring) -> None:
         # All or nothing: half a round could not be continued, since the student may have changed since.
         unfinished = path.with_suffix(".part")
         unfinished.unlink(missing_ok=True)
-        items = list(prompts.items())
+        items = [named for step, micro_batches in steps.items() for named in _named(step, micro_batches)]
         with Appender(unfinished) as sets:
             for start in range(0, len(items), self._config.sampling_batch_size):
                 batch = items[start : start + self._config.sampling_batch_size]
@@ -191,9 +194,19 @@ class Rounds:
             alpha=self._config.alpha,
             form=self._config.form,  # type: ignore[arg-type]
             orders=self._config.orders,  # type: ignore[arg-type]
+            skip_too_long=True,  # one such set must not end the run
             sets_per_request=self._config.sampling_batch_size,  # or a batch would wait for the next one
         )
 
 
-def _set_id(step: int, line: PromptLine) -> str:
-    return f"{line.id}@{step}"
+def fingerprint_so_far(folder: Path) -> str | None:
+    """Of the teacher that scored what these rounds hold; None before there is any."""
+    for path in sorted(folder.glob("*/scored*")):
+        if scored := jsonl.first(path, ScoredSet):
+            return scored.teacher.fingerprint
+    return None
+
+
+def _named(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
+    """A prompt may come up in several steps of a round, each time with responses of its own."""
+    return [(f"{line.id}@{step}", line) for lines in micro_batches for line in lines]

@@ -1,9 +1,7 @@
 """One round's scores, made by a thread: the teacher is kept busy while the student samples and trains."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Condition, Event, Thread
@@ -11,12 +9,9 @@ from typing import Any
 
 from pad_student import jsonl
 from pad_student.jsonl import Appender
-from pad_student.teacher_errors import TeacherRefused
 from pad_wire import SampledSet, ScoredSet
 
 Stream = Callable[[Iterable[SampledSet]], Iterator[ScoredSet]]
-
-logger = logging.getLogger(__name__)
 
 
 class Scoring:
@@ -27,10 +22,13 @@ class Scoring:
     same set is sampled again. A set that exceeds the teacher's context is left out.
 
     Args:
-        stream: how the teacher scores sets, several at once, answers in order.
+        stream: how the teacher scores sets, several at once, answers in order; it may leave out some.
         out: where scores go; sets that it holds are not asked for.
         before: whose sets the teacher gets first; where it fails, so does this.
     """
+
+    _early_lines: Appender  # both are opened by the thread
+    _out: Appender
 
     def __init__(self, stream: Stream, out: Path, before: "Scoring | None" = None) -> None:
         self._stream = stream
@@ -42,6 +40,7 @@ class Scoring:
         self._pending: list[ScoredSet] = []  # scored, and not written yet
         self._changed = Condition()
         self._scores: dict[str, ScoredSet | None] = {}  # None for what was left out
+        self._known: dict[str, ScoredSet] = {}  # scored before a kill
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = Thread(target=self._run, name="scoring", daemon=True)
@@ -59,8 +58,10 @@ class Scoring:
             JsonLinesError: where the scores so far cannot be written.
         """
         self._complete.set()
-        self._write()
-        self._fed.put(None)
+        try:
+            self._write()
+        finally:
+            self._fed.put(None)
 
     def stop(self) -> None:
         """Ask for nothing more, and write nothing more."""
@@ -81,11 +82,19 @@ class Scoring:
                 raise self._error
             return self._scores[identifier]
 
+    def join(self) -> None:
+        """Wait for the end, and raise what went wrong."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
     def _run(self) -> None:
         try:
             if self._before is not None:
                 self._before.join()
                 self._before = None  # or each round would keep all earlier ones in memory
+            if self._stopped:
+                return
             with Appender(self._early) as self._early_lines, Appender(self._path) as self._out:
                 self._known = {each.id: each for each in jsonl.read(self._early, ScoredSet)}
                 self._score(self._out.held)
@@ -95,12 +104,6 @@ class Scoring:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
-
-    def join(self) -> None:
-        """Wait for the end, and raise what went wrong."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
     def _score(self, held: set[Any]) -> None:
         with self._changed:
@@ -117,6 +120,8 @@ class Scoring:
 
     def _unscored(self, held: set[Any]) -> Iterator[SampledSet]:
         for each in iter(self._fed.get, None):
+            if self._stopped:
+                return
             if each.id in held:
                 continue
             known = self._known.get(each.id)
@@ -141,7 +146,7 @@ class Scoring:
                 self._changed.notify_all()
             self._pending.clear()
 
-    def _answers(self, sets: Iterator[SampledSet]) -> Iterator[ScoredSet]:
+    def _answers(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         asked: deque[SampledSet] = deque()
 
         def noted() -> Iterator[SampledSet]:
@@ -149,27 +154,18 @@ class Scoring:
                 asked.append(each)
                 yield each
 
-        try:
-            for scored in self._stream(noted()):
-                asked.popleft()
-                yield scored
-        except TeacherRefused as refused:
-            if refused.code != "too_long":
-                raise
-            yield from self._one_by_one(chain(asked, sets))
+        for scored in self._stream(noted()):
+            while (each := asked.popleft()).id != scored.id:
+                self._leave_out(each)
+            yield scored
+        for each in asked:
+            self._leave_out(each)
 
-    def _one_by_one(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
-        """Leave out the sets that exceed the teacher's context: one of them must not end the run."""
-        for each in sets:
-            try:
-                yield from self._stream([each])
-            except TeacherRefused as refused:
-                if refused.code != "too_long":
-                    raise
-                logger.warning("left out: %s", refused)
-                with self._changed:
-                    self._scores[each.id] = None
-                    self._changed.notify_all()
+    def _leave_out(self, each: SampledSet) -> None:
+        """It exceeds the teacher's context: one such set must not end the run."""
+        with self._changed:
+            self._scores[each.id] = None
+            self._changed.notify_all()
 
 
 def _texts(each: SampledSet | ScoredSet) -> list[tuple[str, bool]]:

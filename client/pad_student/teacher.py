@@ -8,6 +8,7 @@ TeacherError
 └── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -61,6 +62,8 @@ WORKERS = 4  # requests on their way at once to each replica, so that the teache
 
 Reply = TypeVar("Reply", LikelihoodReply, SelectionReply, ScoreReply)
 Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
 
 
 class Teacher:
@@ -125,6 +128,17 @@ class Teacher:
         """Seconds in all so far in which sets were on their way."""
         return self._busy.seconds
 
+    def pin(self, fingerprint: str) -> None:
+        """Take scores of this teacher alone.
+
+        Raises:
+            TeacherChanged: where another one has answered already.
+        """
+        with self._lock:
+            if self.fingerprint not in (None, fingerprint):
+                raise TeacherChanged(f"the scores so far are of {fingerprint}, but the teacher is {self.fingerprint}")
+            self.fingerprint = fingerprint
+
     def model(self) -> ModelCard:
         """The model, its fingerprint and the limits of all replicas that answer now, which later requests respect.
 
@@ -167,6 +181,7 @@ class Teacher:
         form: Form = "listwise",
         orders: Orders = "cyclic",
         truncate: bool = False,
+        skip_too_long: bool = False,
         workers: int = WORKERS,
         sets_per_request: int = SETS_PER_REQUEST,
     ) -> Iterator[ScoredSet]:
@@ -175,7 +190,8 @@ class Teacher:
         ``workers`` is how many, to each replica. ``alpha`` is the weight that the selection probability is to have in
         the reward: at 0 the multiple-choice questions are not asked, and ``selection_probability`` is None. ``sets``
         is read no further ahead than the requests on their way need; each is sent with ``sets_per_request`` of them
-        (the last with fewer) or what the service takes, before the next set is read.
+        (the last with fewer) or what the service takes, before the next set is read. ``skip_too_long`` leaves out the
+        sets that exceed the teacher's context, with a line in the log.
 
         Raises:
             TeacherError: see the tree at the top of this file.
@@ -184,9 +200,11 @@ class Teacher:
         size = sets_per_request
         options: dict[str, Any] = {"truncate": truncate}
         if alpha == 0:
-            return self._stream("/v1/likelihood", LikelihoodReply, scored_sets, sets, workers, size, **options)
+            return self._stream(
+                "/v1/likelihood", LikelihoodReply, scored_sets, sets, workers, size, skip_too_long, **options
+            )
         options |= {"form": form, "orders": orders}
-        return self._stream("/v1/score", ScoreReply, scored_sets, sets, workers, size, **options)
+        return self._stream("/v1/score", ScoreReply, scored_sets, sets, workers, size, skip_too_long, **options)
 
     def likelihood(self, sets: Iterable[SampledSet], *, truncate: bool = False) -> list[ScoredSet]:
         """Log-likelihoods alone: ``selection_probability`` and ``label_mass`` are None."""
@@ -213,6 +231,7 @@ class Teacher:
         sets: Iterable[SampledSet],
         workers: int,
         sets_per_request: int = SETS_PER_REQUEST,
+        skip_too_long: bool = False,
         **options: Any,
     ) -> Iterator[Answer]:
         def ask(request: list[SampledSet]) -> list[Answer]:
@@ -229,8 +248,20 @@ class Teacher:
                 self.tokens_scored += reply.usage.total_tokens
             return answers
 
+        def ask_what_fits(request: list[SampledSet]) -> list[Answer]:
+            try:
+                return ask(request)
+            except TeacherRefused as refused:
+                if refused.code != "too_long":
+                    raise
+                if len(request) > 1:
+                    return [answer for each in request for answer in ask_what_fits([each])]
+                log.warning("the set %s is left out: %s", request[0].id, refused)
+                return []
+
         requests = split(sets, self._limits, sets_per_request)
-        with closing(ordered_map(ask, requests, workers * self._service.size)) as replies:
+        how = ask_what_fits if skip_too_long else ask
+        with closing(ordered_map(how, requests, workers * self._service.size)) as replies:
             for answers in replies:
                 yield from answers
 

@@ -1,3 +1,5 @@
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event
@@ -6,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from test_trainer import FakeTeacher, metrics, scored, trainer, weights
+from test_trainer import FakeTeacher, Narrow, metrics, scored, trainer, weights
 
 from pad_student import jsonl, rounds
 from pad_student.checkpoints import newest_whole
 from pad_student.config import PADConfig
 from pad_student.costs import Busy, Costs
+from pad_student.rounds import Round
 from pad_student.scoring import Scoring
-from pad_student.teacher_errors import TeacherRefused, TeacherUnreachable
+from pad_student.teacher_errors import TeacherUnreachable
 from pad_student.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredSet
 
@@ -249,16 +252,18 @@ def test_what_was_scored_before_a_kill_is_asked_again_only_where_something_else_
 
 
 def test_micro_batches_whose_sets_were_all_too_long_do_not_end_the_run(tmp_path: Path) -> None:
-    class Narrow(FakeTeacher):
-        def score_stream(self, sets: Iterable[SampledSet], **options: Any) -> Iterator[ScoredSet]:
-            for each in sets:
-                if each.id.startswith("p3@"):
-                    raise TeacherRefused("too many tokens", "too_long")
-                yield from super().score_stream([each], **options)
-
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}
     trainer(tmp_path, Narrow(), **how, max_steps=4).train()
     assert len(metrics(tmp_path)) == 4
+
+
+def test_where_sets_are_left_out_each_of_the_others_counts_the_same(tmp_path: Path) -> None:
+    class Some:
+        def score_of(self, identifier: str) -> str | None:
+            return None if identifier in ("b", "c") else identifier
+
+    round_ = Round(0, {0: ["a", "d", "b", "c"]}, {0: 3}, Some())  # type: ignore[arg-type]
+    assert list(round_.scored(0)) == [["a", "d"], ["a", "d"], ["a", "d"]]
 
 
 def sampled(count: int) -> list[SampledSet]:
@@ -309,6 +314,42 @@ def test_a_stopped_scoring_writes_nothing_more(tmp_path: Path) -> None:
     gate.set()
     scoring.join()
     assert out.read_bytes() == b""
+
+
+def test_a_stopped_scoring_asks_for_nothing_more(tmp_path: Path) -> None:
+    gate = Event()
+    asked: list[str] = []
+
+    def stream(sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
+        for each in sets:
+            asked.append(each.id)
+            wait(gate)
+            yield scored(each)
+
+    first = Scoring(stream, tmp_path / "first.jsonl")
+    second = Scoring(stream, tmp_path / "second.jsonl", before=first)
+    for scoring in (first, second):
+        scoring.feed(sampled(3))
+    wait_until(lambda: asked == ["s0"])
+    for scoring in (first, second):
+        scoring.stop()
+    gate.set()
+    second.join()
+    assert asked == ["s0"]
+
+
+def test_a_scoring_whose_disk_is_full_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    scoring = Scoring(FakeTeacher().score_stream, tmp_path / "scored.jsonl")
+    scoring.feed(sampled(1))
+    wait_until(lambda: (tmp_path / "scored.early").exists() and bool((tmp_path / "scored.early").read_bytes()))
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(jsonl.JsonLinesError):
+        scoring.complete()
+    with pytest.raises(jsonl.JsonLinesError):
+        scoring.join()
 
 
 class Counted:

@@ -236,6 +236,51 @@ def test_results_come_in_order_and_input_is_read_no_further_than_needed():
     stream.close()
 
 
+def test_an_answer_is_there_before_the_next_input_is():
+    answered = threading.Event()
+
+    def slow():
+        yield from sampled(16)
+        assert answered.wait(20)
+        yield from sampled(1, "last")
+
+    stream = client(FakeTeacher()).score_stream(slow())
+    first = next(stream)
+    answered.set()
+    assert [each.id for each in (first, *stream)] == [*(f"s{i}" for i in range(16)), "last0"]
+
+
+def test_an_input_that_fails_is_raised_behind_the_answers_before_it():
+    def torn():
+        yield from sampled(16)
+        raise OSError("torn")
+
+    stream = client(FakeTeacher()).score_stream(torn())
+    assert [next(stream).id for _ in range(16)] == [f"s{i}" for i in range(16)]
+    with pytest.raises(OSError, match="torn"):
+        next(stream)
+
+
+def test_sets_that_are_too_long_are_left_out_and_said_where_that_is_asked_for(caplog):
+    fake = FakeTeacher()
+    answer = fake._answer
+
+    def narrow(request: httpx.Request) -> httpx.Response:
+        if b'"s3"' in request.content or b'"s20"' in request.content:
+            fake.requests.append(request)
+            return error(422, "too_long")(request)
+        return answer(request)
+
+    fake.transport = httpx.MockTransport(narrow)
+    scores = client(fake).score_stream(sampled(40), skip_too_long=True)
+    assert [each.id for each in scores] == [f"s{i}" for i in range(40) if i not in (3, 20)]
+    assert "the set s3 is left out" in caplog.text
+    assert "the set s20 is left out" in caplog.text
+    assert len(fake.requests) == 3 + 16 + 16  # the third request had none of them
+    with pytest.raises(TeacherRefused):
+        list(client(fake).score_stream(sampled(40)))
+
+
 def test_several_requests_are_on_their_way_at_once():
     together = threading.Barrier(4, timeout=20)
     fake = FakeTeacher()
