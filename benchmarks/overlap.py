@@ -5,6 +5,10 @@ Teacher and student are a process each, on a core each, with the embedded models
 recorded before come at once), the teacher alone (the recorded sets, as a stream), everything in turn (a round is
 sampled, then scored, then trained on), and the trainer as it is at staleness 0 and 1. The client's own work,
 requests and replies, is beside the teacher alone as ``seconds/client``: the student's core does it too.
+
+Cores share memory, caches and clock rate: two that are busy are each slower than one alone. So there is another
+case, the student alone and the teacher alone at the same time, in processes that exchange nothing: what a run would
+take that hides the one behind the other wholly.
 """
 
 import json
@@ -23,9 +27,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "examples" / "tinyworld"
 TEACHER_CORE, STUDENT_CORE = 0, 1
-ROUNDS = 2
+ROUNDS = 3
 STEPS, PROMPTS, BATCH = 8, 96, 8  # BATCH prompts are sampled at once, sent at once and trained on at once
-CASES = {"staleness 0": 0, "student alone": 0, "teacher alone": 0, "in turn": 0, "staleness 1": 1}
+ALONE = ("student alone", "teacher alone")
+AT_ONCE = "both alone at once"
+CASES = {"staleness 0": 0, **dict.fromkeys(ALONE, 0), AT_ONCE: 0, "in turn": 0, "staleness 1": 1}
 
 
 def main() -> None:
@@ -45,24 +51,49 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
     medians = {case: median(each["wall"] for each in values) for case, values in found.items()}
     larger = max(medians["student alone"], medians["teacher alone"])
     ratios = {case: round(seconds / larger, 3) for case, seconds in medians.items()}
+    over_both = {case: round(seconds / medians[AT_ONCE], 3) for case, seconds in medians.items()}
     sizes = {"steps": STEPS, "prompts_a_step": PROMPTS, "n": 4, "sampled_sent_and_trained_at_once": BATCH}
     result = {
         "command": "python benchmarks/overlap.py",
         **sizes,
         "wall_seconds_over_the_larger_alone": ratios,
+        "wall_seconds_over_both_alone_at_once": over_both,
         "median_wall_seconds": medians,
         "runs": found,
     }
     (ROOT / "benchmarks" / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(ratios))
+    print(json.dumps(ratios), json.dumps(over_both))
 
 
 def run(case: str, folder: Path, round_: int) -> dict[str, float]:
     """One case in a process of its own, with a service of its own: neither has anything left from the case before."""
     with service(folder / "teacher.log") as url:
-        child = [sys.executable, __file__, case, url, str(folder / "recorded"), str(folder / f"{case} {round_}")]
-        ran = subprocess.run(child, stdout=subprocess.PIPE, check=True, text=True, env=environment())
-    return json.loads(ran.stdout.splitlines()[-1])
+        cases = ALONE if case == AT_ONCE else (case,)
+        outs = [str(folder / f"{case} {round_}, {each}") for each in cases]
+        children = [
+            subprocess.Popen(
+                [sys.executable, __file__, each, url, str(folder / "recorded"), out],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment(),
+            )
+            for each, out in zip(cases, outs, strict=True)
+        ]
+        for child in children:  # all are ready before one begins
+            while (line := child.stdout.readline()) != "ready\n":  # type: ignore[union-attr]
+                if not line:
+                    raise RuntimeError(f"{case}: a process ended before it began")
+        for child in children:
+            child.stdin.write("go\n")  # type: ignore[union-attr]
+            child.stdin.flush()  # type: ignore[union-attr]
+        found = [json.loads(child.communicate()[0].splitlines()[-1]) for child in children]
+    if case != AT_ONCE:
+        return found[0]
+    return {
+        "wall": max(each["wall"] for each in found),
+        **dict(zip(ALONE, (each["wall"] for each in found), strict=True)),
+    }
 
 
 @contextmanager
@@ -100,6 +131,7 @@ def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
         if case == "teacher alone":
             paths = sorted(Path(recorded).glob("*/sets.jsonl"))
             sets = [each for path in paths for each in jsonl.read(path, SampledSet)]
+            begin_together()
             begin, used = time.monotonic(), time.process_time()
             list(teacher.score_stream(sets, sets_per_request=BATCH))
             wall, client = time.monotonic() - begin, time.process_time() - used
@@ -133,6 +165,7 @@ def train(teacher: Any, staleness: int, out: Path) -> dict[str, float]:
     )
     prompts = read_prompts(TINY / "prompts.jsonl")
     trainer = PADTrainer(student.model, config, prompts, student.encoder.tokenizer, teacher)
+    begin_together()
     begin = time.monotonic()
     trainer.train()
     wall = time.monotonic() - begin
@@ -140,6 +173,12 @@ def train(teacher: Any, staleness: int, out: Path) -> dict[str, float]:
     for line in (out / "costs.jsonl").read_text().splitlines():
         spent.update({name: value for name, value in json.loads(line).items() if name.startswith("seconds/")})
     return {"wall": round(wall, 3), **{name: round(value, 3) for name, value in spent.items()}}
+
+
+def begin_together() -> None:
+    """Say that all is loaded, and wait for the word to begin."""
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 class Recorded:
