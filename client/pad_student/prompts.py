@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 from pydantic import ConfigDict, model_validator
 
-from pad_student.prompt_rows import RowError, prompt_of
+from pad_student.conversations import RowError
+from pad_student.prompt_rows import prompt_of
 from pad_student.sources import PLACED_ROW, PromptsError, placed_rows
 from pad_wire import Prompt
 from pad_wire.chat import ChatEncoder, TemplateError, as_messages
