@@ -1,5 +1,7 @@
 """Prompts come from the data that people have; what is dropped or refused is said, and where."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +238,22 @@ def test_no_prompt_left_is_an_error(tmp_path: Path) -> None:
         read_prompts(lines(tmp_path / "p.jsonl"))
     with pytest.raises(PromptsError, match="no prompt is short enough"):
         read_prompts(lines(tmp_path / "p.jsonl", *ROWS), PromptOptions(max_prompt_characters=1), say=lambda _: None)
+
+
+def test_rows_are_let_go_as_soon_as_their_prompts_are_taken() -> None:
+    class Row(dict[str, Any]):
+        """A dict that weak references can point to."""
+
+    made: list[weakref.ref[Row]] = []
+
+    def rows() -> Iterator[Row]:
+        for k in range(9):
+            row = Row(id=f"p{k}", prompt="hi", completion="long")
+            made.append(weakref.ref(row))
+            yield row
+            assert sum(each() is not None for each in made) <= 2
+
+    assert len(as_rows(rows())) == len(made) == 9
 
 
 def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
