@@ -3,3 +3,7 @@
 
 class StudentError(Exception):
     """Something outside the program is wrong: a file, a setting, a teacher."""
+
+
+class PromptsError(StudentError):
+    """Data that cannot be read, or that does not hold what was expected; names the data, the row and the remedy."""

@@ -1,6 +1,6 @@
 """From scored response sets to the tensors of one training batch; P prompts with N responses each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,16 @@ def as_rows(dataset: Iterable[Any] | str | Path) -> list[Row]:
     else:
         name, placed = "train_dataset", ((f"row {number}", row) for number, row in enumerate(dataset))
     scored: list[Row] = []
-    prompts: list[PLACED_ROW] = []
-    for where, row in placed:
-        if isinstance(row, ScoredSet) or (isinstance(row, Mapping) and row.get("responses") is not None):
-            scored.append(row if isinstance(row, ScoredSet) else _scored_set(f"{name}, {where}", row))
-        else:
-            prompts.append((where, row))
-    return scored + (prompt_lines(name, prompts) if prompts else [])
+
+    def unscored() -> Iterator[PLACED_ROW]:  # row by row: its other columns may be far longer than its prompt
+        for where, row in placed:
+            if isinstance(row, ScoredSet) or (isinstance(row, Mapping) and row.get("responses") is not None):
+                scored.append(row if isinstance(row, ScoredSet) else _scored_set(f"{name}, {where}", row))
+            else:
+                yield where, row
+
+    prompts = prompt_lines(name, unscored())  # which fills scored
+    return scored + prompts
 
 
 def split_sets(sets: Sequence[ScoredSet], config: PADConfig) -> list[ScoredSet]:

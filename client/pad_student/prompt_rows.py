@@ -1,19 +1,15 @@
 """From a row, as datasets for TRL and others hold it, to its prompt: text, or a conversation up to the answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any
 
+from pad_student.conversations import OF_SYSTEM, Conversation, RowError, holds_anything, messages_of, up_to_the_answer
+
 CONVERSATIONS = ("messages", "conversations")
-SHAREGPT_ROLES = {"human": "user", "gpt": "assistant"}
-CANNOT_BE_CARRIED = ("tools", "image", "images")
+SYSTEMS = ("system", "system_prompt")
+CANNOT_BE_CARRIED = ("tools", "history", "image", "images", "video", "videos", "audio", "audios")
 EXPECTED = "`prompt`, `messages`, `instruction`, or `chosen` and `rejected`"
-
-Conversation = list[dict[str, str]]
-
-
-class RowError(ValueError):
-    """A row without a prompt that can be used; says what was expected, and never repeats the row's text."""
 
 
 def prompt_of(row: Any, column: str | None = None, system: str | None = None) -> str | Conversation:
@@ -22,12 +18,14 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
     Args:
         row: with ``prompt`` (text or messages); ``messages`` or ``conversations`` (whose last assistant's turns are
             left out); ``instruction`` and perhaps ``input``; or ``chosen`` and ``rejected`` conversations, which
-            share their beginning. The first of these that it has is taken.
+            share their beginning. The first of these that it has is taken. Its ``system`` or ``system_prompt`` goes
+            in front.
         column: takes this one instead: text, or messages as in ``messages``.
-        system: is put in front where a conversation has no system message.
+        system: is put in front where a row has no system prompt of its own.
 
     Raises:
-        RowError: where there is no prompt, or it is not of a form that can be used.
+        RowError: where there is no prompt, or it is not of a form that can be used, or it would be another one
+            without what the row also holds (tools, images, an earlier conversation).
     """
     if not isinstance(row, Mapping):
         raise RowError(f"expected an object with {EXPECTED}")
@@ -35,29 +33,39 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
     prompt = _of_column(given, column) if column else _by_convention(given)
     if not prompt:
         raise RowError("the prompt is empty")
-    if not system:
-        return prompt
+    own = _own_system(given, column)
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if any(message["role"] in ("system", "developer") for message in messages):
-        return messages
-    return [{"role": "system", "content": system}, *messages]
+    there = [message["content"] for message in messages if message["role"] in OF_SYSTEM]
+    if own and there and own not in there:
+        raise RowError("its system prompt and the one in its conversation differ")
+    front = not there and (own or system)
+    return [{"role": "system", "content": front}, *messages] if front else prompt
+
+
+def _own_system(row: Mapping[str, Any], column: str | None) -> str | None:
+    found = [row[name] for name in SYSTEMS if name != column and holds_anything(row.get(name))]
+    if not all(isinstance(each, str) for each in found):
+        raise RowError(f"{' and '.join(SYSTEMS)}: expected text")
+    if len(set(found)) > 1:
+        raise RowError(f"its {' and '.join(SYSTEMS)} differ")
+    return found[0] if found else None
 
 
 def _of_column(row: Mapping[str, Any], column: str) -> str | Conversation:
     if column not in row:
         raise RowError(f"no {column!r} in it, only {_names(row)}")
-    return row[column] if isinstance(row[column], str) else _up_to_the_answer(_messages(row[column], column), column)
+    return row[column] if isinstance(row[column], str) else up_to_the_answer(messages_of(row[column], column), column)
 
 
 def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
     for name in CANNOT_BE_CARRIED:
-        if name in row and (not isinstance(row[name], Sequence) or len(row[name])):
+        if holds_anything(row.get(name)):
             raise RowError(f"its prompt has {name}, which cannot be sent; --column takes a column without them")
     if "prompt" in row:
         return _given_prompt(row["prompt"])
     for name in CONVERSATIONS:
         if name in row:
-            return _up_to_the_answer(_messages(row[name], name), name)
+            return up_to_the_answer(messages_of(row[name], name), name)
     if "instruction" in row:
         parts = [row["instruction"], row.get("input", "")]
         if not all(isinstance(part, str) for part in parts):
@@ -71,51 +79,17 @@ def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
 def _given_prompt(value: Any) -> str | Conversation:
     if isinstance(value, str):
         return value
-    messages = _messages(value, "prompt")
+    messages = messages_of(value, "prompt")
     if messages and messages[-1]["role"] == "assistant":
         raise RowError("prompt: the conversation ends with the assistant, and an answer begun there is not continued")
-    return _up_to_the_answer(messages, "prompt")
+    return up_to_the_answer(messages, "prompt")
 
 
 def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
     if isinstance(chosen, str):
         raise RowError("where chosen and rejected begin to differ is no prompt in texts: --column names a prompt")
-    pairs = zip(_messages(chosen, "chosen"), _messages(rejected, "rejected"), strict=False)
-    return _up_to_the_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
-
-
-def _up_to_the_answer(messages: Conversation, column: str) -> Conversation:
-    end = len(messages)
-    while end and messages[end - 1]["role"] == "assistant":
-        end -= 1
-    if all(message["role"] == "system" for message in messages[:end]):
-        raise RowError(f"{column}: no turn of the user to answer")
-    if not all(message["content"] for message in messages[:end]):
-        raise RowError(f"{column}: a message is empty")
-    return messages[:end]
-
-
-def _messages(value: Any, column: str) -> Conversation:
-    """Role and content of each message; empty system messages, which some datasets have, are left out."""
-    if not isinstance(value, list):
-        raise RowError(f"{column}: expected text or a list of messages")
-    messages = [_message(each, f"{column}[{place}]") for place, each in enumerate(value)]
-    return [each for each in messages if each["content"] or each["role"] != "system"]
-
-
-def _message(value: Any, where: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise RowError(f"{where}: expected a message with role and content")
-    if value.get("tool_calls"):
-        raise RowError(f"{where}: calls tools, which cannot be sent")
-    role, content = value.get("role"), value.get("content")
-    if role is None and isinstance(value.get("from"), str):  # ShareGPT's
-        role, content = SHAREGPT_ROLES.get(value["from"], value["from"]), value.get("value")
-    if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("text") for part in content):
-        content = "".join(str(part["text"]) for part in content)
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise RowError(f"{where}: expected a role and a content, both text")
-    return {"role": role, "content": content}
+    pairs = zip(messages_of(chosen, "chosen"), messages_of(rejected, "rejected"), strict=False)
+    return up_to_the_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
 
 
 def _names(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 from pydantic import ConfigDict, model_validator
 
-from pad_student.prompt_rows import RowError, prompt_of
+from pad_student.conversations import RowError
+from pad_student.prompt_rows import prompt_of
 from pad_student.sources import PLACED_ROW, PromptsError, placed_rows
 from pad_wire import Prompt
 from pad_wire.chat import ChatEncoder, TemplateError, as_messages
@@ -78,14 +79,16 @@ def read_prompts(
     """
     options = options or PromptOptions()
     lines = prompt_lines(str(source), placed_rows(Path(source), options.subset, options.split), options)
+    if not lines:
+        raise PromptsError(f"{source}: no prompts")
     return _short_enough(str(source), lines, options, encoder, say)
 
 
 def prompt_lines(name: str, rows: Iterable[PLACED_ROW], options: PromptOptions | None = None) -> list[PromptLine]:
-    """The prompts of rows of the data called ``name``, of whatever length.
+    """The prompts of rows of the data called ``name``, of whatever length; each row is let go once it is read.
 
     Raises:
-        PromptsError: as ``read_prompts``.
+        PromptsError: as ``read_prompts``, but none where there are no rows.
     """
     options = options or PromptOptions()
     lines: dict[str, PromptLine] = {}
@@ -97,8 +100,6 @@ def prompt_lines(name: str, rows: Iterable[PLACED_ROW], options: PromptOptions |
         if lines.setdefault(line.id, line) != line:
             remedy = "give each an id of its own, or none"
             raise PromptsError(f"{name}, {where}: two different prompts have the id {line.id!r}; {remedy}")
-    if not lines:
-        raise PromptsError(f"{name}: no prompts")
     return list(lines.values())
 
 

@@ -71,7 +71,7 @@ class PromptData(Settings):
     """The column that holds the prompt, as text or messages; by default prompt, messages, instruction, or what chosen
     and rejected share, whichever there is first."""
     system: str | None = None
-    """A system prompt, put in front of prompts that have none."""
+    """A system prompt, put in front of prompts that have none of their own."""
     max_prompt_tokens: Positive | None = None
     """Longer prompts are dropped, and named; counted with the student's tokenizer and chat template."""
     max_prompt_characters: Positive | None = None

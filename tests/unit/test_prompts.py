@@ -1,19 +1,18 @@
 """Prompts come from the data that people have; what is dropped or refused is said, and where."""
 
-import gzip
-import json
-import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
+from sample_data import ROWS, by_library, lines
 from tiny_student import save_tiny_student, tiny_encoder
 
-from pad_student import sources
 from pad_student.preferences import DatasetError, as_rows
-from pad_student.prompts import PromptLine, PromptOptions, prompt_id, read_prompts
+from pad_student.prompts import PromptOptions, prompt_id, read_prompts
 from pad_student.settings import SampleSettings
 from pad_student.sources import PromptsError
 from pad_student.stages import sample
@@ -35,8 +34,20 @@ def system(text: str) -> dict[str, str]:
     return {"role": "system", "content": text}
 
 
-ROWS = [{"id": f"p{k}", "prompt": f"say {k}", "source": "made up"} for k in range(4)]
+def tool(text: str) -> dict[str, str]:
+    return {"role": "tool", "content": text}
+
+
+def user_of(*parts: Any) -> dict[str, Any]:
+    return {"role": "user", "content": list(parts)}
+
+
 TALK = [user("hello"), assistant("hi"), user("how are you?")]
+
+
+TALK_OF_SHAREGPT = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]
+
+
 SCORED = {
     "id": "s",
     "prompt": "say a",
@@ -48,78 +59,14 @@ SCORED = {
 }
 
 
-def lines(path: Path, *rows: Any) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def of_row(folder: Path, row: Any, **options: Any) -> Any:
     (line,) = read_prompts(lines(folder / "prompts.jsonl", row), PromptOptions(**options))
     return line.prompt if isinstance(line.prompt, str) else as_messages(line.prompt)
 
 
-def as_json(folder: Path) -> Path:
-    path = folder / "prompts.json"
-    path.write_text(json.dumps(ROWS, indent=1))
-    return path
-
-
-def as_gzip(folder: Path) -> Path:
-    path = folder / "prompts.jsonl.gz"
-    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
-    return path
-
-
-def by_library(kind: str, name: str) -> Any:
-    def write(folder: Path) -> Path:
-        getattr(Dataset.from_list(ROWS), f"to_{kind}")(str(folder / name))
-        return folder / name
-
-    return write
-
-
-def saved(folder: Path) -> Path:
-    Dataset.from_list(ROWS).save_to_disk(folder / "saved")
-    return folder / "saved"
-
-
-def saved_with_splits(folder: Path) -> Path:
-    other = Dataset.from_list([{"id": "other", "prompt": "another split"}])
-    DatasetDict(train=Dataset.from_list(ROWS), test=other).save_to_disk(folder / "splits")
-    return folder / "splits"
-
-
-def of_data_files(folder: Path) -> Path:
-    (folder / "files").mkdir()
-    Dataset.from_list(ROWS).to_parquet(str(folder / "files" / "train-00000.parquet"))
-    Dataset.from_list(ROWS[:1]).to_parquet(str(folder / "files" / "test-00000.parquet"))
-    return folder / "files"
-
-
-FORMS = {
-    "JSON lines": lambda folder: lines(folder / "prompts.jsonl", *ROWS),
-    "JSON lines under another name": lambda folder: lines(folder / "prompts.json", *ROWS),
-    "a JSON list": as_json,
-    "gzip": as_gzip,
-    "parquet": by_library("parquet", "prompts.parquet"),
-    "csv": by_library("csv", "prompts.csv"),
-    "a saved dataset": saved,
-    "a saved dataset with splits": saved_with_splits,
-    "a directory of parquet files": of_data_files,
-}
-
-
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
-def test_the_same_prompts_come_from_every_form_of_data_to_stages_and_trainer(tmp_path: Path, write: Any) -> None:
-    expected = [PromptLine(id=f"p{k}", prompt=f"say {k}") for k in range(4)]
-    path = write(tmp_path)
-    assert read_prompts(path) == expected
-    assert as_rows(path) == expected
 
 
 def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
@@ -140,19 +87,33 @@ def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
         ({"messages": [system(""), *TALK]}, TALK),
         ({"messages": [{**user("hi"), "name": None, "tool_calls": None}, assistant("ho")]}, [user("hi")]),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}, [user("hi")]),
-        ({"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]}, [user("hi")]),
+        ({"conversations": TALK_OF_SHAREGPT}, [user("hi")]),
         ({"instruction": "add", "input": "1 2", "output": "3"}, "add\n\n1 2"),
         ({"instruction": "add", "input": "", "output": "3"}, "add"),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("bad")]}, TALK),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("well")]}, TALK),
         ({"chosen": [*TALK, assistant("a")], "rejected": [TALK[0], assistant("b"), *TALK[2:]]}, TALK[:1]),
         ({"prompt": "hi", "tools": [], "images": None}, "hi"),
+        ({"prompt": "hi", "tools": "[]", "history": "", "system": ""}, "hi"),
+        ({"prompt": " "}, " "),
+        ({"instruction": "add", "input": "1 2", "system": "be kind"}, [system("be kind"), user("add\n\n1 2")]),
+        ({"prompt": "hi", "system_prompt": "be kind"}, [system("be kind"), user("hi")]),
+        ({"conversations": TALK_OF_SHAREGPT, "system": "be kind"}, [system("be kind"), user("hi")]),
+        ({"messages": [system("be kind"), *TALK], "system": "be kind"}, [system("be kind"), *TALK]),
+        ({"messages": [user("hi"), {"role": "tool", "content": "3"}, assistant("three")]}, [user("hi"), tool("3")]),
     ],
 )
 def test_the_prompt_of_a_row_is_found_by_trls_and_alpacas_conventions(tmp_path: Path, row: Any, prompt: Any) -> None:
     assert of_row(tmp_path, row) == prompt
     (line,) = as_rows(Dataset.from_list([row]))
     assert (line.prompt if isinstance(line.prompt, str) else as_messages(line.prompt)) == prompt
+
+
+@pytest.mark.parametrize("name", ["gpt", "chatgpt", "bing", "bard", "model", "assistant"])
+def test_the_answer_of_any_of_sharegpts_models_is_left_out_of_the_prompt(tmp_path: Path, name: str) -> None:
+    talk = [{"from": "user", "value": "hi"}, {"from": name, "value": "ho"}]
+    assert of_row(tmp_path, {"conversations": talk}) == [user("hi")]
+    assert of_row(tmp_path, {"conversations": [*talk, talk[0]]}) == [user("hi"), assistant("ho"), user("hi")]
 
 
 def test_a_column_that_is_named_goes_before_every_convention(tmp_path: Path) -> None:
@@ -166,6 +127,9 @@ def test_a_system_prompt_goes_in_front_where_there_is_none_and_makes_another_pro
     assert of_row(tmp_path, {"prompt": "hi"}, system="be kind") == [system("be kind"), user("hi")]
     assert of_row(tmp_path, {"messages": TALK}, system="be kind") == [system("be kind"), *TALK]
     assert of_row(tmp_path, {"prompt": own}, system="be kind") == own
+    assert of_row(tmp_path, {"prompt": "hi", "system": "be rude"}, system="be kind") == own
+    assert of_row(tmp_path, {"q": "hi", "system": "be rude"}, column="q") == own
+    assert of_row(tmp_path, {"system": "hi"}, column="system") == "hi"
     path = lines(tmp_path / "p.jsonl", {"prompt": "hi"})
     assert read_prompts(path, PromptOptions(system="be kind"))[0].id != read_prompts(path)[0].id
 
@@ -187,7 +151,24 @@ def test_a_system_prompt_goes_in_front_where_there_is_none_and_makes_another_pro
         ({"messages": [user("hi"), "hi"]}, r"messages\[1\]: expected a message with role and content"),
         ({"messages": [{"role": "user"}]}, r"messages\[0\]: expected a role and a content, both text"),
         ({"messages": [{"from": 1, "value": "hi"}]}, r"messages\[0\]: expected a role and a content, both text"),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, r"messages\[0\]: expected a role"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, r"messages\[0\]: a part of its content"),
+        ({"messages": [user_of({"type": "image_url", "text": "a cat"})]}, r"messages\[0\]: a part of its content"),
+        ({"messages": [user_of({"text": "a cat", "image_url": "u"})]}, r"messages\[0\]: a part of its content"),
+        (
+            {"messages": [{"role": "critic", "content": "hi"}]},
+            r"messages\[0\]: its role is none of system, developer",
+        ),
+        ({"conversations": [{"from": "function_call", "value": "f()"}]}, r"conversations\[0\]: its role is none of"),
+        ({"messages": [{"role": "developer", "content": "be kind"}]}, "messages: no turn of the user"),
+        ({"messages": [user("hi"), system("be kind"), assistant("ho")]}, "messages: no turn of the user"),
+        ({"messages": [{**assistant(""), "function_call": {"name": "f"}}]}, r"messages\[0\]: calls tools"),
+        ({"instruction": "do", "history": [["hi", "ho"]]}, "its prompt has history, which cannot be sent"),
+        ({"prompt": "hi", "videos": ["v"]}, "its prompt has videos, which cannot be sent"),
+        ({"prompt": "hi", "audio": {"path": "a"}}, "its prompt has audio, which cannot be sent"),
+        ({"prompt": "hi", "tools": '[{"name": "search"}]'}, "its prompt has tools, which cannot be sent"),
+        ({"prompt": "hi", "system": ["be kind"]}, "system and system_prompt: expected text"),
+        ({"prompt": "hi", "system": "be kind", "system_prompt": "be rude"}, "its system and system_prompt differ"),
+        ({"messages": [system("be rude"), user("hi")], "system": "be kind"}, "the one in its conversation differ"),
         ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, r"messages\[0\]: calls tools"),
         ({"prompt": "hi", "tools": [{"name": "search"}]}, "its prompt has tools, which cannot be sent"),
         ({"instruction": 3}, "instruction and input: expected text"),
@@ -259,66 +240,20 @@ def test_no_prompt_left_is_an_error(tmp_path: Path) -> None:
         read_prompts(lines(tmp_path / "p.jsonl", *ROWS), PromptOptions(max_prompt_characters=1), say=lambda _: None)
 
 
-def test_a_split_is_chosen_by_name_and_a_missing_one_names_those_there(tmp_path: Path) -> None:
-    both, files = saved_with_splits(tmp_path), of_data_files(tmp_path)
-    assert [each.id for each in read_prompts(both, PromptOptions(split="test"))] == ["other"]
-    assert [each.id for each in read_prompts(files, PromptOptions(split="test"))] == ["p0"]
-    with pytest.raises(PromptsError, match="has the splits train, test: choose one with --split"):
-        read_prompts(both, PromptOptions(split="dev"))
-    with pytest.raises(PromptsError, match=r"Unknown split \"dev\"\. Should be one of"):
-        read_prompts(files, PromptOptions(split="dev"))
-    only = DatasetDict(dev=Dataset.from_list(ROWS))
-    only.save_to_disk(tmp_path / "only")
-    assert len(read_prompts(tmp_path / "only")) == 4
-    with pytest.raises(PromptsError, match="neither subsets nor splits"):
-        read_prompts(lines(tmp_path / "p.jsonl", *ROWS), PromptOptions(split="train"))
-    with pytest.raises(DatasetError, match="has the splits dev: give one of them"):
-        as_rows(only)
+def test_rows_are_let_go_as_soon_as_their_prompts_are_taken() -> None:
+    class Row(dict[str, Any]):
+        """A dict that weak references can point to."""
 
+    made: list[weakref.ref[Row]] = []
 
-def test_a_name_that_is_no_path_is_loaded_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    def rows() -> Iterator[Row]:
+        for k in range(9):
+            row = Row(id=f"p{k}", prompt="hi", completion="long")
+            made.append(weakref.ref(row))
+            yield row
+            assert sum(each() is not None for each in made) <= 2
 
-    def load_dataset(*names: Any, **options: Any) -> Dataset:
-        asked.append((*names, options))
-        return Dataset.from_list(ROWS)
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert len(read_prompts("trl-lib/ultrafeedback-prompt")) == 4
-    assert len(read_prompts(Path("gsm8k"), PromptOptions(subset="main", split="test[:4]"))) == 4
-    assert asked == [
-        ("trl-lib/ultrafeedback-prompt", None, {"split": "train"}),
-        ("gsm8k", "main", {"split": "test[:4]"}),
-    ]
-
-
-def test_a_hub_that_is_out_of_reach_is_one_plain_line() -> None:
-    with pytest.raises(PromptsError, match=r"org/name: no such file or directory, nor a dataset .* Hub: Couldn't"):
-        read_prompts("org/name")
-
-
-@pytest.mark.parametrize("name", ["prompts.jsonl", "data/prompts.parquet", "~/prompts", "/org/name", "a/b/c"])
-def test_a_mistyped_path_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the Hub"))
-    with pytest.raises(PromptsError, match=r"no such file or directory$"):
-        read_prompts(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("p.jsonl", b'{"prompt": "p"}\n{"prompt"\n', "p.jsonl, line 2: not JSON"),
-        ("p.json", b'[{"prompt": "p"},', "p.json: not JSON"),
-        ("p.jsonl.gz", b"plain", "p.jsonl.gz is no whole gzip file"),
-        ("p.jsonl.gz", gzip.compress(b'{"prompt": "p"}\n' * 99)[:-9], "p.jsonl.gz is no whole gzip file"),
-        ("p.parquet", b"plain", "p.parquet is no parquet file: "),
-    ],
-)
-def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(PromptsError, match=said) as caught:
-        read_prompts(tmp_path / name)
-    assert "\n" not in str(caught.value)
+    assert len(as_rows(rows())) == len(made) == 9
 
 
 def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
@@ -330,13 +265,6 @@ def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
     assert [response.finished for response in with_gaps.responses] == [False, True]
     with pytest.raises(DatasetError, match=r"train_dataset, row 0: responses\[0\]\.log_likelihood: Field required"):
         as_rows([{**SCORED, "responses": [{"text": "a"}]}])
-
-
-def test_json_lines_are_read_without_the_datasets_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert not hasattr(sources, "load_dataset")
-    assert not hasattr(sources, "datasets")
-    assert len(read_prompts(lines(tmp_path / "p.jsonl", *ROWS))) == 4
 
 
 def test_a_stage_samples_from_a_dataset_and_says_what_it_dropped_and_skipped(

@@ -1,0 +1,22 @@
+"""Rows of prompts, and the files that hold them in tests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+ROWS = [{"id": f"p{k}", "prompt": f"say {k}", "source": "made up"} for k in range(4)]
+
+
+def lines(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def by_library(kind: str, name: str) -> Any:
+    def write(folder: Path) -> Path:
+        getattr(Dataset.from_list(ROWS), f"to_{kind}")(str(folder / name))
+        return folder / name
+
+    return write
