@@ -3,3 +3,7 @@
 
 class StudentError(Exception):
     """Something outside the program is wrong: a file, a setting, a teacher."""
+
+
+class EndedByAnother(StudentError):
+    """Another process of the run failed; it says itself why."""

@@ -7,6 +7,7 @@ from pad_student.prompts import read_prompts
 from pad_student.settings import DistillSettings
 from pad_student.stages.common import closing_line, connect
 from pad_student.stages.train import claim_output, configure, is_done, train
+from pad_student.teacher_errors import TeachersDiffer
 from pad_wire import ScoredSet
 
 
@@ -16,15 +17,22 @@ def run(settings: DistillSettings) -> None:
     Raises:
         TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
     """
+    from pad_student.processes import from_all, is_first, leave, together
+
     prompts = read_prompts(settings.prompts)
     config = configure(settings, settings.output_dir)
     claim_output(settings, settings.output_dir)
     if is_done(config):
         return
     with connect(settings, _fingerprint_so_far(settings.output_dir)) as teacher:
-        teacher.model()
+        together(teacher.model)
+        if len(set(from_all(teacher.fingerprint))) > 1:
+            raise TeachersDiffer("the processes of this run reach different teachers; give all of them the same one")
         train(settings, config, prompts, teacher)
-        closing_line(f"{settings.output_dir}: {teacher.tokens_scored} teacher tokens scored")
+        tokens = sum(from_all(teacher.tokens_scored))
+        if is_first():
+            closing_line(f"{settings.output_dir}: {tokens} teacher tokens scored")
+    leave()
 
 
 def _fingerprint_so_far(output_dir: Path) -> str | None:
