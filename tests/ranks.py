@@ -1,4 +1,4 @@
-"""Two processes of one run on this machine, forked from one that has imported what they need, as a launcher starts them."""
+"""The processes of one run on this machine, forked from one that has imported what they need."""
 
 import multiprocessing
 import os
@@ -26,7 +26,7 @@ def start_ranks(count: int, work: Callable[..., Any], *arguments: Any, log: Path
     return ranks
 
 
-def end_of(ranks: list[BaseProcess], log: Path, within: float = 90) -> list[int | None]:
+def end_of(ranks: list[BaseProcess], log: Path, within: float = 60) -> list[int | None]:
     """Wait for their exit statuses; whoever is left is killed, and the test fails."""
     for each in ranks:
         each.join(within)

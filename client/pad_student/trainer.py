@@ -24,6 +24,7 @@ from pad_student.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
 from pad_student.costs import Costs, Meter
 from pad_student.diagnostics import Watch, preference_metrics, response_metrics
+from pad_student.errors import EndedByAnother
 from pad_student.logprobs import (
     check_against_full_logits,
     response_log_likelihoods,
@@ -31,7 +32,6 @@ from pad_student.logprobs import (
     use_defined_attention,
     why_not_shared,
 )
-from pad_student.errors import EndedByAnother
 from pad_student.losses import LOSSES, anchor_nll
 from pad_student.pipeline import Pipeline, StepSets
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
