@@ -103,7 +103,6 @@ def test_a_rank_or_both_killed_at_random_instants_end_as_if_undisturbed(
     assert lines(cut, "metrics.jsonl") == lines(whole, "metrics.jsonl")
     assert weights(cut) == weights(whole)
     assert [sorted(each) for each in sets_of_both(cut)] == [sorted(each) for each in sets_of_both(whole)]
-    assert "Traceback" not in said(log, 0) + said(log, 1)
 
 
 def test_ctrl_c_to_one_rank_ends_both_with_a_checkpoint_and_a_rerun_goes_on(
