@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
@@ -19,6 +18,7 @@ from pad_student.config import PADConfig
 from pad_student.costs import Costs
 from pad_student.jsonl import Appender
 from pad_student.preferences import Row
+from pad_student.processes import from_all, means_of_all, wait_for_all
 from pad_wire import ScoredSet
 
 UNSAID = ("output_dir", "logging_", "hub_", "max_steps", "disable_tqdm", "dataloader_", "remove_unused", "report_to")
@@ -71,7 +71,10 @@ class Record(TrainerCallback):
 
 
 class Spent(TrainerCallback):
-    """Keeps ``costs.jsonl``: what each step took, also one that is done again after a restart."""
+    """Keeps ``costs.jsonl``: what each step took, also one that is done again after a restart.
+
+    Of several processes, tokens are added up, and seconds are the mean: they still add up to the time that went by.
+    """
 
     def __init__(self, costs: Costs) -> None:
         self._costs = costs
@@ -83,9 +86,14 @@ class Spent(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Append what was spent since the last line."""
-        if state.is_world_process_zero and logs and "loss" in logs:
+        if not logs or "loss" not in logs:
+            return
+        costs = means_of_all({name: [value] for name, value in self._costs.take().items()})
+        if "teacher_tokens" in costs:
+            costs["teacher_tokens"] = round(costs["teacher_tokens"] * args.world_size)
+        if state.is_world_process_zero:
             with Appender(Path(args.output_dir) / "costs.jsonl", key="step") as lines:
-                lines.append({"step": state.global_step, **self._costs.take()})
+                lines.append({"step": state.global_step, **costs})
 
 
 class Started(TrainerCallback):
@@ -130,27 +138,25 @@ class StopWhenAsked(TrainerCallback):
     """Ctrl-C and SIGTERM end the run after the current step, with a checkpoint; a second one ends it at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._asked = self._stopping = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Listen; only a main thread can."""
-        self._asked = False
+        self._asked = self._stopping = False
         if threading.current_thread() is threading.main_thread():
             self._before = {caught: signal.signal(caught, self._ask) for caught in (signal.SIGINT, signal.SIGTERM)}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop if asked to."""
-        if args.world_size > 1:  # all processes stop at the same step, or those that go on wait for ever
-            asked = torch.tensor(int(self._asked), device=args.device)
-            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-            self._asked = bool(asked)
-        if self._asked:
+        self._stopping = any(from_all(self._asked))  # all at the same step, or those that go on wait for ever
+        if self._stopping:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """End the run as Ctrl-C does."""
-        if self._asked and state.global_step < state.max_steps:
+        if self._stopping and state.global_step < state.max_steps:
+            wait_for_all()  # a launcher ends all processes when the first one ends, which may be before all is saved
             raise KeyboardInterrupt
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:

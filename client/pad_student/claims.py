@@ -1,5 +1,6 @@
 """An output directory belongs to the settings that began it: another run must not be taken for its continuation."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ def claim(path: Path, decisive: dict[str, Any]) -> None:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(orjson.dumps(decisive, option=orjson.OPT_INDENT_2))
+        # Whole or not at all: another process of the run may be reading it, and a kill may come at any time.
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+        unfinished.write_bytes(orjson.dumps(decisive, option=orjson.OPT_INDENT_2))
+        unfinished.replace(path)
         return
     before = orjson.loads(path.read_bytes())
     for name in decisive:

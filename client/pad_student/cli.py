@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from pad_student.errors import StudentError
+from pad_student.errors import EndedByAnother, StudentError
 from pad_student.loading import UsageError, load, refuse_unknown_variables
 from pad_student.settings import (
     AnswerSettings,
@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("stopped; the same command again continues where it was", 130)
     except UsageError as error:
         return _say(str(error), 2)
+    except EndedByAnother:
+        return 1
     except (StudentError, TemplateError) as error:
         return _say(str(error), 1)
     except OSError as error:

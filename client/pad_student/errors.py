@@ -7,3 +7,7 @@ class StudentError(Exception):
 
 class PromptsError(StudentError):
     """Data that cannot be read, or that does not hold what was expected; names the data, the row and the remedy."""
+
+
+class EndedByAnother(StudentError):
+    """Another process of the run failed; it says itself why."""

@@ -5,10 +5,13 @@ made a block of the vocabulary at a time, so that the matrix and its gradient ar
 something else, an adapter say, a chunk of the positions at a time. Either way they are made again for the gradient.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 CPU_LOGITS, GPU_LOGITS = 2**23, 2**26  # held at once: 32 MiB in float32, and 256 MiB where kernels need to be large
@@ -53,11 +56,12 @@ def target_log_probs(
         transform: of the logits.
         chunk_size: predictions whose logits may be held at once; by default what the device's ``…_LOGITS`` allow.
     """
-    most = CPU_LOGITS if hidden.device.type == "cpu" else GPU_LOGITS
+    if isinstance(head, FSDPModule) and isinstance(head, nn.Linear):
+        # Sharded weights are whole within a call of the module, and one call is all that FSDP takes.
+        with forward_replaced(head, lambda states: _by_vocabulary(head, states, target, transform, chunk_size)):
+            return head(hidden)
     if isinstance(head, nn.Linear) and _is_plain(head):
-        most = chunk_size * head.out_features if chunk_size else most
-        block = max(1, min(head.out_features, most // len(target)))
-        return _ByVocabulary.apply(hidden, head.weight, head.bias, target, transform, block)
+        return _by_vocabulary(head, hidden, target, transform, chunk_size)
 
     def of_chunk(hidden_C_H: Tensor, target_C: Tensor) -> Tensor:
         logits_C_V = transform(head(hidden_C_H))
@@ -67,6 +71,29 @@ def target_log_probs(
     chunks = zip(hidden.split(size), target.split(size), strict=True)
     # Recomputing the head's chunk in the backward pass is what frees its logits in the forward one.
     return torch.cat([checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks])
+
+
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Let ``module.forward`` be another function for a while: wrappers and hooks around it stay in force."""
+    own = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+def _by_vocabulary(
+    head: nn.Linear, hidden: Tensor, target: Tensor, transform: Transform, chunk_size: int | None
+) -> Tensor:
+    most = CPU_LOGITS if hidden.device.type == "cpu" else GPU_LOGITS
+    most = chunk_size * head.out_features if chunk_size else most
+    block = max(1, min(head.out_features, most // len(target)))
+    return _ByVocabulary.apply(hidden, head.weight, head.bias, target, transform, block)
 
 
 def _is_plain(head: nn.Linear) -> bool:

@@ -5,7 +5,7 @@ model allows, a prompt's states are computed once for all its responses. A batch
 run one after the other and once more for the gradient, so that only one part's activations are ever held.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pad_student import sharing
 from pad_student.errors import StudentError
-from pad_student.head import Transform, target_log_probs
+from pad_student.head import Transform, forward_replaced, target_log_probs
 from pad_student.packing import packed_parts, padded_parts, rows_of
 from pad_student.shared_attention import shared_attention
 from pad_student.states import packed_states, padded_states
@@ -144,7 +144,7 @@ def response_log_likelihoods(
         return torch.cat([checkpoint(of_part, part, use_reentrant=False) for part in parts])
 
     _refuse_lost_autocast(_unwrapped(model), input_ids.device)
-    with _forward_replaced(_unwrapped(model), token_values):
+    with forward_replaced(_unwrapped(model), token_values):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
     order = [number for part in parts for number in part]
     found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
@@ -240,20 +240,6 @@ def _refuse_lost_autocast(model: nn.Module, device: torch.device) -> None:
 
 def _text_config(model: nn.Module) -> Any:
     return _causal_lm(_unwrapped(model)).config.get_text_config()
-
-
-@contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
-    """Let ``module.forward`` be another function for a while: wrappers and hooks around it stay in force."""
-    own = module.__dict__.get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
 
 
 @contextmanager

@@ -6,7 +6,7 @@ it needs no teacher; given prompts and a teacher it samples a round of steps at 
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
@@ -24,6 +24,7 @@ from pad_student.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.config import ConfigError, PADConfig
 from pad_student.costs import Costs, Meter
 from pad_student.diagnostics import Watch, preference_metrics, response_metrics
+from pad_student.errors import EndedByAnother
 from pad_student.logprobs import (
     check_against_full_logits,
     response_log_likelihoods,
@@ -34,6 +35,7 @@ from pad_student.logprobs import (
 from pad_student.losses import LOSSES, anchor_nll
 from pad_student.pipeline import Pipeline, StepSets
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
+from pad_student.processes import from_all, means_of_all, together, wait_for_all
 from pad_student.prompts import PromptLine, prompt_id
 from pad_student.repeat import RepeatedBatches
 from pad_student.report.card import model_card
@@ -102,6 +104,10 @@ class PADTrainer(Trainer):
         )
         if args.n_gpu > 1:
             raise ConfigError("several GPUs need a process each: start with accelerate launch")
+        if args.max_forward_tokens and (self.is_fsdp_enabled or is_deepspeed_zero3_enabled()):
+            # Each pass gathers the weights from all processes, which may need different numbers of passes.
+            instead = "set gradient_checkpointing, or lower per_device_train_batch_size"
+            raise ConfigError(f"max_forward_tokens needs a student whose weights are not sharded; {instead}")
         self.loss_is_scaled_for_ga = False  # the loss is a mean over a micro-batch's prompts
         for shown in (ProgressCallback, PrinterCallback):
             self.remove_callback(shown)
@@ -189,8 +195,9 @@ class PADTrainer(Trainer):
             return [self._batch(sets) for sets in planned()], None
         self._random_state = _random_state()
         model = self.accelerator.unwrap_model(self.model_wrapped)
+        step, last, pipeline = self.state.global_step, self.state.max_steps, self._pipeline
         with self.accelerator.autocast():
-            sets = self._pipeline.sets_of(self.state.global_step, self.state.max_steps, planned, model)
+            sets = together(lambda: pipeline.sets_of(step, last, planned, model))
         if sets is None:
             return [], None
         self._note("staleness", sets.staleness)
@@ -198,10 +205,10 @@ class PADTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, and say in plain words what looks wrong."""
-        means = {name: sum(values) / len(values) for name, values in self._metrics.items()}
+        means = means_of_all(self._metrics)
         self._metrics.clear()
         super().log({**logs, **means}, start_time)
-        if "loss" in logs:
+        if "loss" in logs and self.is_world_process_zero():
             for warning in self._watch.update(means, means.get("loss/preference"), logs.get("grad_norm")):
                 logger.warning(warning)
 
@@ -221,13 +228,16 @@ class PADTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         return RepeatedBatches(len(self.train_dataset), self._prompts_per_step(), self.args.parts, self.args.seed)  # type: ignore[arg-type]
 
-    def _waited_for(self, sets: Iterable[list[ScoredSet]]) -> Iterator[dict[str, Tensor]]:
-        try:
-            for each in sets:
-                yield self._batch(each)
-        except TeacherError:
-            self._save_for_a_rerun()
-            raise
+    def _waited_for(self, sets: StepSets) -> Iterator[dict[str, Tensor]]:
+        taken = iter(sets)
+        for _ in range(len(sets)):
+            try:
+                batch = together(lambda: self._batch(next(taken)))
+            except Exception as error:
+                if all(from_all(isinstance(error, TeacherError | EndedByAnother))):
+                    self._save_for_a_rerun()
+                raise
+            yield batch
 
     def _batch(self, sets: Any) -> dict[str, Tensor]:
         return batch_of(sets, self._encoder, self.args)
@@ -235,13 +245,15 @@ class PADTrainer(Trainer):
     def _save_for_a_rerun(self) -> None:
         """Keep the steps done so far: the teacher may be away for long."""
         step = self.state.global_step
-        if (
-            step
-            and self.args.world_size == 1
-            and not (Path(str(self.args.output_dir)) / f"checkpoint-{step}").exists()
-        ):
+        saved = (Path(str(self.args.output_dir)) / f"checkpoint-{step}").exists()
+        if step and not any(from_all(saved)):
             _restore(self._random_state)  # a part of the step may have been done, which will be done again
             self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
+            wait_for_all()  # a launcher ends all processes when the first one ends
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        wait_for_all()  # what comes next makes the checkpoint count as whole
 
     def _note(self, name: str, value: float) -> None:
         if isfinite(value):  # agreement is undefined where every pair is tied
@@ -262,7 +274,7 @@ class PADTrainer(Trainer):
         ]
         usable += [each for each in split_sets(sets, args) if _can_train_on(model, self._encoder, each)]
         left_out = len(prompts) + len(sets) * args.parts - len(usable)
-        if left_out:
+        if left_out and args.process_index == 0:
             logger.warning("%d rows exceed the student's or the teacher's context and are left out", left_out)
         if not usable:
             raise DatasetError("the dataset has no row that fits the student's context")
@@ -292,7 +304,7 @@ def _can_share(model: Any, args: PADConfig, sharded: bool) -> bool:
     """Whether a prompt is computed once for all its responses; if not, the log says why."""
     compiled = "torch.compile would compile it anew for every length" if args.torch_compile else None
     problem = compiled or ("its weights are sharded, so it cannot be tried" if sharded else why_not_shared(model))
-    if problem:
+    if problem and args.process_index == 0:
         logger.warning("the student computes each response with a prompt of its own: %s", problem)
     return not problem
 

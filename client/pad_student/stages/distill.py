@@ -4,6 +4,7 @@ from pad_student.rounds import fingerprint_so_far
 from pad_student.settings import DistillSettings
 from pad_student.stages.common import closing_line, connect, prompts_of
 from pad_student.stages.train import claim_output, configure, is_done, train
+from pad_student.teacher_errors import TeachersDiffer
 
 
 def run(settings: DistillSettings) -> None:
@@ -12,12 +13,19 @@ def run(settings: DistillSettings) -> None:
     Raises:
         TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
     """
+    from pad_student.processes import from_all, is_first, leave, together
+
     prompts = prompts_of(settings.prompts, settings, settings.model)
     config = configure(settings, settings.output_dir)
     claim_output(settings, settings.output_dir)
     if is_done(config):
         return
     with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:
-        teacher.model()
+        together(teacher.model)
+        if len(set(from_all(teacher.fingerprint))) > 1:
+            raise TeachersDiffer("the processes of this run reach different teachers; give all of them the same one")
         train(settings, config, prompts, teacher)
-        closing_line(f"{settings.output_dir}: {teacher.tokens_scored} teacher tokens scored")
+        tokens = sum(from_all(teacher.tokens_scored))
+        if is_first():
+            closing_line(f"{settings.output_dir}: {tokens} teacher tokens scored")
+    leave()

@@ -57,6 +57,8 @@ def run(settings: TrainSettings) -> None:
         JsonLinesError: for a bad line.
         DatasetError: for sets that cannot be trained on.
     """
+    from pad_student.processes import leave
+
     sets = list(jsonl.read(settings.scored, ScoredSet))
     if not sets:
         raise jsonl.JsonLinesError(f"{settings.scored}: no scored sets")
@@ -64,6 +66,7 @@ def run(settings: TrainSettings) -> None:
     claim_output(settings, settings.out)
     if not is_done(config):
         train(settings, config, sets)
+    leave()
 
 
 def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teacher: "Teacher | None" = None) -> None:
@@ -78,6 +81,7 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     import torch
     from transformers.utils.logging import disable_progress_bar
 
+    from pad_student import processes
     from pad_student.checkpoints import newest_whole
     from pad_student.sampling import load_student
     from pad_student.shown import Shown
@@ -101,12 +105,15 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
         hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
     except Exception as error:
+        if processes.is_loss(error):
+            rest = "the same command continues from the last checkpoint"
+            raise processes.ProcessLost(f"another process of the run is gone; {rest}") from None
         if _no_room(error, str(config.output_dir)):
             rest = "free some, and the same command continues from the checkpoint before"
             raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
         raise
-    closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
-    if trainer.is_world_process_zero():
+    if processes.is_first():
+        closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
         write_after(Path(str(config.output_dir)))
 
 
@@ -139,6 +146,8 @@ def is_done(config: "PADConfig") -> bool:
     checkpoint = newest_whole(output_dir)
     if checkpoint is None or not is_finished(checkpoint, config.max_steps, config.num_train_epochs):
         return False
+    if config.process_index:
+        return True  # the first process sees to the rest
     student = load_student(str(checkpoint))
     student.model.save_pretrained(output_dir)
     tokenizer: Any = student.encoder.tokenizer

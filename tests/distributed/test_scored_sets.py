@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import run_ranks
+from training import train
+
+SHARDED: dict[str, Any] = {"fsdp": True, "fsdp_config": {"version": 2}}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("module."): value for name, value in torch.load(folder / "weights.pt").items()}
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "epoch"} for line in lines]
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"gradient_checkpointing": True}, {"max_forward_tokens": 150}],
+    ids=["plain", "gradient checkpointing", "several passes"],
+)
+def test_two_ranks_end_with_the_weights_and_metrics_of_one(tmp_path: Path, how: dict[str, Any], lora: bool) -> None:
+    run_ranks(1, train, tmp_path / "one", how, lora, log=tmp_path / "said1")
+    run_ranks(2, train, tmp_path / "two", how, lora, log=tmp_path / "said2")
+    same(tmp_path)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_two_ranks_with_sharded_weights_end_with_the_weights_and_metrics_of_one(tmp_path: Path, lora: bool) -> None:
+    run_ranks(1, train, tmp_path / "one", {}, lora, log=tmp_path / "said1")
+    run_ranks(2, train, tmp_path / "two", SHARDED, lora, "float64", True, log=tmp_path / "said2")
+    same(tmp_path)
+
+
+def same(folder: Path) -> None:
+    one, two = weights(folder / "one"), weights(folder / "two")
+    assert one.keys() == two.keys()
+    assert max((two[name] - value).abs().max().item() for name, value in one.items()) < 1e-12
+    for expected, found in zip(metrics(folder / "one"), metrics(folder / "two"), strict=True):
+        assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_bf16_weights_on_two_ranks_have_preferences_in_float32(tmp_path: Path) -> None:
+    run_ranks(2, train, tmp_path, {}, False, "bfloat16", log=tmp_path / "said")
+    assert {value.dtype for value in weights(tmp_path).values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "dtypes.json").read_text()) == {"loss": "torch.float32", "scores": "torch.float32"}
+
+
+def test_several_passes_are_refused_where_the_weights_are_sharded(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="max_forward_tokens needs a student whose weights are not sharded"):
+        run_ranks(
+            2, train, tmp_path, {**SHARDED, "max_forward_tokens": 60}, False, "float64", True, log=tmp_path / "said"
+        )
