@@ -62,9 +62,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(str(error), 1)
     except OSError as error:
         return _say(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
+    except Exception as error:
+        if not _is_lost_process(error):
+            raise
+        return _say("another process of the run is gone; the same command continues from the last checkpoint", 1)
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else 0
     return 0
+
+
+def _is_lost_process(error: Exception) -> bool:
+    if "torch.distributed" not in sys.modules:
+        return False
+    from pad_student.processes import is_loss
+
+    return is_loss(error)
 
 
 def _command_name(arguments: list[str]) -> tuple[str, list[str]]:

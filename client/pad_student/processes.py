@@ -9,13 +9,9 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from pad_student.errors import EndedByAnother, StudentError
+from pad_student.errors import EndedByAnother
 
 Result = TypeVar("Result")
-
-
-class ProcessLost(StudentError):
-    """Another process of the run is gone without a word."""
 
 
 def count() -> int:
@@ -81,9 +77,7 @@ def _rank() -> int:
 
 def is_loss(error: BaseException) -> bool:
     """Whether an error says that another process is gone: NCCL has a type for it, gloo has not."""
-    return count() > 1 and (
-        isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error))
-    )
+    return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error))
 
 
 def leave() -> None:

@@ -99,6 +99,7 @@ def test_a_rank_or_both_killed_at_random_instants_end_as_if_undisturbed(
             for rank in lost:
                 ranks[rank].kill()
             end_of(ranks, log)
+            assert "Traceback" not in said(log, 0) + said(log, 1)
         run_ranks(2, student_command, *command, log=log)
     assert lines(cut, "metrics.jsonl") == lines(whole, "metrics.jsonl")
     assert weights(cut) == weights(whole)

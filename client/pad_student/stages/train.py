@@ -105,9 +105,6 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
         hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
     except Exception as error:
-        if processes.is_loss(error):
-            rest = "the same command continues from the last checkpoint"
-            raise processes.ProcessLost(f"another process of the run is gone; {rest}") from None
         if _no_room(error, str(config.output_dir)):
             rest = "free some, and the same command continues from the checkpoint before"
             raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
