@@ -43,6 +43,7 @@ from pad_student.rounds import Rounds
 from pad_student.sampling import fits
 from pad_student.teacher import Teacher
 from pad_student.teacher_errors import TeacherError
+from pad_student.vllm_server import SamplerError
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -187,8 +188,12 @@ class PADTrainer(Trainer):
             return [self._batch(sets) for sets in planned()], None
         self._random_state = _random_state()
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        with self.accelerator.autocast():
-            sets = self._pipeline.sets_of(self.state.global_step, self.state.max_steps, planned, model)
+        try:
+            with self.accelerator.autocast():
+                sets = self._pipeline.sets_of(self.state.global_step, self.state.max_steps, planned, model)
+        except SamplerError:
+            self._save_for_a_rerun()
+            raise
         if sets is None:
             return [], None
         self._note("staleness", sets.staleness)
@@ -231,7 +236,7 @@ class PADTrainer(Trainer):
         return batch_of(sets, self._encoder, self.args)
 
     def _save_for_a_rerun(self) -> None:
-        """Keep the steps done so far: the teacher may be away for long."""
+        """Keep the steps done so far: the teacher, or the sampling server, may be away for long."""
         step = self.state.global_step
         if (
             step
