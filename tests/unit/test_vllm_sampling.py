@@ -178,7 +178,7 @@ def choice(*ids: int, log_probs: int | None = None) -> dict[str, Any]:
         [choice(*[7] * 6)] * 2,
         [choice(7, 7)] * 3,
         [choice(7, 4, 7, 7, 7, 7)] * 3,
-        [choice(*[7] * 7)] * 3,
+        [choice(*[7] * 6, 4)] * 3,
         [choice(*[7] * 6, log_probs=5)] * 3,
         [choice()] * 3,
     ],
