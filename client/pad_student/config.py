@@ -40,6 +40,14 @@ class PADConfig(TrainingArguments):
     sampling_batch_size: int = field(
         default=16, metadata={"help": "prompts sampled at once: what bounds the memory of sampling"}
     )
+    sampler_url: str | None = field(
+        default=None,
+        metadata={"help": "a vLLM server that samples with the student's weights; by default the trainer does it"},
+    )
+    sampler_tolerance: float = field(
+        default=0.1,
+        metadata={"help": "nats a token that the server's log-probabilities may be off the student's own"},
+    )
     staleness: int = field(
         default=0,
         metadata={"help": "steps that responses may be behind the student: 0 samples anew for each, 1 a step ahead"},
@@ -86,6 +94,8 @@ class PADConfig(TrainingArguments):
             raise ConfigError(self._too_many_for_the_loss())
         if self.max_forward_tokens is not None and self.max_forward_tokens < 1:
             raise ConfigError(f"max_forward_tokens must be 1 or more, got {self.max_forward_tokens}")
+        if self.sampler_tolerance <= 0:
+            raise ConfigError(f"sampler_tolerance must be above 0, got {self.sampler_tolerance}")
         if self.staleness < 0 or min(self.beta_teacher, self.beta_student) <= 0 or not 0 <= self.alpha <= 1:
             raise ConfigError("staleness must be 0 or more, both betas above 0, and alpha in [0, 1]")
 

@@ -56,6 +56,8 @@ class Question(Generic[Answer]):
 class Connection:
     """Requests to one address; thread-safe. ``timeout`` bounds one reply; ``has_answered`` once there was one.
 
+    ``peer`` is what messages call who serves there.
+
     Raises:
         TeacherUnreachable: where ``url`` is not an HTTP address.
         TeacherRefused: for a key or a job that no HTTP header can carry.
@@ -63,9 +65,16 @@ class Connection:
     """
 
     def __init__(
-        self, url: str, key: str | None, job: str | None, timeout: float, transport: Transport | None
+        self,
+        url: str,
+        key: str | None,
+        job: str | None,
+        timeout: float,
+        transport: Transport | None,
+        peer: str = "teacher",
     ) -> None:
-        self.url, base = _checked_url(url)
+        self.url, base = _checked_url(url, peer)
+        self._peer = peer
         self.has_answered = False
         self._timeout = timeout
         headers = {"X-Deadline-Ms": str(int(timeout * 1000)), "Content-Type": "application/json"}
@@ -102,6 +111,17 @@ class Connection:
         error = TeacherUnreachable(f"the teacher at {self.url} cannot answer now: {said}; wait, or see its log")
         raise Again(error, None if status in TRANSIENT else FEW_ATTEMPTS, _retry_after(response))
 
+    def exchange(self, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Ask once what is no pad-teacher; its status and reply, whatever they are.
+
+        Raises:
+            Again: where no reply came.
+
+        """
+        question = Question(path, lambda content, url: content, body)
+        response, content = self._exchange(question, self._timeout)
+        return response.status_code, content
+
     def _exchange(self, question: Question[Answer], timeout: float) -> tuple[httpx.Response, bytes]:
         """Send and read under one deadline: httpx times each read alone, so a dripping reply would never end."""
         deadline = time.monotonic() + timeout
@@ -118,7 +138,9 @@ class Connection:
                     if time.monotonic() > deadline:
                         raise httpx.ReadTimeout("the reply drips")
                     if len(content) > MAX_REPLY_BYTES:
-                        endless = TeacherNonsense(f"the teacher at {self.url} sent a reply without end; see its log")
+                        endless = TeacherNonsense(
+                            f"the {self._peer} at {self.url} sent a reply without end; see its log"
+                        )
                         raise Again(endless, FEW_ATTEMPTS)
         except (httpx.TransportError, httpx.DecodingError) as error:
             if doubt := _certificate_doubt(error):
@@ -131,10 +153,10 @@ class Connection:
     def _unreachable(self, error: Exception, timeout: float) -> str:
         # The library's own text may quote a header, and so the key.
         if isinstance(error, httpx.TimeoutException):
-            return f"the teacher at {self.url} gave no answer in {timeout:g} s; see its log, or allow more time"
+            return f"the {self._peer} at {self.url} gave no answer in {timeout:g} s; see its log, or allow more time"
         if isinstance(error, httpx.ConnectError):
-            return f"cannot connect to the teacher at {self.url}; start it, or check the address"
-        return f"the connection to the teacher at {self.url} broke; see its log"
+            return f"cannot connect to the {self._peer} at {self.url}; start it, or check the address"
+        return f"the connection to the {self._peer} at {self.url} broke; see its log"
 
 
 def _certificate_doubt(error: BaseException | None) -> str | None:
@@ -146,14 +168,14 @@ def _certificate_doubt(error: BaseException | None) -> str | None:
     return None
 
 
-def _checked_url(url: str) -> tuple[str, httpx.URL]:
+def _checked_url(url: str, peer: str) -> tuple[str, httpx.URL]:
     """The URL for messages, without user and password, and the URL to call."""
     try:
         parsed = httpx.URL(url.rstrip("/"))
     except httpx.InvalidURL:
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise TeacherUnreachable(f"the teacher's URL must look like http://127.0.0.1:8010, not {url!r}")
+        raise TeacherUnreachable(f"the {peer}'s URL must look like http://127.0.0.1:8010, not {url!r}")
     return str(parsed.copy_with(username=None, password=None)), parsed
 
 

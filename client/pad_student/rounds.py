@@ -13,13 +13,14 @@ from typing import Any
 
 from pad_student import jsonl
 from pad_student.claims import claim
-from pad_student.config import PADConfig
+from pad_student.config import ConfigError, PADConfig
 from pad_student.errors import StudentError
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine
 from pad_student.sampling import sample_responses
 from pad_student.scoring import Scoring
 from pad_student.teacher import Teacher
+from pad_student.vllm_sampling import VllmSampler
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -87,6 +88,8 @@ class Rounds:
 
     Raises:
         TeacherChanged: where another teacher scored the rounds on disk.
+        ConfigError: where several processes would share one vLLM server.
+        SamplerError: where no sampling server can have that URL.
     """
 
     def __init__(
@@ -104,6 +107,11 @@ class Rounds:
         self._suffix = f"-{rank}" if rank else ""
         if (so_far := fingerprint_so_far(folder)) and isinstance(teacher, Teacher):
             teacher.pin(so_far)
+        self._server = None
+        if config.sampler_url:
+            if config.world_size > 1:
+                raise ConfigError("a vLLM server samples for one process only: leave sampler_url out, or start one")
+            self._server = VllmSampler(config.sampler_url, folder.parent / "sampler", config.sampler_tolerance)
 
     def claim(self, **decisive: Any) -> None:
         """Make sure that rounds on disk are of this run.
@@ -166,10 +174,11 @@ class Rounds:
         unfinished = path.with_suffix(".part")
         unfinished.unlink(missing_ok=True)
         items = [named for step, micro_batches in steps.items() for named in _named(step, micro_batches)]
+        sample = self._server.with_weights_of(model) if self._server else sample_responses
         with Appender(unfinished) as sets:
             for start in range(0, len(items), self._config.sampling_batch_size):
                 batch = items[start : start + self._config.sampling_batch_size]
-                responses = sample_responses(
+                responses = sample(
                     model,
                     self._encoder,
                     [line.prompt for _, line in batch],

@@ -1,7 +1,7 @@
 """Responses from the student: plain ancestral sampling of one batch of prompts, reproducible from a seed."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ def load_encoder(name: str) -> ChatEncoder:
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
     """Whether the rendered prompt and ``max_new_tokens`` more go into the model's context."""
-    return len(encoder.prompt_ids(prompt)) + max_new_tokens <= _context(model)
+    return len(encoder.prompt_ids(prompt)) + max_new_tokens <= context_of(model)
 
 
 def sample_responses(
@@ -92,7 +92,7 @@ def sample_responses(
     """
     if temperature == 0 and n > 1:
         raise SamplingError("temperature 0 has one response only; ask for n = 1 or a higher temperature")
-    ends = _end_tokens(model, encoder)
+    ends = end_tokens(model, encoder)
     config = GenerationConfig(
         do_sample=temperature > 0,
         **({"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}),
@@ -103,19 +103,43 @@ def sample_responses(
         use_cache=True,
     )
     prompt_ids = [encoder.prompt_ids(prompt) for prompt in prompts]
-    responses: list[list[Response]] = [[] for _ in prompts]
-    todo = [i for i, ids in enumerate(prompt_ids) if len(ids) + max_new_tokens <= _context(model)]
+    todo = [i for i, ids in enumerate(prompt_ids) if len(ids) + max_new_tokens <= context_of(model)]
+
+    def generate(todo: list[int], retry: int) -> list[list[list[int]]]:
+        rows = _generate(model, [prompt_ids[i] for i in todo], stable_seed(seed, retry, *keys))
+        return [rows[k * n : (k + 1) * n] for k in range(len(todo))]
+
     with _generating(model, config):
-        for retry in range(EMPTY_RETRIES if temperature > 0 else 1):
-            if not todo:
-                break
-            rows = _generate(model, [prompt_ids[i] for i in todo], _stable_seed(seed, retry, *keys))
-            sampled = [[_response(encoder, ends, row) for row in rows[k * n : (k + 1) * n]] for k in range(len(todo))]
-            for i, given in zip(todo, sampled, strict=True):
-                if all(response.text or response.finished for response in given):
-                    responses[i] = given
-            todo = [i for i in todo if not responses[i]]
-    return responses
+        found = with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
+    return [found.get(i, []) for i in range(len(prompts))]
+
+
+def with_text(
+    encoder: ChatEncoder,
+    ends: set[int],
+    todo: list[int],
+    tries: int,
+    generate: Callable[[list[int], int], list[list[list[int]]]],
+) -> dict[int, list[Response]]:
+    """Responses to the prompts numbered ``todo``; one that was cut before it wrote any text has all tried again.
+
+    Args:
+        encoder: the student's.
+        ends: tokens that finish a response.
+        todo: numbers of prompts.
+        tries: how often at the most.
+        generate: the new token ids of each response to each prompt asked for, at which try.
+    """
+    found: dict[int, list[Response]] = {}
+    for retry in range(tries):
+        if not todo:
+            break
+        for i, rows in zip(todo, generate(todo, retry), strict=True):
+            given = [_response(encoder, ends, row) for row in rows]
+            if all(response.text or response.finished for response in given):
+                found[i] = given
+        todo = [i for i in todo if i not in found]
+    return found
 
 
 def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
@@ -127,7 +151,7 @@ def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[i
             raise SamplingError("one prompt's responses exceed the GPU's memory; lower n or max_new_tokens") from None
     torch.cuda.empty_cache()
     half = len(prompt_ids) // 2
-    return _generate(model, prompt_ids[:half], seed) + _generate(model, prompt_ids[half:], _stable_seed(seed, half))
+    return _generate(model, prompt_ids[:half], seed) + _generate(model, prompt_ids[half:], stable_seed(seed, half))
 
 
 def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
@@ -153,7 +177,8 @@ def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
     return Response(text=text, finished=length < len(row))
 
 
-def _end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
+def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
+    """Tokens that finish a response: the template's, and those that the model declares."""
     declared = model.generation_config.eos_token_id
     return {
         encoder.end_of_turn,
@@ -161,27 +186,38 @@ def _end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
     }
 
 
-def _context(model: Any) -> float:
+def context_of(model: Any) -> float:
+    """How many tokens fit, prompt and response together."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
 
 
-def _stable_seed(*parts: object) -> int:
+def stable_seed(*parts: object) -> int:
+    """56 bits that depend on nothing but ``parts``."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode, in which dropout is off."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
 def _generating(model: Any, config: GenerationConfig) -> Iterator[None]:
     """Evaluation mode, and no generation settings but ours: unset ones are filled in from the model's own."""
-    modes = [(module, module.training) for module in model.modules()]
     owners = [module for module in model.modules() if "generation_config" in vars(module)]
     configs = [(module, module.generation_config) for module in owners]
     try:
-        model.eval()
         for module in owners:
             module.generation_config = config
-        yield
+        with evaluating(model):
+            yield
     finally:
-        for module, training in modes:
-            module.training = training
         for module, own in configs:
             module.generation_config = own

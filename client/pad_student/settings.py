@@ -246,6 +246,10 @@ class DistillSettings(Training, TeacherAccess, SelectionQuestion, PromptData):
     """Where a response is cut."""
     sampling_batch_size: Positive = 16
     """Prompts sampled at once; bounds the memory that sampling takes."""
+    sampler_url: str | None = None
+    """A vLLM server that samples with the student's weights of each round; by default the student samples itself."""
+    sampler_tolerance: Annotated[float, Field(gt=0)] = 0.1
+    """Nats a token that the server's log-probabilities may be off the student's own before the run stops."""
     staleness: Annotated[int, Field(ge=0)] = 0
     """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy, 1 samples ahead."""
     decompose: Literal["on-policy", "fixed"] = "on-policy"

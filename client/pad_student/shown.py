@@ -1,8 +1,7 @@
 """Samples before and after: a few prompts answered by the student as it began and as it ended, for the report."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pad_student.jsonl import Appender
 from pad_student.logprobs import response_log_likelihoods
 from pad_student.preferences import Row, batch_of
 from pad_student.rewards import likelihood_reward
-from pad_student.sampling import sample_responses
+from pad_student.sampling import evaluating, sample_responses
 from pad_student.teacher import Teacher
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
@@ -119,7 +118,7 @@ class Shown(TrainerCallback):
         batch = {
             name: tensor.to(model.device) for name, tensor in batch_of([scored], self._encoder, self._config).items()
         }
-        with _evaluating(model):
+        with evaluating(model):
             own = response_log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["response_mask"])
         normalization: Any = self._config.normalization
         shape = batch["rewards_teacher"].shape
@@ -127,17 +126,6 @@ class Shown(TrainerCallback):
             own.log_likelihood.view(shape), own.tokens.view(shape), normalization, batch["text_bytes"]
         )
         return batch["rewards_teacher"][0].tolist(), student[0].tolist()
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _line_id(row: Row, step: int) -> str:

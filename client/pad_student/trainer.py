@@ -45,6 +45,7 @@ from pad_student.rounds import Rounds
 from pad_student.sampling import fits
 from pad_student.teacher import Teacher
 from pad_student.teacher_errors import TeacherError
+from pad_student.vllm_server import SamplerError
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -196,8 +197,12 @@ class PADTrainer(Trainer):
         self._random_state = _random_state()
         model = self.accelerator.unwrap_model(self.model_wrapped)
         step, last, pipeline = self.state.global_step, self.state.max_steps, self._pipeline
-        with self.accelerator.autocast():
-            sets = together(lambda: pipeline.sets_of(step, last, planned, model))
+        try:
+            with self.accelerator.autocast():
+                sets = together(lambda: pipeline.sets_of(step, last, planned, model))
+        except SamplerError:  # of one process: there are no others
+            self._save_for_a_rerun()
+            raise
         if sets is None:
             return [], None
         self._note("staleness", sets.staleness)
@@ -243,7 +248,7 @@ class PADTrainer(Trainer):
         return batch_of(sets, self._encoder, self.args)
 
     def _save_for_a_rerun(self) -> None:
-        """Keep the steps done so far: the teacher may be away for long."""
+        """Keep the steps done so far: the teacher, or the sampling server, may be away for long."""
         step = self.state.global_step
         saved = (Path(str(self.args.output_dir)) / f"checkpoint-{step}").exists()
         if step and not any(from_all(saved)):

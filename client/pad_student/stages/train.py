@@ -36,6 +36,7 @@ FREE_FIELDS = (
     "dataloader",
     "per_device",
 )
+SAMPLER = ("sampler_url", "sampler_tolerance")  # a server may move, or die and be done without
 MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's memory takes
 
 
@@ -129,7 +130,7 @@ def claim_output(settings: Training, output_dir: Path) -> None:
         OtherRun: naming the setting that differs.
     """
     free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "report_prompts"}
-    asked = settings.model_dump(mode="json", exclude=free | {"max_forward_tokens", "trainer"})
+    asked = settings.model_dump(mode="json", exclude=free | {"max_forward_tokens", "trainer", *SAMPLER})
     asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
     claim(output_dir / "settings.json", asked)
 
