@@ -14,6 +14,11 @@ def newest_whole(output_dir: Path) -> Path | None:
     return None
 
 
+def steps_asked(checkpoint: Path) -> int:
+    """After how many steps the run that wrote ``checkpoint`` was to end."""
+    return (_state(checkpoint) or {}).get("max_steps", 0)
+
+
 def is_finished(checkpoint: Path, max_steps: int, epochs: float) -> bool:
     """Whether the run that wrote ``checkpoint`` was done; ``max_steps`` is -1 where ``epochs`` decide."""
     state = _state(checkpoint) or {}

@@ -18,6 +18,17 @@ def beside(file: Path) -> Path:
     return file.with_name(f"{file.name}.settings.json")
 
 
+def claim_file(file: Path, decisive: dict[str, Any]) -> None:
+    """As ``claim``, for an output that is one file: as long as it holds nothing, other settings may begin it.
+
+    Raises:
+        OtherRun: naming the first setting that differs.
+    """
+    if not file.exists() or not file.stat().st_size:
+        beside(file).unlink(missing_ok=True)
+    claim(beside(file), decisive)
+
+
 def claim(path: Path, decisive: dict[str, Any]) -> None:
     """Write down what decides an output's contents, or compare with what an earlier start wrote.
 

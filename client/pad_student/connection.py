@@ -155,8 +155,18 @@ class Connection:
         if isinstance(error, httpx.TimeoutException):
             return f"the {self._peer} at {self.url} gave no answer in {timeout:g} s; see its log, or allow more time"
         if isinstance(error, httpx.ConnectError):
-            return f"cannot connect to the {self._peer} at {self.url}; start it, or check the address"
+            return f"cannot connect to the {self._peer} at {self.url}{_cause(error)}; start it, or check the address"
         return f"the connection to the {self._peer} at {self.url} broke; see its log"
+
+
+def _cause(error: BaseException | None) -> str:
+    """What the system says of it, in brackets; its words quote nothing that was sent."""
+    while error:
+        if isinstance(error, OSError) and (error.strerror or isinstance(error, ssl.SSLError)):
+            said = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+            return f" ({said.lower().replace('_', ' ')})" if said else ""
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _certificate_doubt(error: BaseException | None) -> str | None:
@@ -171,7 +181,7 @@ def _certificate_doubt(error: BaseException | None) -> str | None:
 def _checked_url(url: str, peer: str) -> tuple[str, httpx.URL]:
     """The URL for messages, without user and password, and the URL to call."""
     try:
-        parsed = httpx.URL(url.rstrip("/"))
+        parsed = httpx.URL(url.rstrip("/").removesuffix("/v1"))  # as other clients are told where an API is
     except httpx.InvalidURL:
         parsed = httpx.URL("")
     if parsed.scheme not in ("http", "https") or not parsed.host:

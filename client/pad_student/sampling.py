@@ -52,9 +52,14 @@ def load_encoder(name: str) -> ChatEncoder:
         TemplateError: where its tokenizer has no usable chat template.
 
     """
-    if name.startswith(("/", ".")) and not Path(name).is_dir():
+    if not Path(name).is_dir() and _is_a_path(name):
         raise SamplingError(f"{name}: no such model directory")
     return ChatEncoder.of(AutoTokenizer.from_pretrained(name))
+
+
+def _is_a_path(name: str) -> bool:
+    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
+    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:

@@ -51,8 +51,8 @@ def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence
     if detail is None:
         return TeacherRefused(f"{url} answered with HTTP status {status}; check that a pad-teacher serves there")
     if status == 401:
-        hint = "give a valid key with --key or PAD_STUDENT_KEY"
-        return TeacherRefused(f"the teacher at {url} refused the key: {detail.message}; {hint}", detail.code)
+        hint = "give one with --key or PAD_STUDENT_KEY"
+        return TeacherRefused(f"the teacher at {url} wants a valid key: {detail.message}; {hint}", detail.code)
     if detail.code == "quota_exceeded":
         hint = "go on tomorrow, or ask for a larger quota"
         return TeacherRefused(f"the teacher at {url} refused: {detail.message}; {hint}", detail.code)

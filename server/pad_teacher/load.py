@@ -23,7 +23,7 @@ def load(settings: ServeSettings) -> Teacher:
         TemplateError: where its tokenizer has no usable chat template.
         GoldenMismatch: where the engine's numbers are not the model's.
     """
-    if settings.model.startswith(("/", ".")) and not Path(settings.model).is_dir():
+    if not Path(settings.model).is_dir() and _is_a_path(settings.model):
         raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
     if settings.chat_template:
@@ -39,6 +39,11 @@ def load(settings: ServeSettings) -> Teacher:
         raise
     log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
     return teacher
+
+
+def _is_a_path(name: str) -> bool:
+    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
+    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
 
 
 def _engine(settings: ServeSettings) -> Engine:

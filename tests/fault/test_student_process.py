@@ -200,7 +200,9 @@ def test_other_settings_are_refused_where_a_run_began_and_more_steps_are_not(
         ran = student(*command, *changed)
         assert ran.returncode == 1
         assert changed[0].removeprefix("--") in ran.stderr.splitlines()[-1]
-    assert student(*command, "--max-steps", 3).returncode == 0
+    longer = student(*command, "--max-steps", 3)
+    assert longer.returncode == 0
+    assert "begun to end after step 2, now after 3" in longer.stderr
     assert len(losses(tmp_path / "out")) == 3
 
 

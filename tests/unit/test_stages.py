@@ -8,10 +8,13 @@ from fake_teacher import FakeTeacher, error
 from tiny_student import save_tiny_student
 
 from pad_student import sampling
+from pad_student.claims import OtherRun
 from pad_student.evaluation import EvaluationError, estimate, load_grader, win
 from pad_student.jsonl import JsonLinesError, read
-from pad_student.settings import GradeSettings, SampleSettings, ScoreSettings, WinRateSettings
-from pad_student.stages import evaluate, sample, score
+from pad_student.sampling import SamplingError
+from pad_student.settings import GradeSettings, SampleSettings, ScoreSettings, TrainSettings, WinRateSettings
+from pad_student.stages import evaluate, sample, score, train
+from pad_student.stages.train import TrackerMissing
 from pad_student.teacher import Teacher, TeacherChanged, TeacherUnreachable
 from pad_wire import SampledSet, ScoredSet
 
@@ -55,6 +58,26 @@ def test_every_prompt_gets_its_set(model, prompts, tmp_path, capsys):
     sample.run(sample_settings(model, prompts, out))
     assert [(each.id, len(each.responses)) for each in read(out, SampledSet)] == [(f"p{i}", 2) for i in range(5)]
     assert "sets.jsonl: 2 responses a prompt" in capsys.readouterr().err
+
+
+def test_a_command_that_failed_before_it_wrote_anything_may_be_corrected(model, prompts, tmp_path):
+    out = tmp_path / "sets.jsonl"
+    with pytest.raises(SamplingError, match="no such model directory"):
+        sample.run(sample_settings(f"{model}/nothing", prompts, out))
+    sample.run(sample_settings(model, prompts, out))
+    with pytest.raises(OtherRun, match="seed"):
+        sample.run(sample_settings(model, prompts, out, seed=5))
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path):
+    scored = tmp_path / "scored.jsonl"
+    row = {"text": "yes", "log_likelihood": -2.0, "tokens": 2, "mean_log_likelihood": -1.0}
+    teacher = {"model": "t", "fingerprint": "f"}
+    scored.write_text(json.dumps({"id": "a", "prompt": "why?", "responses": [row, row], "teacher": teacher}) + "\n")
+    trainer = {"report_to": "wandb", "use_cpu": True}
+    settings = TrainSettings(model=model, scored=scored, out=tmp_path / "out", alpha=0, trainer=trainer)
+    with pytest.raises(TrackerMissing, match="requires wandb"):
+        train.run(settings)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.75, 0.99])

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import socket
 import threading
 
 import httpx
@@ -116,6 +117,20 @@ def test_a_broken_connection_is_tried_again_and_then_named(kind):
         teacher.score(sampled(), alpha=0.5)
     assert len(fake.requests) == 1 + ATTEMPTS
     assert "secret" not in str(caught.value)
+
+
+def test_what_the_system_says_of_a_connection_is_passed_on():
+    def unknown(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Bearer secret") from socket.gaierror(-2, "Name or service not known")
+
+    with pytest.raises(TeacherUnreachable, match=r"the teacher at \S+ \(name or service not known\); start"):
+        client(FakeTeacher(*[unknown] * 20)).score(sampled())
+
+
+def test_an_address_as_other_clients_want_it_will_do():
+    fake = FakeTeacher()
+    Teacher(f"{URL}/v1/", transport=fake.transport).score(sampled())
+    assert [request.url.path for request in fake.requests] == ["/v1/score"]
 
 
 def test_an_address_where_nothing_ever_answered_is_left_soon(waits):

@@ -45,7 +45,10 @@ def _moves(run: Run) -> list[Finding]:
 def _moved(curve: Curve, what: str, form: str) -> Finding:
     went = "rose" if curve.last > curve.first else "fell"
     first, last = form.format(curve.first), form.format(curve.last)
-    return Finding(f"{what} stayed at {last}." if first == last else f"{what} {went} from {first} to {last}.")
+    if first == last:
+        return Finding(f"{what} stayed at {last}.")
+    alike = " Responses that grow alike leave less to agree on." if curve.name == "agreement/pairwise" else ""
+    return Finding(f"{what} {went} from {first} to {last}.{alike if went == 'fell' else ''}")
 
 
 def _lengths(run: Run) -> list[Finding]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pad_student.claims import beside, claim
+from pad_student.claims import claim_file
 from pad_student.jsonl import Appender
 from pad_student.prompts import PromptLine, first_few
 from pad_student.settings import SampleSettings
@@ -32,7 +32,7 @@ class Sampling:
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
-    claim(beside(settings.out), settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
+    claim_file(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
     how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
     prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)

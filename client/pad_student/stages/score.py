@@ -3,7 +3,7 @@
 from collections.abc import Set
 
 from pad_student import jsonl
-from pad_student.claims import beside, claim
+from pad_student.claims import claim_file
 from pad_student.jsonl import Appender
 from pad_student.settings import ScoreSettings
 from pad_student.stages.common import closing_line, connect, progress
@@ -20,7 +20,7 @@ def run(settings: ScoreSettings) -> None:
     """
     own = {"out", "sets", "teacher", "key", "job", "alpha"}
     asked = settings.model_dump(mode="json", exclude=own) | {"asks_selection": settings.alpha != 0}
-    claim(beside(settings.out), asked)
+    claim_file(settings.out, asked)
     with Appender(settings.out) as scored:
         held = frozenset(scored.held)
         ids = _checked_ids(settings)

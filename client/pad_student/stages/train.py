@@ -43,6 +43,10 @@ MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's 
 FULL_BYTES = 2**20
 
 
+class TrackerMissing(StudentError):
+    """``report_to`` names a tracker that is not installed."""
+
+
 class DiskFull(StudentError):
     """A checkpoint did not fit."""
 
@@ -83,7 +87,7 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     from transformers.utils.logging import disable_progress_bar
 
     from pad_student import processes
-    from pad_student.checkpoints import newest_whole
+    from pad_student.checkpoints import newest_whole, steps_asked
     from pad_student.sampling import load_student
     from pad_student.shown import Shown
     from pad_student.trainer import PADTrainer
@@ -93,12 +97,22 @@ def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teache
     student = load_student(settings.model, dtype="auto" if settings.lora else "float32")
     disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
     adapter = _adapter(settings.lora)
-    trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
+    try:
+        trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
+    except RuntimeError as error:
+        if "Callback requires" in str(error):
+            raise TrackerMissing(f"report_to: {error}") from None
+        raise
     if settings.report_prompts and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         whole: Any = trainer.train_dataset  # without the prompts that do not fit; each comes once in each part
         chosen_from = whole[: max(1, len(whole) // config.parts)]
         trainer.add_callback(Shown(chosen_from, settings.report_prompts, student.encoder, config, teacher))
     checkpoint = newest_whole(Path(str(config.output_dir)))
+    if checkpoint and processes.is_first() and 0 < (before := steps_asked(checkpoint)) != config.max_steps > 0:
+        closing_line(
+            f"{config.output_dir}: begun to end after step {before}, now after {config.max_steps}:"
+            " from here on the learning rate is that of the new length"
+        )
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(config.output_dir))
