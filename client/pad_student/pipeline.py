@@ -32,6 +32,20 @@ class StepSets:
             yield sets
 
 
+class Batches:
+    """As many batches as ``sets``, made one at a time: the Trainer asks how many there are before it takes them."""
+
+    def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[Any]]) -> None:
+        self._sets = sets
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._made(self._sets)
+
+
 class Pipeline:
     """Keeps rounds begun as far ahead as staleness allows.
 

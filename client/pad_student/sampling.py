@@ -170,7 +170,8 @@ def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> lis
         if on_gpu:
             with torch.cuda.device(model.device):
                 torch.cuda.manual_seed(seed)
-        output = model.generate(input_ids=ids, attention_mask=mask)
+        # Each process for itself, at its own pace: a sharded student has been made whole.
+        output = model.generate(input_ids=ids, attention_mask=mask, synced_gpus=False)
     return output[:, width:].tolist()
 
 

@@ -6,7 +6,7 @@ it needs no teacher; given prompts and a teacher it samples a round of steps at 
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
@@ -25,6 +25,7 @@ from pad_student.config import ConfigError, PADConfig
 from pad_student.costs import Costs, Meter
 from pad_student.diagnostics import Watch, preference_metrics, response_metrics
 from pad_student.errors import EndedByAnother
+from pad_student.gathered import whole
 from pad_student.logprobs import (
     check_against_full_logits,
     response_log_likelihoods,
@@ -33,7 +34,7 @@ from pad_student.logprobs import (
     why_not_shared,
 )
 from pad_student.losses import LOSSES, anchor_nll
-from pad_student.pipeline import Pipeline, StepSets
+from pad_student.pipeline import Batches, Pipeline, StepSets
 from pad_student.preferences import DatasetError, Row, as_rows, batch_of, split_sets
 from pad_student.processes import from_all, means_of_all, together, wait_for_all
 from pad_student.prompts import PromptLine, prompt_id
@@ -198,7 +199,7 @@ class PADTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model_wrapped)
         step, last, pipeline = self.state.global_step, self.state.max_steps, self._pipeline
         try:
-            with self.accelerator.autocast():
+            with whole(self.model_wrapped, self._reshards()), self.accelerator.autocast():  # type: ignore[arg-type]
                 sets = together(lambda: pipeline.sets_of(step, last, planned, model))
         except SamplerError:  # of one process: there are no others
             self._save_for_a_rerun()
@@ -206,7 +207,7 @@ class PADTrainer(Trainer):
         if sets is None:
             return [], None
         self._note("staleness", sets.staleness)
-        return _Batches(sets, self._waited_for), None  # type: ignore[return-value]
+        return Batches(sets, self._waited_for), None  # type: ignore[return-value]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, and say in plain words what looks wrong."""
@@ -287,9 +288,11 @@ class PADTrainer(Trainer):
 
     def _rounds_of(self, teacher: Teacher) -> Rounds:
         self.args.check_question()
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        if self.is_deepspeed_enabled or (plugin and plugin.fsdp_version != 2):
             raise ConfigError(
-                "responses cannot be sampled from a sharded student: run the stages sample and score, then train"
+                "a student can be sampled from that is sharded by FSDP2 (fsdp_version: 2), not by FSDP1 or DeepSpeed:"
+                " there run the stages sample and score, then train"
             )
         folder = Path(str(self.args.output_dir)) / "rounds"
         rounds = Rounds(teacher, self._encoder, self.args, folder, self.args.process_index)
@@ -300,6 +303,10 @@ class PADTrainer(Trainer):
             processes=self.args.world_size,
         )
         return rounds
+
+    def _reshards(self) -> bool:
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        return bool(plugin and plugin.reshard_after_forward)
 
     def _prompts_per_step(self) -> int:
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
@@ -317,20 +324,6 @@ def _can_share(model: Any, args: PADConfig, sharded: bool) -> bool:
 def _as_they_are(rows: list[Row]) -> list[Row]:
     """Rows become tensors later, once they have scores."""
     return rows
-
-
-class _Batches:
-    """As many batches as ``sets``, made one at a time: the Trainer asks how many there are before it takes them."""
-
-    def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[dict[str, Tensor]]]) -> None:
-        self._sets = sets
-        self._made = made
-
-    def __len__(self) -> int:
-        return len(self._sets)
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return self._made(self._sets)
 
 
 def _random_state() -> tuple[Tensor, list[Tensor]]:

@@ -38,6 +38,21 @@ def test_two_ranks_with_sharded_weights_end_with_the_weights_and_metrics_of_one(
     same(tmp_path)
 
 
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_two_ranks_with_sharded_weights_sample_and_learn_what_one_does(tmp_path: Path, staleness: int) -> None:
+    how = {"max_steps": 3, "staleness": staleness}
+    run_ranks(1, train, tmp_path / "one", how, False, "float64", False, True, log=tmp_path / "said1")
+    run_ranks(2, train, tmp_path / "two", {**SHARDED, **how}, False, "float64", True, True, log=tmp_path / "said2")
+    same(tmp_path)
+    of_one, of_two = (sampled(tmp_path / name) for name in ("one", "two"))
+    assert of_one == of_two
+
+
+def sampled(folder: Path) -> dict[str, str]:
+    found = [json.loads(line) for path in folder.glob("rounds/*/sets*") for line in path.read_text().splitlines()]
+    return {each["id"]: str(each["responses"]) for each in found}
+
+
 def same(folder: Path) -> None:
     one, two = weights(folder / "one"), weights(folder / "two")
     assert one.keys() == two.keys()

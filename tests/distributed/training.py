@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import torch
 from fakes import byte_tokenizer
 from tiny import tiny_model
 
+from pad_student import sampling
 from pad_student.config import PADConfig
 from pad_student.trainer import PADTrainer
-from pad_wire import ScoredResponse, ScoredSet, TeacherId
+from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
 
 LIKED = [-0.4, -0.9, -1.7, -0.6]
 
@@ -48,8 +50,35 @@ class Observed(PADTrainer):
         return loss
 
 
-def train(out: Path, how: dict[str, Any], lora: bool = False, dtype: str = "float64", sharded: bool = False) -> None:
-    """Train two steps of four prompts, and save the trained weights as ``weights.pt``."""
+class Teacher:
+    """Likes one text more than another by an arithmetic rule."""
+
+    def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
+        for each in sets:
+            values = [-0.5 - sum(response.text.encode()) % 7 / 4 for response in each.responses]
+            responses = [
+                ScoredResponse(
+                    **response.model_dump(),
+                    log_likelihood=5 * value,
+                    tokens=5,
+                    mean_log_likelihood=value,
+                    selection_probability=1 / len(values),
+                )
+                for response, value in zip(each.responses, values, strict=True)
+            ]
+            teacher = TeacherId(model="fake", fingerprint="f")
+            yield ScoredSet(id=each.id, prompt=each.prompt, responses=responses, label_mass=0.9, teacher=teacher)
+
+
+def train(
+    out: Path,
+    how: dict[str, Any],
+    lora: bool = False,
+    dtype: str = "float64",
+    sharded: bool = False,
+    samples: bool = False,
+) -> None:
+    """Train two steps of four prompts, on scored sets or on what is sampled; save the weights as ``weights.pt``."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings: dict[str, Any] = {
         "output_dir": str(out),
@@ -60,6 +89,8 @@ def train(out: Path, how: dict[str, Any], lora: bool = False, dtype: str = "floa
         "save_steps": 100,
         "use_cpu": True,
         "disable_tqdm": True,
+        "max_response_tokens": 12,
+        "sampling_batch_size": 1,  # what is sampled together decides what is drawn
     }
     config = PADConfig(**settings | how)
     if sharded:
@@ -71,13 +102,23 @@ def train(out: Path, how: dict[str, Any], lora: bool = False, dtype: str = "floa
         from peft import LoraConfig
 
         adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    trainer = Observed(model, config, scored_sets(), byte_tokenizer(), peft_config=adapter)
+    prompts = [{"id": f"p{k}", "prompt": "say " * (k + 1)} for k in range(8)]
+    rows, teacher = (prompts, Teacher()) if samples else (scored_sets(), None)
+    trainer = Observed(model, config, rows, byte_tokenizer(), teacher, adapter)  # type: ignore[arg-type]
+    if samples and os.environ.get("RANK") == "0":
+        _sample_twice()
     trainer.train()
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
         assert trainer.is_fsdp_enabled == sharded
         torch.save(state, out / "weights.pt")
         (out / "dtypes.json").write_text(json.dumps(trainer.dtypes))
+
+
+def _sample_twice() -> None:
+    """More forward passes than the other ranks need, as where one tries again; the same responses in the end."""
+    once = sampling._generate_at_once
+    sampling._generate_at_once = lambda *args: (once(*args), once(*args))[1]
 
 
 def _let_cpus_shard() -> None:
