@@ -133,7 +133,7 @@ class Scoring:
     def _take(self, scored: ScoredSet) -> None:
         with self._changed:
             self._pending.append(scored)
-            if not (self._complete.is_set() or self._stopped or scored.id in self._known):
+            if not (self._complete.is_set() or self._stopped or self._known.get(scored.id) is scored):
                 self._early_lines.append(scored)
         if self._complete.is_set():
             self._write()
