@@ -17,11 +17,11 @@ from losses_time import loss_seconds
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from pad_student.losses import LOSSES
-from pad_student.plackett_luce import log_prob
-from pad_teacher.engine import TokenSet
-from pad_teacher.selection import question_orders
-from pad_teacher.work import questions_work, set_work
+from pad_student.preference.losses import LOSSES
+from pad_student.preference.plackett_luce import log_prob
+from pad_teacher.engines.base import TokenSet
+from pad_teacher.engines.work import questions_work, set_work
+from pad_teacher.scoring.questions import question_orders
 from pad_wire.scoring import LETTERS, Form
 
 PROMPT, RESPONSE = 256, 128

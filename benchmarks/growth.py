@@ -20,7 +20,7 @@ from harness.floor import floor_of
 from harness.shapes import SHAPES
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from pad_teacher.allocator import keep_freed_memory
+from pad_teacher.runtime.allocator import keep_freed_memory
 
 sys.path.insert(0, str(Path(__file__).parent / "ways"))
 from measure import gemm_flop_per_second
@@ -44,7 +44,7 @@ ROUNDS = 3
 
 def main() -> None:
     keep_freed_memory()
-    from pad_teacher.engine import TokenSet
+    from pad_teacher.engines.base import TokenSet
 
     engines: dict[str, Any] = {}
     file = Path(__file__).with_suffix(".json")
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _engine(name: str) -> Any:
-    from pad_teacher.engine_transformers import TransformersEngine
+    from pad_teacher.engines.embedded.engine import TransformersEngine
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(SHAPES[name].kind, **SHAPES[name].config())

@@ -16,8 +16,8 @@ import torch
 from harness.floor import floor_of
 from harness.shapes import SHAPES
 
-from pad_student.diagnostics import preference_metrics
-from pad_student.losses import LOSSES
+from pad_student.preference.diagnostics import preference_metrics
+from pad_student.preference.losses import LOSSES
 
 RESULT = Path(__file__).with_name("train.json")
 CASES = [("ppd", n) for n in (4, 8, 16, 32, 64)] + [("vpd", 64)]

@@ -120,8 +120,8 @@ def environment() -> dict[str, str]:
 def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
     """Run in the student's process."""
     os.sched_setaffinity(0, {STUDENT_CORE})
-    from pad_student import jsonl
-    from pad_student.teacher import Teacher
+    from pad_student.storage import jsonl
+    from pad_student.teacher.client import Teacher
     from pad_wire import SampledSet
 
     with Teacher(url, job="overlap") as teacher:
@@ -144,10 +144,10 @@ def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
 
 
 def train(teacher: Any, staleness: int, out: Path) -> dict[str, float]:
-    from pad_student.config import PADConfig
-    from pad_student.prompts import read_prompts
-    from pad_student.sampling import load_student
-    from pad_student.trainer import PADTrainer
+    from pad_student.data.prompts import read_prompts
+    from pad_student.preference.config import PADConfig
+    from pad_student.sampling.generate import load_student
+    from pad_student.training.trainer import PADTrainer
 
     student = load_student(str(TINY / "student"), dtype="float32")
     config = PADConfig(
@@ -185,7 +185,7 @@ class Recorded:
     """A teacher that knows all answers before it is asked."""
 
     def __init__(self, folder: Path) -> None:
-        from pad_student import jsonl
+        from pad_student.storage import jsonl
         from pad_wire import ScoredSet
 
         paths = folder.glob("*/scored.jsonl")

@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
-from pad_teacher import packed_linear
-from pad_teacher.engine import TokenSet
-from pad_teacher.engine_transformers import TransformersEngine
+from pad_teacher.engines.base import TokenSet
+from pad_teacher.engines.embedded.cpu import packed_linear
+from pad_teacher.engines.embedded.engine import TransformersEngine
 
 HERE = Path(__file__).parent
 SETS = 8
@@ -129,7 +129,7 @@ def _product(inner: int, outer: int) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    from pad_teacher.allocator import keep_freed_memory
+    from pad_teacher.runtime.allocator import keep_freed_memory
 
     keep_freed_memory()
     main()

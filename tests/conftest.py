@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import structlog
-from fakes import byte_tokenizer
-from processes import TeacherProcess, teacher_process
-from tiny import tiny_model
+
+from support.fakes import byte_tokenizer
+from support.processes import TeacherProcess, teacher_process
+from support.tiny import tiny_model
 
 
 @pytest.fixture(autouse=True)

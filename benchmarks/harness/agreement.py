@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pad_teacher.selection import combine, question_orders
+from pad_teacher.scoring.questions import combine, question_orders
 
 Scores = list[list[float]]  # [set][response]
 

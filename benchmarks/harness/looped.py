@@ -16,14 +16,14 @@ import uvicorn
 from harness.model import make_tokenizer
 from starlette.responses import JSONResponse
 
-from pad_teacher import logs
-from pad_teacher.app import create_app
-from pad_teacher.engine import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
+from pad_teacher.api.app import create_app
+from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
+from pad_teacher.runtime import logs
+from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.serve import SWITCH_SECONDS as SWITCH
 from pad_teacher.serve import stays
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
-from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
 RESET, VALUES = "/watch/reset", "/watch/values"

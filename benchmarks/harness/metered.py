@@ -15,13 +15,13 @@ import uvicorn
 from harness.looped import Sleeping
 from transformers import AutoTokenizer
 
-from pad_teacher import logs
-from pad_teacher.app import create_app
-from pad_teacher.engine import Answer, Query, TokenSet
+from pad_teacher.api.app import create_app
+from pad_teacher.engines.base import Answer, Query, TokenSet
+from pad_teacher.runtime import logs
+from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.serve import SWITCH_SECONDS, stays
 from pad_teacher.service import Service
 from pad_teacher.settings import read_settings
-from pad_teacher.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
 TOKENS_A_SECOND = 20_000

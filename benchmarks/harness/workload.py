@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.model import source_text
 
-from pad_teacher.selection import LETTERS, question_orders, question_text
+from pad_teacher.scoring.questions import LETTERS, question_orders, question_text
 from pad_wire.chat import ChatEncoder
 
 SHORTEST, LONGEST = 16, 2000  # tokens, of mixed lengths

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker import Job, Part
 
-from pad_teacher.engine import Engine, Questions, TokenSet
+from pad_teacher.engines.base import Engine, Questions, TokenSet
 
 Sets = Sequence[dict[str, Any]]
 
@@ -23,7 +23,7 @@ VLLM_CUDA = {"enforce_eager": True, "gpu_memory_utilization": 0.8}
 
 def embedded(job: Job) -> Engine:
     """The embedded engine with its default limits."""
-    from pad_teacher.engine_transformers import TransformersEngine
+    from pad_teacher.engines.embedded.engine import TransformersEngine
 
     return TransformersEngine.load(job.model, revision=None, dtype=job.dtype, device=job.device)
 
@@ -41,7 +41,7 @@ def on_vllm(job: Job) -> Any:
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from vllm.platforms import current_platform
 
-    from pad_teacher.engine_vllm import VllmEngine
+    from pad_teacher.engines.vllm.engine import VllmEngine
 
     if current_platform.device_type != job.device.partition(":")[0]:
         raise RuntimeError(f"this vLLM runs on {current_platform.device_type or 'no device'}, not on {job.device}")

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import our_engine
 from worker import Job, Way, work
 
-from pad_teacher.allocator import keep_freed_memory
+from pad_teacher.runtime.allocator import keep_freed_memory
 
 
 def load(job: Job, stack: ExitStack) -> Way:

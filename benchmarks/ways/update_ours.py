@@ -6,9 +6,9 @@ from transformers import AutoTokenizer
 from updating import arguments, held_bytes, load_student, way
 from worker import Job, Way, work
 
-from pad_student.config import PADConfig
-from pad_student.preferences import batch_of
-from pad_student.trainer import PADTrainer
+from pad_student.preference.config import PADConfig
+from pad_student.training.batches import batch_of
+from pad_student.training.trainer import PADTrainer
 from pad_wire import ScoredResponse, ScoredSet, TeacherId
 from pad_wire.chat import ChatEncoder
 

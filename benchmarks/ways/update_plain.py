@@ -6,7 +6,7 @@ import torch
 from updating import held_bytes, load_student, way
 from worker import Job, Way, work
 
-from pad_student.losses import ppd
+from pad_student.preference.losses import ppd
 
 
 def load(job: Job, stack: ExitStack) -> Way:

@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pad_student.config import PADConfig
-    from pad_student.teacher import Teacher
-    from pad_student.trainer import PADTrainer
+    from pad_student.preference.config import PADConfig
+    from pad_student.teacher.client import Teacher
+    from pad_student.training.trainer import PADTrainer
 
 __all__ = ["PADConfig", "PADTrainer", "Teacher"]
 
-_HOME = {"PADConfig": "config", "PADTrainer": "trainer", "Teacher": "teacher"}
+_HOME = {"PADConfig": "preference.config", "PADTrainer": "training.trainer", "Teacher": "teacher.client"}
 
 
 def __getattr__(name: str) -> Any:

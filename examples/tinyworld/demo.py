@@ -19,9 +19,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from tqdm import tqdm
 
-from pad_student import cli
-from pad_student.settings import TeacherAccess
-from pad_student.stages.common import connect
+from pad_student.commands import cli
+from pad_student.commands.common import connect
+from pad_student.commands.settings import TeacherAccess
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 120

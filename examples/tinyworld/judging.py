@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from pad_teacher.selection import LETTERS, question_text
+from pad_teacher.scoring.questions import LETTERS, question_text
 from pad_wire.chat import ChatEncoder
 
 GRADE_LAYER = 4  # of six: what comes after only has to compare

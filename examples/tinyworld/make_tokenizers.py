@@ -9,7 +9,7 @@ from grade import CLASSES, NAMES, NUMBERS, OPPOSITES, PLACES, RUDE, TEMPLATES, T
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pad_teacher.selection import LETTERS, question_text
+from pad_teacher.scoring.questions import LETTERS, question_text
 
 # A word takes the blank before it along, so that every word of the world is one token in a text and one at its start.
 WORDS = Regex(r"\n+| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|[^\S\n]+")

@@ -7,7 +7,7 @@ import world
 from learning import log_likelihoods, padded
 from transformers import PreTrainedModel
 
-from pad_teacher.selection import LETTERS, Choice, combine, question_orders, question_text
+from pad_teacher.scoring.questions import LETTERS, Choice, combine, question_orders, question_text
 from pad_wire.chat import ChatEncoder
 
 Samples = list[list[tuple[str, bool]]]

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
-from pad_student import jsonl
-from pad_student.logprobs import (
+from pad_student.model.logprobs import (
     check_against_full_logits,
     collate,
     response_log_likelihoods,
     use_defined_attention,
     why_not_shared,
 )
-from pad_student.losses import LOSSES
-from pad_student.rewards import calibrated_reward, likelihood_reward
+from pad_student.preference.losses import LOSSES
+from pad_student.preference.rewards import calibrated_reward, likelihood_reward
+from pad_student.storage import jsonl
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 

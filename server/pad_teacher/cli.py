@@ -4,9 +4,9 @@ import sys
 from argparse import ArgumentParser
 from pathlib import Path
 
-from pad_teacher.allocator import forget_old_shapes, keep_freed_memory
-from pad_teacher.keys import KeyFileError, add_key, read_keys, revoke_key
-from pad_teacher.ledger import LedgerError
+from pad_teacher.admission.keys import KeyFileError, add_key, read_keys, revoke_key
+from pad_teacher.admission.usage_file import LedgerError
+from pad_teacher.runtime.allocator import forget_old_shapes, keep_freed_memory
 from pad_teacher.settings import BadSettings, read_settings
 
 _USAGE = """usage: pad-teacher COMMAND

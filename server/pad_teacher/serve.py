@@ -15,12 +15,12 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from pad_teacher import logs
-from pad_teacher.app import create_app
-from pad_teacher.load import load
+from pad_teacher.api.app import create_app
+from pad_teacher.runtime import logs
+from pad_teacher.scoring.load import load
+from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.service import Service
 from pad_teacher.settings import BadSettings, ServeSettings
-from pad_teacher.teacher import Teacher
 
 log = structlog.get_logger()
 

@@ -12,17 +12,17 @@ from typing import Literal, TypeVar
 
 import structlog
 
-from pad_teacher.batcher import Batcher, Client
-from pad_teacher.budgets import Budgets, day_of
+from pad_teacher.admission.batcher import Batcher, Client
+from pad_teacher.admission.budgets import Budgets, day_of
+from pad_teacher.admission.usage_file import Ledger, LedgerError
+from pad_teacher.cache.in_flight import Unit
+from pad_teacher.cache.reuse import Reuse
 from pad_teacher.errors import Refusal
-from pad_teacher.golden import GoldenMismatch
-from pad_teacher.in_flight import Unit
-from pad_teacher.ledger import Ledger, LedgerError
-from pad_teacher.metrics import OTHER_JOBS, Metrics
-from pad_teacher.reuse import Reuse
-from pad_teacher.selection import MAX_ORDERS
+from pad_teacher.runtime.metrics import OTHER_JOBS, Metrics
+from pad_teacher.scoring.golden_check import GoldenMismatch
+from pad_teacher.scoring.questions import MAX_ORDERS
+from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
-from pad_teacher.teacher import Teacher
 from pad_wire import Health, JobUsage, Limits, Usage, UsageReply
 from pad_wire.scoring import MAX_SETS
 from pad_wire.sets import MAX_RESPONSES
@@ -208,7 +208,12 @@ class Service:
             teacher = await asyncio.to_thread(self._load_in_thread)
             settings = self.settings
             self._reuse = await self.off_loop(
-                lambda: Reuse(teacher, self.metrics, settings.data, settings.cache_bytes)
+                lambda: Reuse(
+                    f"{teacher.id.fingerprint} {teacher.engine.name}",
+                    self.metrics,
+                    settings.data,
+                    settings.cache_bytes,
+                )
             )
         except Exception as error:  # noqa: BLE001 - whatever stops the model from loading is reported in one line
             self._fail(error)

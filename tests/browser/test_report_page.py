@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_run import made_up_run
 from playwright.sync_api import Browser, Page, Route
 
-from pad_student.report.charts import CHARTS
-from pad_student.report.collect import collect
-from pad_student.report.page import build
+from pad_student.evaluation.report.charts import CHARTS
+from pad_student.evaluation.report.collect import collect
+from pad_student.evaluation.report.page import build
+from support.made_up_run import made_up_run
 
 HOSTILE = "</script></div><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>\"&amp;"
 

@@ -5,23 +5,24 @@ With PAD_TEST_ENGINE=vllm the routes' tests run on vLLM instead: a tiny Llama, a
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
 import anyio
-import fakes
 import httpx
 import pytest
 import structlog
 import torch
-from fakes import FakeEngine, fake_teacher
-from processes import ENGINE, VLLM_OPTIONS
-from tiny import vllm_model
 
-from pad_teacher.app import create_app
+from pad_teacher.api.app import create_app
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
+from support import fakes
+from support.app import Running
+from support.fakes import FakeEngine, fake_teacher
+from support.processes import ENGINE, VLLM_OPTIONS
+from support.tiny import vllm_model
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     if ENGINE != "vllm":
         yield None
         return
-    from pad_teacher.engine_vllm import VllmEngine
+    from pad_teacher.engines.vllm.engine import VllmEngine
 
     model, folder = vllm_model("llama"), tmp_path_factory.mktemp("model")
     model.save_pretrained(folder)
@@ -65,9 +66,6 @@ def _plain(model: Any) -> Callable[[Sequence[int], int], float]:
 @pytest.fixture
 def engine(real_engine: Any) -> Any:
     return real_engine or FakeEngine()
-
-
-Running = Callable[..., AbstractAsyncContextManager[tuple[httpx.AsyncClient, Service]]]
 
 
 @pytest.fixture

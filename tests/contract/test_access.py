@@ -1,15 +1,10 @@
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import structlog
-from conftest import Running
 
-from pad_teacher import logs
-from pad_teacher.keys import add_key
+from pad_teacher.admission.keys import add_key
+from support.app import Running, full_logs
 
 pytestmark = pytest.mark.anyio
 
@@ -39,20 +34,6 @@ async def test_a_key_sees_only_its_own_jobs(running: Running, tmp_path: Path) ->
         assert (await client.post("/v1/score", json=ONE, headers=keys["a"])).status_code == 200
         assert len((await client.get("/v1/usage", headers=keys["a"])).json()["jobs"]) == 1
         assert (await client.get("/v1/usage", headers=keys["b"])).json()["jobs"] == []
-
-
-@contextmanager
-def full_logs() -> Iterator[None]:
-    """The service's own logging, and afterwards what there was before."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    logs.configure("debug")
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        structlog.reset_defaults()
 
 
 async def test_a_key_never_appears_in_the_logs(

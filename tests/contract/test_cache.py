@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from conftest import Running
-from fakes import FakeEngine
 
-from pad_teacher import reuse
-from pad_teacher.engine import EngineFailed, RowTooLarge
-from pad_teacher.score_cache import FILE
+from pad_teacher.cache import reuse
+from pad_teacher.cache.score_cache import FILE
+from pad_teacher.engines.base import EngineFailed, RowTooLarge
 from pad_teacher.service import Service
+from support.app import Running
+from support.fakes import FakeEngine
 
 pytestmark = pytest.mark.anyio
 

@@ -1,9 +1,10 @@
 import json
 
-import fakes
 import httpx
 import pytest
-from fakes import byte_tokenizer, log_prob
+
+from support import fakes
+from support.fakes import byte_tokenizer, log_prob
 
 pytestmark = pytest.mark.anyio
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Running
-from fakes import FakeEngine, fake_teacher
 
 from pad_teacher import service as service_module
-from pad_teacher.batcher import Client
-from pad_teacher.engine import FloatArray
-from pad_teacher.plan import usage
+from pad_teacher.admission.batcher import Client
+from pad_teacher.engines.base import FloatArray
+from pad_teacher.scoring.plan import usage
 from pad_teacher.serve import stays
 from pad_wire.scoring import MAX_SETS
 from pad_wire.sets import MAX_RESPONSES
+from support.app import Running
+from support.fakes import FakeEngine, fake_teacher
 
 pytestmark = pytest.mark.anyio
 

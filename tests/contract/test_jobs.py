@@ -5,31 +5,21 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx
 import pytest
-from conftest import Running
-from fakes import FakeEngine
 
-from pad_teacher import keys
-from pad_teacher.engine import Answer, Query
-from pad_teacher.keys import add_key, revoke_key
+from pad_teacher.admission import keys
+from pad_teacher.admission.keys import revoke_key
+from pad_teacher.engines.base import Answer, Query
+from support.app import Running, bearer, score
+from support.fakes import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
-ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
 COST = 12  # teacher tokens of that, by likelihood: 5 of the prompt, 4 and 3 of the responses
 NOON = 20_000 * 86_400 + 12 * 3600.0
-
-
-def bearer(path: Path, name: str, **limits: Any) -> dict[str, str]:
-    return {"Authorization": f"Bearer {add_key(path / 'keys', name, **limits)}"}
-
-
-async def score(client: httpx.AsyncClient, headers: dict[str, str] | None = None) -> httpx.Response:
-    return await client.post("/v1/likelihood", json=ONE, headers=headers)
 
 
 async def used_today(client: httpx.AsyncClient, headers: dict[str, str]) -> int:

@@ -6,10 +6,10 @@ from functools import partial
 import anyio
 import httpx
 import pytest
-from conftest import Running
-from fakes import FakeEngine, fake_teacher
 
-from pad_teacher.engine import RowTooLarge
+from pad_teacher.engines.base import RowTooLarge
+from support.app import Running
+from support.fakes import FakeEngine, fake_teacher
 
 pytestmark = pytest.mark.anyio
 

@@ -4,12 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Running
-from test_access import full_logs
-from test_jobs import ONE, bearer, score
 
-from pad_teacher import metrics
-from pad_teacher.metrics import MAX_JOBS, Metrics
+from pad_teacher.runtime import metrics
+from pad_teacher.runtime.metrics import MAX_JOBS, Metrics
+from support.app import ONE, Running, bearer, full_logs, score
 
 pytestmark = pytest.mark.anyio
 

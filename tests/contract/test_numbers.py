@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from processes import TeacherProcess, teacher_process
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from support.processes import TeacherProcess, teacher_process
 
 TINYWORLD = Path(__file__).parents[2] / "examples" / "tinyworld"
 RESPONSES = ["three four five", "five four three", "three four", "no"]

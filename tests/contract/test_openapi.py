@@ -4,15 +4,15 @@ from pathlib import Path
 import httpx
 import pytest
 import schemathesis
-from fakes import fake_teacher
 from hypothesis import HealthCheck, settings
-from processes import TeacherProcess
 
 import pad_student
 import pad_wire
-from pad_teacher.app import create_app
+from pad_teacher.api.app import create_app
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
+from support.fakes import fake_teacher
+from support.processes import TeacherProcess
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 

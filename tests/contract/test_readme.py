@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ENVIRONMENT, TeacherProcess, teacher_process
+
+from support.processes import ENVIRONMENT, TeacherProcess, teacher_process
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

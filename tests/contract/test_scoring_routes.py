@@ -1,10 +1,11 @@
 import math
 from itertools import pairwise
 
-import fakes
 import httpx
 import pytest
-from fakes import byte_tokenizer, log_prob
+
+from support import fakes
+from support.fakes import byte_tokenizer, log_prob
 
 pytestmark = pytest.mark.anyio
 

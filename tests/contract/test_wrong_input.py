@@ -3,7 +3,8 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import Running
+
+from support.app import Running
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,8 @@
 import re
 
 import pytest
-from tools import DEPLOY, ROOT, check, documents, serve_settings
+
+from support.tools import DEPLOY, ROOT, check, documents, serve_settings
 
 FILES = ["compose.yaml", "compose.gpu.yaml"]
 SECRETS = "/run/secrets/"

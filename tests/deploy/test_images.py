@@ -4,7 +4,8 @@ import tomllib
 from typing import NamedTuple
 
 import pytest
-from tools import ROOT, UID, check, serve_settings
+
+from support.tools import ROOT, UID, check, serve_settings
 
 TEACHERS = ["teacher", "teacher-gpu"]
 IMAGES = [*TEACHERS, "student"]

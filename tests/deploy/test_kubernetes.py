@@ -1,7 +1,8 @@
 from typing import Any
 
 import pytest
-from tools import DEPLOY, UID, check, documents, serve_settings
+
+from support.tools import DEPLOY, UID, check, documents, serve_settings
 
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 # The oldest release that has all that is asked for, and the newest that the tool knows.

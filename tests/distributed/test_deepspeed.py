@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
 from safetensors.torch import load_file
-from test_scored_sets import metrics, sampled, weights
-from training import launched_student_command, scored_sets, train, zero
+
+from support.ranks import run_ranks
+from support.training import launched_student_command, metrics, sampled, scored_sets, train, weights, zero
 
 ALONE = {"shares": False}  # ZeRO-3 does not share prompts either
 

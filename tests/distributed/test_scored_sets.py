@@ -4,19 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import run_ranks
-from training import train
+
+from support.ranks import run_ranks
+from support.training import metrics, sampled, train, weights
 
 SHARDED: dict[str, Any] = {"fsdp": True, "fsdp_config": {"version": 2}}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {name.removeprefix("module."): value for name, value in torch.load(folder / "weights.pt").items()}
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "epoch"} for line in lines]
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -46,11 +38,6 @@ def test_two_ranks_with_sharded_weights_sample_and_learn_what_one_does(tmp_path:
     same(tmp_path)
     of_one, of_two = (sampled(tmp_path / name) for name in ("one", "two"))
     assert of_one == of_two
-
-
-def sampled(folder: Path) -> dict[str, str]:
-    found = [json.loads(line) for path in folder.glob("rounds/*/sets*") for line in path.read_text().splitlines()]
-    return {each["id"]: str(each["responses"]) for each in found}
 
 
 def same(folder: Path) -> None:

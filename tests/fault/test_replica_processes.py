@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import TeacherProcess, start_student, student, teacher_process
 from safetensors.torch import load_file, save_file
 
-from pad_student import jsonl
-from pad_student.teacher import Teacher, TeachersDiffer
+from pad_student.storage import jsonl
+from pad_student.teacher.client import Teacher, TeachersDiffer
 from pad_wire import Response, SampledSet, ScoredSet
+from support.processes import TeacherProcess, start_student, student, teacher_process
 
 PATIENCE = 60.0  # seconds for a service to start or a run to move on
 COUNT = 600

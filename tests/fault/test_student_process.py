@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 import pytest
-from forked import start_forked_student
-from processes import TeacherProcess, start_student, student, teacher_process
 from safetensors.torch import load_file
 
-from pad_student import jsonl
-from pad_student.checkpoints import newest_whole
+from pad_student.storage import jsonl
+from pad_student.storage.checkpoints import newest_whole
 from pad_wire import ScoredSet
+from support.forked import start_forked_student
+from support.processes import TeacherProcess, start_student, student, teacher_process
 
 
 @pytest.fixture

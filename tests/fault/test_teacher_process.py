@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from processes import ENVIRONMENT, TeacherProcess, teacher_process
 from safetensors.torch import load_file, save_file
+
+from support.processes import ENVIRONMENT, TeacherProcess, teacher_process
 
 ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
-from processes import ENVIRONMENT, student, teacher_process
+
+from support.processes import ENVIRONMENT, student, teacher_process
 
 SET = '{"id":"0","prompt":"Why?","responses":[{"text":"so","finished":true},{"text":"because","finished":true}]}\n'
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from fakes import byte_tokenizer
-from tiny import ARCHITECTURES, oracle, tiny_model
 
-from pad_teacher import golden
-from pad_teacher.engine import TokenSet
-from pad_teacher.engine_transformers import TransformersEngine
-from pad_teacher.teacher import Teacher
+from pad_teacher.engines.base import TokenSet
+from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
+from support.fakes import byte_tokenizer
+from support.tiny import ARCHITECTURES, oracle, tiny_model
 
 pytestmark = pytest.mark.gpu
 

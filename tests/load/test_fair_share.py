@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from processes import teacher_process
 
-from pad_teacher.keys import add_key, revoke_key
+from pad_teacher.admission.keys import add_key, revoke_key
+from support.processes import teacher_process
 
 TEACHER = Path(__file__).parents[2] / "examples" / "tinyworld" / "teacher"
 PROMPTS = [json.loads(line)["prompt"] for line in (TEACHER.parent / "prompts.jsonl").read_text().splitlines()]

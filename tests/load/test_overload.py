@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import TeacherProcess, teacher_process
+
+from support.processes import TeacherProcess, teacher_process
 
 
 def sets(name: str, count: int = 4) -> list[dict[str, Any]]:

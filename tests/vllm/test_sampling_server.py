@@ -13,19 +13,19 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from fakes import byte_tokenizer
 from peft import LoraConfig, get_peft_model
-from processes import ENVIRONMENT, VLLM_OPTIONS
-from tiny import vllm_model
 from transformers import LlamaForCausalLM
 
-from pad_student.config import PADConfig
-from pad_student.sampling import sample_responses
-from pad_student.trainer import PADTrainer
-from pad_student.vllm_sampling import VllmSampler
-from pad_student.vllm_server import SamplerRefused, SamplerUnreachable, StaleWeights
+from pad_student.preference.config import PADConfig
+from pad_student.sampling.generate import sample_responses
+from pad_student.sampling.vllm_sampler import VllmSampler
+from pad_student.sampling.vllm_server import SamplerRefused, SamplerUnreachable, StaleWeights
+from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
 from pad_wire.chat import ChatEncoder
+from support.fakes import byte_tokenizer
+from support.processes import ENVIRONMENT, VLLM_OPTIONS
+from support.tiny import vllm_model
 
 pytestmark = pytest.mark.vllm
 

@@ -8,15 +8,15 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from fakes import byte_tokenizer
-from processes import VLLM_OPTIONS
-from tiny import FOR_VLLM, VOCABULARY, vllm_model
 
-from pad_teacher import golden
-from pad_teacher.engine import Echo, EchoLogprobs, FloatArray, Questions, TokenSet
-from pad_teacher.engine_transformers import TransformersEngine
-from pad_teacher.teacher import Teacher
+from pad_teacher.engines.base import Echo, EchoLogprobs, FloatArray, Questions, TokenSet
+from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
+from support.fakes import byte_tokenizer
+from support.processes import VLLM_OPTIONS
+from support.tiny import FOR_VLLM, VOCABULARY, vllm_model
 
 pytestmark = pytest.mark.vllm
 
@@ -41,7 +41,7 @@ def sets() -> list[TokenSet]:
 
 
 def vllm_engine(folder: Path, **options: Any) -> Any:
-    from pad_teacher.engine_vllm import VllmEngine
+    from pad_teacher.engines.vllm.engine import VllmEngine
 
     limits = {"max_context_tokens": None, "max_batch_tokens": 256}  # so that long texts run in pieces
     return VllmEngine.load(str(folder), revision=None, dtype="float32", options=VLLM_OPTIONS | options, **limits)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes import byte_tokenizer
-from processes import TeacherProcess, teacher_process
-from tiny import vllm_model
+
+from support.fakes import byte_tokenizer
+from support.processes import TeacherProcess, teacher_process
+from support.tiny import vllm_model
 
 pytestmark = pytest.mark.vllm
 

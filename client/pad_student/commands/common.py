@@ -1,0 +1,45 @@
+"""What the stages share: the teacher as a command talks to it, prompts, a progress bar and a closing line."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+import stamina.instrumentation
+from tqdm import tqdm
+
+from pad_student.commands.settings import PromptData, TeacherAccess
+from pad_student.data.prompts import PromptLine, PromptOptions, read_prompts
+from pad_student.teacher.client import Teacher
+
+
+def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
+    """A client of the teacher that the settings name; ``fingerprint`` is the one a continued run began with."""
+    stamina.instrumentation.set_on_retry_hooks([])  # the client says itself why it tries again, on stderr
+    key = access.key.get_secret_value() if access.key else None
+    return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
+
+
+def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
+    """The prompts that the settings name; which of them are too long for their limits is said on stderr.
+
+    Raises:
+        PromptsError: for data that cannot be read, or holds no prompts.
+    """
+    options = PromptOptions(**{field.name: getattr(data, field.name) for field in fields(PromptOptions)})
+    encoder = None
+    if options.max_prompt_tokens:
+        from pad_student.sampling.generate import load_encoder
+
+        encoder = load_encoder(model)
+    return read_prompts(source, options, encoder, closing_line)
+
+
+def progress(*, total: int, done: int, unit: str) -> "tqdm[NoReturn]":
+    """A bar on stderr with rate and remaining time; ``done`` of ``total`` were there before."""
+    return tqdm(total=total, initial=done, unit=f" {unit}", file=sys.stderr, smoothing=0.1)
+
+
+def closing_line(text: str) -> None:
+    """Say on stderr what was done."""
+    print(text, file=sys.stderr)

@@ -1,0 +1,31 @@
+"""Sample, score and train in rounds: prompts and a teacher's address in, a trained student out."""
+
+from pad_student.commands.common import closing_line, connect, prompts_of
+from pad_student.commands.settings import DistillSettings
+from pad_student.commands.train import claim_output, configure, is_done, train
+from pad_student.on_policy.rounds import fingerprint_so_far
+from pad_student.teacher.errors import TeachersDiffer
+
+
+def run(settings: DistillSettings) -> None:
+    """Distil; a rerun continues from the newest whole checkpoint and from the rounds that are on disk.
+
+    Raises:
+        TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
+    """
+    from pad_student.model.distributed.processes import from_all, is_first, leave, together
+
+    prompts = prompts_of(settings.prompts, settings, settings.model)
+    config = configure(settings, settings.output_dir)
+    claim_output(settings, settings.output_dir)
+    if is_done(config):
+        return
+    with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:
+        together(teacher.model)
+        if len(set(from_all(teacher.fingerprint))) > 1:
+            raise TeachersDiffer("the processes of this run reach different teachers; give all of them the same one")
+        train(settings, config, prompts, teacher)
+        tokens = sum(from_all(teacher.tokens_scored))
+        if is_first():
+            closing_line(f"{settings.output_dir}: {tokens} teacher tokens scored")
+    leave()

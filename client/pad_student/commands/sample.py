@@ -1,0 +1,88 @@
+"""Prompts in, response sets out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pad_student.commands.common import closing_line, progress, prompts_of
+from pad_student.commands.settings import SampleSettings
+from pad_student.data.prompts import PromptLine, first_few
+from pad_student.storage.jsonl import Appender
+from pad_student.storage.run_directory import claim_file
+from pad_wire import SampledSet
+
+if TYPE_CHECKING:
+    from pad_student.sampling.generate import Student
+
+# More prompts may come later: what an output holds is known by their ids.
+WHICH_PROMPTS = {"prompts", "subset", "split", "max_prompt_tokens", "max_prompt_characters"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How responses are sampled; the fields are those of ``SampleSettings``."""
+
+    n: int
+    temperature: float
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+
+
+def run(settings: SampleSettings) -> None:
+    """Sample responses to the prompts that the output does not hold yet."""
+    claim_file(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
+    how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
+    prompts = prompts_of(settings.prompts, settings, settings.model)
+    skipped = sample_into(settings.out, prompts, settings.model, how)
+    closing_line(f"{settings.out}: {settings.n} responses a prompt{skipped_note(skipped)}")
+
+
+def skipped_note(ids: Sequence[str]) -> str:
+    """What a closing line adds about prompts that got no responses; nothing where all did."""
+    if not ids:
+        return ""
+    return f"; {len(ids)} prompts skipped ({first_few(ids)}), which leave no room in the context or got no text"
+
+
+def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: Sampling) -> list[str]:
+    """Append a response set for each prompt that ``out`` does not hold; return the ids of those that got none.
+
+    Batches are the same whatever is held already, so that a continued run samples what an uninterrupted one would.
+    A model given by name is loaded only if there is something to sample.
+    """
+    ids = {prompt.id for prompt in prompts}
+    with Appender(out) as sets:
+        if ids <= sets.held:
+            return []
+        from pad_student.sampling.generate import fits, load_student, sample_responses
+
+        student = load_student(model) if isinstance(model, str) else model
+        with progress(total=len(ids), done=len(ids & sets.held), unit="prompts") as bar:
+            for batch in _batches(prompts, how.batch_size):
+                missing = [each for each in batch if each.id not in sets.held]
+                if any(fits(student.model, student.encoder, each.prompt, how.max_new_tokens) for each in missing):
+                    responses = sample_responses(
+                        student.model,
+                        student.encoder,
+                        [each.prompt for each in batch],
+                        n=how.n,
+                        temperature=how.temperature,
+                        max_new_tokens=how.max_new_tokens,
+                        seed=how.seed,
+                        keys=[each.id for each in batch],
+                    )
+                    sets.append(
+                        *(
+                            SampledSet(id=each.id, prompt=each.prompt, responses=given)
+                            for each, given in zip(batch, responses, strict=True)
+                            if given and each.id not in sets.held
+                        )
+                    )
+                bar.update(len(missing))
+        return [each.id for each in prompts if each.id not in sets.held]
+
+
+def _batches(prompts: Sequence[PromptLine], size: int) -> Iterator[Sequence[PromptLine]]:
+    return (prompts[start : start + size] for start in range(0, len(prompts), size))

@@ -1,0 +1,103 @@
+"""From a row, as datasets for TRL and others hold it, to its prompt: text, or a conversation up to the answer."""
+
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+from pad_student.data.conversations import (
+    OF_SYSTEM,
+    Conversation,
+    RowError,
+    holds_anything,
+    messages_of,
+    up_to_the_answer,
+)
+
+CONVERSATIONS = ("messages", "conversations")
+SYSTEMS = ("system", "system_prompt")
+CANNOT_BE_CARRIED = ("tools", "history", "image", "images", "video", "videos", "audio", "audios")
+EXPECTED = "`prompt`, `messages`, `instruction`, or `chosen` and `rejected`"
+
+
+def prompt_of(row: Any, column: str | None = None, system: str | None = None) -> str | Conversation:
+    """The prompt of one row.
+
+    Args:
+        row: with ``prompt`` (text or messages); ``messages`` or ``conversations`` (whose last assistant's turns are
+            left out); ``instruction`` and perhaps ``input``; or ``chosen`` and ``rejected`` conversations, which
+            share their beginning. The first of these that it has is taken. Its ``system`` or ``system_prompt`` goes
+            in front.
+        column: takes this one instead: text, or messages as in ``messages``.
+        system: is put in front where a row has no system prompt of its own.
+
+    Raises:
+        RowError: where there is no prompt, or it is not of a form that can be used, or it would be another one
+            without what the row also holds (tools, images, an earlier conversation).
+    """
+    if not isinstance(row, Mapping):
+        raise RowError(f"expected an object with {EXPECTED}")
+    given = {name: value for name, value in row.items() if value is not None}  # Arrow fills in None
+    prompt = _of_column(given, column) if column else _by_convention(given)
+    if not prompt:
+        raise RowError("the prompt is empty")
+    own = _own_system(given, column)
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    there = [message["content"] for message in messages if message["role"] in OF_SYSTEM]
+    if own and there and own not in there:
+        raise RowError("its system prompt and the one in its conversation differ")
+    front = not there and (own or system)
+    return [{"role": "system", "content": front}, *messages] if front else prompt
+
+
+def _own_system(row: Mapping[str, Any], column: str | None) -> str | None:
+    found = [row[name] for name in SYSTEMS if name != column and holds_anything(row.get(name))]
+    if not all(isinstance(each, str) for each in found):
+        raise RowError(f"{' and '.join(SYSTEMS)}: expected text")
+    if len(set(found)) > 1:
+        raise RowError(f"its {' and '.join(SYSTEMS)} differ")
+    return found[0] if found else None
+
+
+def _of_column(row: Mapping[str, Any], column: str) -> str | Conversation:
+    if column not in row:
+        raise RowError(f"no {column!r} in it, only {_names(row)}")
+    return row[column] if isinstance(row[column], str) else up_to_the_answer(messages_of(row[column], column), column)
+
+
+def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
+    for name in CANNOT_BE_CARRIED:
+        if holds_anything(row.get(name)):
+            raise RowError(f"its prompt has {name}, which cannot be sent; --column takes a column without them")
+    if "prompt" in row:
+        return _given_prompt(row["prompt"])
+    for name in CONVERSATIONS:
+        if name in row:
+            return up_to_the_answer(messages_of(row[name], name), name)
+    if "instruction" in row:
+        parts = [row["instruction"], row.get("input", "")]
+        if not all(isinstance(part, str) for part in parts):
+            raise RowError("instruction and input: expected text")
+        return "\n\n".join(part for part in parts if part)
+    if "chosen" in row and "rejected" in row:
+        return _shared_beginning(row["chosen"], row["rejected"])
+    raise RowError(f"expected {EXPECTED}, found {_names(row)}; --column names another one")
+
+
+def _given_prompt(value: Any) -> str | Conversation:
+    if isinstance(value, str):
+        return value
+    messages = messages_of(value, "prompt")
+    if messages and messages[-1]["role"] == "assistant":
+        raise RowError("prompt: the conversation ends with the assistant, and an answer begun there is not continued")
+    return up_to_the_answer(messages, "prompt")
+
+
+def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
+    if isinstance(chosen, str):
+        raise RowError("where chosen and rejected begin to differ is no prompt in texts: --column names a prompt")
+    pairs = zip(messages_of(chosen, "chosen"), messages_of(rejected, "rejected"), strict=False)
+    return up_to_the_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
+
+
+def _names(row: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, row)) or "nothing"

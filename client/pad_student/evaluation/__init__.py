@@ -1,0 +1,1 @@
+"""How good the student has become: grades, win rates, answer files, the report."""

@@ -1,0 +1,70 @@
+"""The model card: what a reader of the Hub, or of the output directory, should know of a trained student."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from pad_student.evaluation.report.collect import COST_KEYS, Run
+from pad_student.evaluation.report.words import findings, progress
+
+TAGS = ["pad-service", "preference-aligned-distillation", "distillation"]
+
+
+def model_card(run: Run, **metadata: Any) -> ModelCard:
+    """A card of a run.
+
+    Args:
+        run: as collected from the output directory.
+        metadata: further fields of ``ModelCardData``, such as ``license`` or ``language``; ``tags`` are added.
+    """
+    tags = metadata.pop("tags", None) or []
+    # A field of the metadata that the Hub resolves: a directory on some disk is none of its models.
+    is_on_hub = run.model and not Path(run.model).exists() and run.model.count("/") <= 1
+    data = ModelCardData(
+        **{
+            "base_model": run.model if is_on_hub else None,
+            "library_name": "peft" if run.is_adapter else "transformers",
+            "model_name": run.name,
+            "pipeline_tag": "text-generation",
+            **{name: value for name, value in metadata.items() if value is not None},
+        },
+        tags=[*TAGS, *([tags] if isinstance(tags, str) else tags)],
+    )
+    environment = Environment(  # noqa: S701 -- Markdown; what stands in tables goes through the filter
+        undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["cell"] = _cell
+    template = environment.from_string(
+        (files("pad_student.evaluation.report") / "card.md").read_text(encoding="utf-8")
+    )
+    return ModelCard(template.render(card_data=data.to_yaml(), name=data.model_name, **_facts(run)))
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    start = run.starts[-1] if run.starts else {}
+    source = run.settings.get("prompts") or run.settings.get("scored")
+    amount = f"{start['rows']} {start['rows_are']}" if start else ""
+    seconds = {name.removeprefix("seconds/"): v for name, v in run.costs.items() if name.startswith("seconds/")}
+    spent = ", ".join(f"{name.replace('_', ' ')} {value:.0f}" for name, value in seconds.items())
+    return {
+        "base_model": run.model,
+        "teacher": run.teacher,
+        "data": ", ".join(filter(None, (source, amount))) or "not recorded",
+        "progress": progress(run).text,
+        "teacher_tokens": f"{run.costs['teacher_tokens']:,.0f}" if "teacher_tokens" in run.costs else "not recorded",
+        "seconds": spent or "not recorded",
+        "findings": findings(run)[1:],
+        "curves": [curve for name, curve in run.curves.items() if not name.startswith(COST_KEYS)],
+        "settings": run.settings,
+        "versions": start.get("versions", {}),
+    }
+
+
+def _cell(value: Any) -> str:
+    """Text as code within a table: a name or a path may hold anything, and none of it is Markdown."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    fence = "``" if "`" in text else "`"
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"

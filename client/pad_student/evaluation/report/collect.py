@@ -1,0 +1,221 @@
+"""Reads what a run left in its output directory; what is not there stays None or empty, and is never made up."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import orjson
+
+from pad_student.errors import StudentError
+from pad_student.storage.checkpoints import newest_whole
+
+EDGE = 10  # "first" and "last" are means over this part of the steps
+COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")
+
+
+class ReportError(StudentError):
+    """A directory that holds no run, or a file in it that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One recorded figure over the steps, None where it was not recorded or not finite."""
+
+    name: str
+    values: list[float | None]
+
+    @property
+    def known(self) -> list[float]:
+        """The values that there are."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def first(self) -> float:
+        """Mean of the first tenth."""
+        return fmean(self.known[: self._edge])
+
+    @property
+    def last(self) -> float:
+        """Mean of the last tenth."""
+        return fmean(self.known[-self._edge :])
+
+    @property
+    def _edge(self) -> int:
+        return max(1, len(self.known) // EDGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A chosen prompt: its lines of ``shown.jsonl`` before and after training, either of which may be missing."""
+
+    prompt_id: str
+    prompt: Any
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it is on disk; ``costs`` are sums over every step done, also those done again after a kill."""
+
+    name: str
+    steps: list[int]
+    curves: dict[str, Curve]
+    costs: dict[str, float]
+    starts: list[dict[str, Any]]
+    settings: dict[str, Any]
+    teacher: dict[str, str] | None
+    answered: list[Answered]
+    saved_step: int | None
+    is_adapter: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of ``costs`` what is wall seconds: the student's phases, then the teacher's."""
+        names = sorted(name for name in self.costs if name.startswith(("seconds/", "teacher_seconds/")))
+        return {name: self.costs[name] for name in names}
+
+    @property
+    def wall_seconds(self) -> float:
+        """All the time that went by: the student's phases add up to it."""
+        return sum(value for name, value in self.costs.items() if name.startswith("seconds/"))
+
+    @property
+    def max_steps(self) -> int | None:
+        """Steps that the last start meant to make."""
+        return self.starts[-1]["max_steps"] if self.starts else None
+
+    @property
+    def model(self) -> str | None:
+        """What the student was loaded from."""
+        return self.settings.get("model") or (self.starts[-1]["model"] if self.starts else None) or None
+
+
+def collect(folder: Path) -> Run:
+    """Read a run of ``pad-student distill``, ``pad-student train`` or ``PADTrainer``.
+
+    Raises:
+        ReportError: where the folder holds no run, or a line that is not JSON; a torn last line is passed over.
+    """
+    metrics, costs, starts, shown = (
+        _lines(folder / f"{name}.jsonl") for name in ("metrics", "costs", "starts", "shown")
+    )
+    if not (metrics or starts):
+        raise ReportError(f"{folder} holds no run: give the output directory of pad-student distill or train")
+    metrics = list({line["step"]: line for line in metrics}.values())
+    metrics.sort(key=lambda line: line["step"])
+    steps = [line["step"] for line in metrics]
+    rows = _with_costs(metrics, costs)
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
+    curves = {name: Curve(name, [_number(row.get(name)) for row in rows]) for name in names}
+    settings = _settings(folder, starts)
+    return Run(
+        name=folder.resolve().name,
+        steps=steps,
+        curves={name: curve for name, curve in curves.items() if curve.known},
+        costs=_sums(costs or metrics),
+        starts=starts,
+        settings=settings,
+        teacher=_teacher(folder, starts),
+        answered=_answered(shown),
+        saved_step=_saved_step(folder),
+        is_adapter=(folder / "adapter_config.json").exists(),
+        warnings=_warnings(metrics, str(settings.get("loss", "ppd"))),
+    )
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    raw = path.read_bytes().split(b"\n")
+    found = []
+    for number, line in enumerate(raw, start=1):
+        try:
+            if line.strip():
+                found.append(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            if number < len(raw):  # what follows the last newline was torn by a kill
+                raise ReportError(f"{path}, line {number}: not JSON; mend or move the file") from None
+    return found
+
+
+def _with_costs(metrics: list[dict[str, Any]], costs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each step's metrics with what it took, the last time where it was done several times."""
+    by_step = {line["step"]: line for line in costs}
+    return [by_step.get(line["step"], {}) | line for line in metrics]
+
+
+def _sums(lines: list[dict[str, Any]]) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name.startswith(COST_KEYS) and (number := _number(value)) is not None:
+                sums[name] = sums.get(name, 0.0) + number
+    return sums
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _settings(folder: Path, starts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the command was told, over what the trainer made of it."""
+    path = folder / "settings.json"
+    told: Mapping[str, Any] = {}
+    if path.exists():
+        try:
+            told = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError:
+            raise ReportError(f"{path}: not JSON; mend or move the file") from None
+    every = {**(starts[-1]["settings"] if starts else {}), **told}
+    return {name: value for name, value in sorted(every.items()) if value is not None}
+
+
+def _teacher(folder: Path, starts: list[dict[str, Any]]) -> dict[str, str] | None:
+    for path in sorted(folder.glob("rounds/*/scored*.jsonl")):
+        for line in _first_line(path):
+            return line["teacher"]
+    return next((start["teacher"] for start in starts if start["teacher"]), None)
+
+
+def _first_line(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        line = file.readline()
+    if line.endswith(b"\n"):
+        yield orjson.loads(line)
+
+
+def _answered(lines: list[dict[str, Any]]) -> list[Answered]:
+    by_prompt: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_prompt.setdefault(line["prompt_id"], []).append(line)
+    return [
+        Answered(
+            prompt_id,
+            of_prompt[0]["prompt"],
+            next((line for line in of_prompt if line["step"] == 0), None),
+            max((line for line in of_prompt if line["step"] > 0), key=lambda line: line["step"], default=None),
+        )
+        for prompt_id, of_prompt in by_prompt.items()
+    ]
+
+
+def _saved_step(folder: Path) -> int | None:
+    checkpoint = newest_whole(folder)
+    return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else None
+
+
+def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
+    """What the run said of itself while it ran: the same judgement over the same figures."""
+    from pad_student.preference.diagnostics import Watch  # imports torch
+
+    watch = Watch(loss)
+    said: list[str] = []
+    for line in metrics:
+        finite = {name: value for name, value in line.items() if _number(value) is not None}
+        gradient = float("nan") if "grad_norm" in line and line["grad_norm"] is None else line.get("grad_norm")
+        said += watch.update(finite, finite.get("loss/preference"), gradient)
+    return said

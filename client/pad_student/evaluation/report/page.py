@@ -1,0 +1,74 @@
+"""A run as one HTML page that needs nothing else: no network, no build, and no script to be read."""
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from jinja2 import Environment, StrictUndefined
+
+from pad_student.evaluation.report.charts import charts, label, plots
+from pad_student.evaluation.report.collect import Run
+from pad_student.evaluation.report.preferences import preferences
+from pad_student.evaluation.report.words import findings, lacking
+
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
+
+
+def build(run: Run) -> str:
+    """The page, as text to be written in UTF-8."""
+    shown = charts(run)
+    script, style, library, library_style = map(_text, ("page.js", "page.css", "uPlot.iife.min.js", "uPlot.min.css"))
+    betas = [run.settings.get(name) for name in ("beta_teacher", "beta_student")]
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": _number, "label": label}
+    return environment.from_string(_text("page.html")).render(
+        run=run,
+        policy=_policy([library, script], [library_style, style]),
+        library=library,
+        script=script,
+        style=style,
+        library_style=library_style,
+        licence=_text("uPlot.LICENSE"),
+        findings=findings(run),
+        charts=[(chart, chart.curves(run)) for chart in shown],
+        data=_embedded(plots(run, shown)),
+        answered=[
+            (each, lacking(each), preferences(each, *map(float, betas)) if None not in betas else None)  # type: ignore[arg-type]
+            for each in run.answered
+        ],
+    )
+
+
+def _text(name: str) -> str:
+    return (files("pad_student.evaluation.report") / name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: list[str], styles: list[str]) -> str:
+    """Only what is in the page runs, nothing is fetched, and nothing is sent."""
+    hashed = [
+        " ".join(f"'sha256-{b64encode(sha256(each.encode()).digest()).decode()}'" for each in group)
+        for group in (scripts, styles)
+    ]
+    return f"default-src 'none'; script-src {hashed[0]}; style-src {hashed[1]}; base-uri 'none'; form-action 'none'"
+
+
+def _embedded(data: Any) -> str:
+    """JSON that cannot end its element: `<` occurs in strings only, where it can be written as an escape."""
+    return orjson.dumps(data).decode().replace("<", "\\u003c")
+
+
+def _visible(value: Any) -> Any:
+    """Control characters as their pictures: HTML has no way to write most of them, and would change others."""
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return value.replace("\r\n", "\n").translate(_CONTROLS)
+    return value
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    if value is None:
+        return "not recorded"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"

@@ -1,0 +1,93 @@
+"""What a run shows, in sentences: progress, agreement, length, and what the run warned of."""
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from pad_student.evaluation.report.collect import Answered, Curve, Run
+
+GREW = 0.2  # of its length at first: past this the report warns
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence, and whether it asks for attention."""
+
+    text: str
+    warns: bool = False
+
+
+def findings(run: Run) -> list[Finding]:
+    """Everything worth a sentence, the run's own warnings last."""
+    said = [progress(run), *_moves(run), *_lengths(run)]
+    return [each for each in said if each] + [Finding(text, warns=True) for text in run.warnings]
+
+
+def progress(run: Run) -> Finding:
+    """How far it got."""
+    done = run.steps[-1] if run.steps else 0
+    asked = f" of {run.max_steps}" if run.max_steps else ""
+    starts = f", in {len(run.starts)} starts" if len(run.starts) > 1 else ""
+    saved = "" if run.saved_step in (None, done) else f"; the newest checkpoint is of step {run.saved_step}"
+    unfinished = run.max_steps is not None and done < run.max_steps
+    return Finding(f"{done}{asked} steps are recorded{starts}{saved}.", warns=unfinished)
+
+
+def _moves(run: Run) -> list[Finding]:
+    told = (
+        ("agreement/pairwise", "Agreement with the teacher on pairs of responses", "{:.1%}"),
+        ("loss", "The loss", "{:.3f}"),
+        ("reward/teacher", "The teacher's reward of the responses trained on", "{:.3f}"),
+    )
+    return [_moved(run.curves[name], what, form) for name, what, form in told if name in run.curves]
+
+
+def _moved(curve: Curve, what: str, form: str) -> Finding:
+    went = "rose" if curve.last > curve.first else "fell"
+    first, last = form.format(curve.first), form.format(curve.last)
+    if first == last:
+        return Finding(f"{what} stayed at {last}.")
+    alike = " Responses that grow alike leave less to agree on." if curve.name == "agreement/pairwise" else ""
+    return Finding(f"{what} {went} from {first} to {last}.{alike if went == 'fell' else ''}")
+
+
+def _lengths(run: Run) -> list[Finding]:
+    """Length bias is how preference training is known to fail, so it is always spoken of."""
+    found: list[Finding] = []
+    if curve := run.curves.get("length/tokens"):
+        found.append(_length("Responses trained on", curve.first, curve.last, "tokens"))
+    pairs = [(each.before, each.after) for each in run.answered]
+    both = [(before, after) for before, after in pairs if before and after]
+    if both:
+        before, after = (fmean(mean_characters(line) for line in side) for side in zip(*both, strict=True))
+        found.append(_length("Samples of the same prompts", before, after, "characters"))
+    return found or [
+        Finding("Whether responses grew longer cannot be said: their length was not recorded.", warns=True)
+    ]
+
+
+def mean_characters(line: dict[str, Any]) -> float:
+    """Mean length of a line's samples."""
+    return fmean(len(sample["text"]) for sample in line["samples"])
+
+
+def _length(what: str, before: float, after: float, unit: str) -> Finding:
+    if before == 0:
+        return Finding(f"{what}: from no text to {after:.1f} {unit}.", warns=after > 0)
+    change = after / before - 1
+    sizes = f"from {before:.1f} to {after:.1f} {unit} ({change:+.0%})"
+    if change > GREW:
+        rest = "preference training tends to reward length, so look whether they became better or only longer."
+        return Finding(f"{what} grew {sizes}: {rest}", warns=True)
+    if change < -GREW:
+        return Finding(f"{what} shrank {sizes}: look whether they still say what they should.", warns=True)
+    return Finding(f"{what} kept their length, {sizes}.")
+
+
+def lacking(answered: Answered) -> str:
+    """What is missing of a chosen prompt, in words; empty where nothing is."""
+    if not answered.before:
+        return "Samples before training were not recorded."
+    if not answered.after:
+        return "Samples after training are not recorded: the run has not reached its last step."
+    return ""

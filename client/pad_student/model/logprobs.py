@@ -1,0 +1,276 @@
+"""The student's log-likelihood of responses, with gradient, in bounded memory.
+
+Only the decoder body runs on whole rows; the output head sees the positions that predict response tokens. Where the
+model allows, a prompt's states are computed once for all its responses. A batch may be divided into parts, which are
+run one after the other and once more for the gradient, so that only one part's activations are ever held.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pad_student.errors import StudentError
+from pad_student.model import sharing
+from pad_student.model.forward import packed_states, padded_states
+from pad_student.model.output_head import Transform, forward_replaced, target_log_probs
+from pad_student.model.packing import packed_parts, padded_parts, rows_of
+from pad_student.model.shared_attention import shared_attention
+
+
+class UnsupportedModel(StudentError, ValueError):
+    """A model whose log-likelihoods cannot be had from its decoder body and output head as done here."""
+
+
+class Batch(NamedTuple):
+    """Rows of prompt and response, padded on the right so that positions count from 0 in every row.
+
+    ``input_ids`` and ``attention_mask`` are int64 [B, L], ``response_mask`` bool [B, L], true at response tokens.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    response_mask: Tensor
+
+
+class ResponseLogLikelihoods(NamedTuple):
+    """``log_likelihood`` [B] in nats, ``tokens`` int64 [B]; if asked for, [|y_b|] values for each row."""
+
+    log_likelihood: Tensor
+    tokens: Tensor
+    token_log_likelihoods: tuple[Tensor, ...] | None = None
+
+
+def collate(
+    prompt_ids: Sequence[Sequence[int]],
+    response_ids: Sequence[Sequence[int]],
+    pad_id: int,
+    max_length: int | None = None,
+) -> Batch:
+    """Join each prompt to its response and pad on the right.
+
+    Args:
+        prompt_ids: of each row; a prompt with n responses is given n times.
+        response_ids: of each row, end-of-turn token included where the response is finished.
+        pad_id: any valid token id; padding is masked.
+        max_length: the longest row allowed. A longer one is an error, because cutting it would change what is learnt.
+
+    Raises:
+        ValueError: for an empty prompt or response, a row too long, or differing numbers of rows.
+
+    """
+    rows = list(zip(prompt_ids, response_ids, strict=True))
+    for index, (prompt, response) in enumerate(rows):
+        if not prompt or not response:
+            raise ValueError(
+                f"row {index} has {len(prompt)} prompt and {len(response)} response tokens; both need one"
+            )
+        if max_length is not None and len(prompt) + len(response) > max_length:
+            raise ValueError(f"row {index} has {len(prompt) + len(response)} tokens, more than {max_length}")
+    B, L = len(rows), max(len(prompt) + len(response) for prompt, response in rows)
+    input_ids_B_L = torch.full((B, L), pad_id)
+    attention_mask_B_L = torch.zeros(B, L, dtype=torch.long)
+    response_mask_B_L = torch.zeros(B, L, dtype=torch.bool)
+    for index, (prompt, response) in enumerate(rows):
+        end = len(prompt) + len(response)
+        input_ids_B_L[index, :end] = torch.tensor([*prompt, *response])
+        attention_mask_B_L[index, :end] = 1
+        response_mask_B_L[index, len(prompt) : end] = True
+    return Batch(input_ids_B_L, attention_mask_B_L, response_mask_B_L)
+
+
+def response_log_likelihoods(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    response_mask: Tensor,
+    *,
+    per_token: bool = False,
+    chunk_size: int | None = None,
+    shared: bool = False,
+    max_tokens: int | None = None,
+) -> ResponseLogLikelihoods:
+    """Log-likelihood of each row's response tokens under a causal language model, with gradient.
+
+    Works inside the ``forward`` of ``model``, so that DDP, FSDP and DeepSpeed see the pass as one of theirs. A model
+    that Accelerate prepared for mixed precision must be called under ``accelerator.autocast()``.
+
+    Args:
+        model: a transformers causal LM, bare or wrapped by PEFT, DDP, FSDP or DeepSpeed.
+        input_ids: [B, L], as ``collate`` makes them, on the model's device.
+        attention_mask: [B, L].
+        response_mask: bool [B, L].
+        per_token: also return one value a token.
+        chunk_size: predictions whose logits are held at once; by default as many as ``head`` finds good.
+        shared: compute a prompt that neighbouring rows share once; only where ``why_not_shared`` has no objection.
+            The backward pass of a model with gradient checkpointing must then run within ``shared_prompts``.
+        max_tokens: the most tokens of a forward pass, padding included, or one row; by default all at once. With more
+            than one pass, each is run again for its gradient, and the result is the same.
+
+    Returns:
+        Values in float32 (float64 for a float64 model), whatever the weights are in.
+
+    Raises:
+        UnsupportedModel: when the decoder body and the output head cannot be told apart.
+        ValueError: when a row has no response token, or begins with one, which nothing predicts.
+        RuntimeError: when Accelerate's autocast would be lost.
+
+    """
+    if response_mask[:, 0].any() or not response_mask.any(1).all():
+        raise ValueError("every row needs a response token, and a prompt token before the first")
+
+    rows = rows_of(input_ids, response_mask)
+    parts = list((packed_parts if shared else padded_parts)(rows, max_tokens))
+
+    def token_values(**_: Any) -> Tensor:
+        causal_lm = _causal_lm(_unwrapped(model))
+        head = causal_lm.get_output_embeddings()
+        if causal_lm.get_decoder() is causal_lm or causal_lm.config.is_encoder_decoder:
+            raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
+        if head is None:
+            raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
+
+        def of_part(part: list[int]) -> Tensor:
+            states = packed_states if shared else padded_states
+            hidden_K_H, target_K = states(causal_lm, [rows[number] for number in part], input_ids.device)
+            return target_log_probs(head, hidden_K_H, target_K, Transform.of(_text_config(causal_lm)), chunk_size)
+
+        if len(parts) == 1:
+            return of_part(parts[0])
+        # Run without a gradient at first, and again in the backward pass, when what the loss asks of it is known.
+        return torch.cat([checkpoint(of_part, part, use_reentrant=False) for part in parts])
+
+    _refuse_lost_autocast(_unwrapped(model), input_ids.device)
+    with forward_replaced(_unwrapped(model), token_values):
+        values_K = model(input_ids=input_ids, attention_mask=attention_mask)
+    order = [number for part in parts for number in part]
+    found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
+    per_row = tuple(found[number] for number in range(len(rows)))
+    sums_B = torch.stack([values.sum() for values in per_row])
+    return ResponseLogLikelihoods(sums_B, response_mask.sum(1), per_row if per_token else None)
+
+
+@contextmanager
+def shared_prompts(model: nn.Module) -> Iterator[None]:
+    """What a backward pass with gradient checkpointing must run in after a forward pass with ``shared``."""
+    with shared_attention(_causal_lm(_unwrapped(model))):
+        yield
+
+
+def why_not_shared(model: nn.Module) -> str | None:
+    """Why a model's prompts cannot be computed once for all responses; None where they can. It is tried."""
+    return sharing.why_not_shared(_causal_lm(_unwrapped(model)))
+
+
+def use_defined_attention(model: nn.Module) -> None:
+    """Gemma-2 caps its attention scores, which fused kernels leave out: take the plain one there."""
+    if getattr(_text_config(model), "attn_logit_softcapping", None):
+        _causal_lm(_unwrapped(model)).set_attn_implementation("eager")
+
+
+@torch.no_grad()
+def trial_log_likelihoods(model: nn.Module, batch: Batch | None = None) -> Tensor:
+    """Token log-likelihoods [K] in evaluation mode, by default of two short rows of random tokens.
+
+    Args:
+        model: as for ``response_log_likelihoods``.
+        batch: on the model's device.
+    """
+    batch = batch or _random_batch(model)
+    with _in_eval_mode(model):
+        return torch.cat(response_log_likelihoods(model, *batch, per_token=True).token_log_likelihoods or ())
+
+
+def tolerance_of(model: nn.Module) -> float:
+    """How far token log-likelihoods may be off by rounding, as a part of how far they lie apart."""
+    return 0.1 if _computes_in_half(model, next(model.parameters()).device) else 1e-2
+
+
+@torch.no_grad()
+def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> None:
+    """Compare with ``model(...).logits`` on a small input, before any training relies on the shortcut.
+
+    Catches a transform of the logits that is not known here: a multiplier, another cap, a second head.
+
+    Args:
+        model: as for ``response_log_likelihoods``, not yet wrapped for several devices.
+        batch: on the model's device; by default two short rows of random tokens.
+
+    Raises:
+        UnsupportedModel: when token log-probabilities differ by more than rounding explains.
+
+    """
+    batch = batch or _random_batch(model)
+    ours = trial_log_likelihoods(model, batch)
+    with _in_eval_mode(model):
+        logits_B_L_V = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    predicted_B_L = batch.response_mask[:, 1:]
+    log_p_K_V = logits_B_L_V[:, :-1][predicted_B_L].to(ours.dtype).log_softmax(-1)
+    theirs_K = log_p_K_V.gather(1, batch.input_ids[:, 1:][predicted_B_L].unsqueeze(1)).squeeze(1)
+    # Relative to how far log-probabilities lie apart: near-uniform ones hide a wrong scale from an absolute bound.
+    error = ((ours - theirs_K).abs().max() / log_p_K_V.std(-1).max().clamp_min(1e-12)).item()
+    if not error <= (tolerance := tolerance_of(model)):
+        raise UnsupportedModel(
+            f"token log-probabilities of {type(_unwrapped(model)).__name__} from decoder body and output head differ"
+            f" from those of its full logits by {error:.2g} of their spread (allowed {tolerance:g});"
+            " it transforms its logits in a way that is not known here"
+        )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DDP, FSDP, DeepSpeed and torch.compile, PEFT left on."""
+    if isinstance(model, nn.DataParallel):
+        raise UnsupportedModel(
+            "nn.DataParallel is not supported: start one process a device, as accelerate launch does"
+        )
+    inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
+
+
+def _causal_lm(model: nn.Module) -> Any:
+    """The transformers model below PEFT, whose layers then hold the adapters."""
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise UnsupportedModel(
+            "prompt-learning adapters add positions of their own; use LoRA or another weight adapter"
+        )
+    get_base_model = getattr(model, "get_base_model", None)
+    causal_lm = get_base_model() if callable(get_base_model) else model
+    if not hasattr(causal_lm, "get_decoder") or not hasattr(causal_lm, "get_output_embeddings"):
+        raise UnsupportedModel(f"{type(causal_lm).__name__} is not a transformers causal language model")
+    return causal_lm
+
+
+def _computes_in_half(model: nn.Module, device: torch.device) -> bool:
+    halves = (torch.bfloat16, torch.float16)
+    return torch.is_autocast_enabled(device.type) or any(p.dtype in halves for p in model.parameters())
+
+
+def _refuse_lost_autocast(model: nn.Module, device: torch.device) -> None:
+    """Accelerate puts autocast on ``forward`` itself, which is replaced here: the pass would silently be float32."""
+    if "_original_forward" in model.__dict__ and not torch.is_autocast_enabled(device.type):
+        raise RuntimeError("this model is prepared for mixed precision: call under `with accelerator.autocast():`")
+
+
+def _text_config(model: nn.Module) -> Any:
+    return _causal_lm(_unwrapped(model)).config.get_text_config()
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _random_batch(model: nn.Module) -> Batch:
+    vocab_size, device = _text_config(model).vocab_size, next(model.parameters()).device
+    ids = torch.randint(vocab_size, (24,), generator=torch.Generator().manual_seed(0)).tolist()
+    rows = collate([ids[:3], ids[12:17]], [ids[3:12], ids[17:21]], pad_id=0)
+    return Batch(*(tensor.to(device) for tensor in rows))

@@ -1,0 +1,1 @@
+"""Sample, score and train in rounds that survive a kill."""

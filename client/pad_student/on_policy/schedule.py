@@ -1,0 +1,109 @@
+"""When rounds are begun: this step's, and where staleness allows it the next, so that the teacher need not wait."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from pad_student.data.prompts import PromptLine
+from pad_student.on_policy.costs import Costs
+from pad_student.on_policy.rounds import Round, Rounds
+from pad_student.preference.config import PADConfig
+from pad_wire import ScoredSet
+
+Plan = Callable[[], Sequence[Sequence[PromptLine]]]
+
+
+class StepSets:
+    """A step's micro-batches of scored sets, each waited for when it is taken."""
+
+    def __init__(self, round_: Round, step: int, costs: Costs) -> None:
+        self.staleness = step - round_.sampled_at
+        self._count = round_.micro_batches[step]
+        self._scored = round_.scored(step)
+        self._costs = costs
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[list[ScoredSet]]:
+        for _ in range(self._count):
+            with self._costs.phase("waited_for_teacher"):
+                sets = next(self._scored)
+            yield sets
+
+
+class Batches:
+    """As many batches as ``sets``, made one at a time: the Trainer asks how many there are before it takes them."""
+
+    def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[Any]]) -> None:
+        self._sets = sets
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._made(self._sets)
+
+
+class Pipeline:
+    """Keeps rounds begun as far ahead as staleness allows.
+
+    The next round's sets are all on disk before this round's first step is trained: a checkpoint in its middle can
+    be continued exactly, though the weights that sampled them are gone. An epoch's last round has no next one.
+
+    Args:
+        rounds: samples, and has sets scored.
+        config: how many steps a round has, and how many rounds are begun ahead.
+        costs: counts the seconds of sampling and waiting.
+    """
+
+    def __init__(self, rounds: Rounds, config: PADConfig, costs: Costs) -> None:
+        self._rounds = rounds
+        self._steps_a_round = config.steps_a_round
+        self._ahead = config.rounds_ahead
+        self._costs = costs
+        self._begun: deque[Round] = deque()
+        self._planned: dict[int, Sequence[Sequence[PromptLine]]] = {}  # of steps whose round has not begun
+
+    def sets_of(self, step: int, last: int, plan: Plan, model: Any) -> StepSets | None:
+        """Begin what is to be begun before ``step``.
+
+        Args:
+            step: the one that comes next.
+            last: how many steps there are in all.
+            plan: gives the next step's micro-batches of prompts, none at an epoch's end.
+            model: the student.
+
+        Returns:
+            The step's sets; None at an epoch's end.
+
+        Raises:
+            SamplingError: where the student cannot sample.
+            JsonLinesError: where a round cannot be written, or read.
+        """
+        while self._begun and self._begun[0].end <= step:
+            self._begun.popleft()
+        while len(self._begun) <= self._ahead:
+            first = self._begun[-1].end if self._begun else step
+            count = min(self._steps_a_round - first % self._steps_a_round, last - first)
+            for number in range(first, first + count):
+                if number not in self._planned and (micro_batches := plan()):
+                    self._planned[number] = micro_batches
+            steps = {
+                number: micro_batches for number, micro_batches in self._planned.items() if number < first + count
+            }
+            if not steps:
+                break
+            before = self._begun[-1] if self._begun else None
+            with self._costs.phase("sampled"):
+                begun = self._rounds.begin(model, steps, step, before)
+            for number in begun.micro_batches:
+                del self._planned[number]
+            self._begun.append(begun)
+        return StepSets(self._begun[0], step, self._costs) if self._begun else None
+
+    def stop(self) -> None:
+        """Have nothing more scored; what is on disk can be continued."""
+        while self._begun:
+            self._begun.popleft().scoring.stop()

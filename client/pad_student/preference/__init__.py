@@ -1,0 +1,1 @@
+"""The mathematics of preferences: rewards, Plackett-Luce distributions, losses; and their settings."""

@@ -1,0 +1,208 @@
+"""Metrics that tell a flat, saturated or broken preference signal, and plain-word warnings about it."""
+
+from collections import deque
+from collections.abc import Mapping
+from itertools import combinations
+from math import isfinite, lgamma, log
+
+import torch
+from torch import Tensor
+
+from pad_student.preference.plackett_luce import MAX_EXACT, entropy, estimated_entropy
+
+ONE_HOT_BELOW = 0.02  # of normalised entropy
+UNIFORM_ABOVE = 0.98
+LOW_LABEL_MASS = 0.5
+DISPLACEMENT = 0.1  # nats a token
+VANISHED_GRADIENT = 1e-8
+PLATEAU = 0.99 * log(2)
+RANK_PREFIX = "mean_log_likelihood/rank_"
+
+
+@torch.no_grad()
+def preference_metrics(
+    scores_teacher: Tensor, scores_student: Tensor, mean_log_likelihood: Tensor, label_mass: Tensor | None = None
+) -> dict[str, float]:
+    """Averages over the prompts of a batch.
+
+    Args:
+        scores_teacher: [P, n], β applied, n ≥ 2.
+        scores_student: [P, n], β applied.
+        mean_log_likelihood: of each response under the student, nats a token, [P, n].
+        label_mass: probability the teacher put on option letters at all, [P].
+
+    Returns:
+        ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform; exact
+        up to 16 responses, above an estimate that is the same for the same scores and reads no random state;
+        ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan where there is none;
+        ``mean_log_likelihood/rank_1`` (the teacher's best) to ``…/rank_n``; ``label_mass`` if given.
+
+    Raises:
+        ValueError: for n below 2, differing shapes or non-finite scores.
+
+    """
+    n = scores_teacher.shape[-1]
+    if n < 2 or not scores_teacher.shape == scores_student.shape == mean_log_likelihood.shape:
+        shapes = [list(tensor.shape) for tensor in (scores_teacher, scores_student, mean_log_likelihood)]
+        raise ValueError(f"metrics need three tensors of one shape [prompts, n], n ≥ 2, got {shapes}")
+    ranking_P_N = scores_teacher.argsort(dim=1, descending=True, stable=True)
+    by_rank_N = mean_log_likelihood.float().gather(1, ranking_P_N).mean(0)
+    uncertainty = entropy if n <= MAX_EXACT else estimated_entropy
+    metrics = {
+        "entropy/teacher": uncertainty(scores_teacher).mean().item() / lgamma(n + 1),
+        "entropy/student": uncertainty(scores_student).mean().item() / lgamma(n + 1),
+        "agreement/top1": _top1_agreement(scores_teacher, scores_student),
+        "agreement/pairwise": _pairwise_agreement(scores_teacher, scores_student),
+    }
+    metrics |= {f"{RANK_PREFIX}{rank}": value for rank, value in enumerate(by_rank_N.tolist(), 1)}
+    if label_mass is not None:
+        metrics["label_mass"] = label_mass.float().mean().item()
+    return metrics
+
+
+@torch.no_grad()
+def response_metrics(
+    rewards_teacher: Tensor, rewards_student: Tensor, tokens: Tensor, text_bytes: Tensor
+) -> dict[str, float]:
+    """Averages over the responses of a batch: what both sides think of them, and how long they are.
+
+    Args:
+        rewards_teacher: [P, n], without β.
+        rewards_student: [P, n], without β.
+        tokens: of the student's tokenizer, [P, n].
+        text_bytes: UTF-8 bytes, [P, n].
+
+    Returns:
+        ``reward/teacher``, ``reward/student``, ``length/tokens`` and ``length/bytes``.
+
+    """
+    values = {"reward/teacher": rewards_teacher, "reward/student": rewards_student}
+    lengths = {"length/tokens": tokens, "length/bytes": text_bytes}
+    return {name: value.double().mean().item() for name, value in (values | lengths).items()}
+
+
+def _top1_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) -> float:
+    """How often the student's best is one of the teacher's best."""
+    students_best_P_1 = scores_student_P_N.argmax(1, keepdim=True)
+    agrees_P_1 = scores_teacher_P_N.gather(1, students_best_P_1) == scores_teacher_P_N.amax(1, keepdim=True)
+    return agrees_P_1.float().mean().item()
+
+
+def _pairwise_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) -> float:
+    first, second = zip(*combinations(range(scores_teacher_P_N.shape[1]), 2), strict=True)
+    side_T, side_S = (
+        (s[:, list(first)] - s[:, list(second)]).sign() for s in (scores_teacher_P_N, scores_student_P_N)
+    )
+    untied = side_T * side_S != 0
+    return (side_T == side_S)[untied].float().mean().item() if untied.any() else float("nan")
+
+
+class Watch:
+    """Looks at every step's metrics and says, once each, what is wrong, what it means and what to change.
+
+    Args:
+        loss: name of the loss in ``losses.LOSSES``; only ``ppd`` has a ceiling to be stuck at.
+        window: steps a judgement averages over, so that one odd batch raises no alarm.
+
+    """
+
+    def __init__(self, loss: str = "ppd", window: int = 20):
+        self._bounded = loss == "ppd"
+        self._window = window
+        self._recent: dict[str, deque[float]] = {}
+        self._first: dict[str, float] = {}
+        self._said: set[str] = set()
+
+    def update(
+        self, metrics: Mapping[str, float], loss: float | None = None, gradient_norm: float | None = None
+    ) -> list[str]:
+        """Take one step's metrics, loss and gradient norm; return the warnings that are new."""
+        means = self._means({**metrics, **({} if loss is None else {"loss": loss})})
+        found = {
+            **_teacher_warnings(means),
+            **_gradient_warnings(gradient_norm),
+            **self._displacement_warning(means),
+            **self._plateau_warning(means),
+        }
+        new = [message for kind, message in found.items() if kind not in self._said]
+        self._said |= found.keys()
+        return new
+
+    def _means(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Moving averages of the values that have filled a window; the first window's are kept to compare with."""
+        for name, value in values.items():
+            self._recent.setdefault(name, deque(maxlen=self._window)).append(value)
+        full = {
+            name: sum(recent) / self._window for name, recent in self._recent.items() if len(recent) == self._window
+        }
+        self._first = full | self._first
+        return full
+
+    def _displacement_warning(self, means: Mapping[str, float]) -> dict[str, str]:
+        falls = [self._first[name] - mean for name, mean in means.items() if name.startswith(RANK_PREFIX)]
+        if not falls or min(falls) < DISPLACEMENT:
+            return {}
+        return {
+            "displacement": (
+                f"The mean log-likelihood of responses of every rank has fallen, the least by {min(falls):.2f} nats a"
+                " token: the ranking may improve while every response becomes less likely (likelihood displacement)."
+                " Raise the anchor weight, lower the learning rate, sample responses afresh more often, or lower"
+                " beta_student."
+            )
+        }
+
+    def _plateau_warning(self, means: Mapping[str, float]) -> dict[str, str]:
+        if not self._bounded or means.get("loss", 0.0) < PLATEAU:
+            return {}
+        return {
+            "plateau": (
+                f"The loss has stayed at {means['loss']:.3f}, its ceiling of ln 2: teacher and student put their mass"
+                " on different rankings, where the JSD is flat and teaches nothing. Lower beta_teacher or"
+                " beta_student, compare fewer responses at once (raise parts), or use another loss (forward_kl, vpd)."
+            )
+        }
+
+
+def _teacher_warnings(means: Mapping[str, float]) -> dict[str, str]:
+    warnings: dict[str, str] = {}
+    spread, mass = means.get("entropy/teacher", 0.5), means.get("label_mass", 1.0)
+    if spread < ONE_HOT_BELOW:
+        warnings["one-hot"] = (
+            f"The teacher's preference has {spread:.1%} of the greatest entropy: it is almost certain of one ranking,"
+            " so PPD can learn no more than VPD would, and its gradient is small. Lower beta_teacher, or alpha if"
+            " selection probabilities are extreme."
+        )
+    if spread > UNIFORM_ABOVE:
+        warnings["uniform"] = (
+            f"The teacher's preference has {spread:.1%} of the greatest entropy: it tells the responses hardly apart,"
+            " so there is nothing to learn. Raise beta_teacher, change alpha, or sample more varied responses"
+            " (temperature)."
+        )
+    if mass < LOW_LABEL_MASS:
+        warnings["label mass"] = (
+            f"The teacher puts only {mass:.0%} of its probability on option letters: it does not answer the choice"
+            " it is asked, so selection probabilities are mostly noise. Lower alpha (0 uses the likelihood alone),"
+            " or use a teacher that follows instructions."
+        )
+    return warnings
+
+
+def _gradient_warnings(gradient_norm: float | None) -> dict[str, str]:
+    if gradient_norm is None:
+        return {}
+    if not isfinite(gradient_norm):
+        return {
+            "gradient not finite": (
+                f"The gradient norm is {gradient_norm}: this update is spoilt, and the weights with it unless it is"
+                " skipped. Lower the learning rate or beta_student, and keep max_grad_norm set."
+            )
+        }
+    if gradient_norm < VANISHED_GRADIENT:
+        return {
+            "gradient vanished": (
+                f"The gradient norm is {gradient_norm:.1e}: the student learns nothing from this signal, which is"
+                " flat or saturated, or no weight is trainable. Look at both entropies, then change beta_teacher or"
+                " beta_student."
+            )
+        }
+    return {}

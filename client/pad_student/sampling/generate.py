@@ -1,0 +1,229 @@
+"""Responses from the student: plain ancestral sampling of one batch of prompts, reproducible from a seed."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from pad_student.errors import StudentError
+from pad_student.model.logprobs import use_defined_attention
+from pad_wire import Prompt, Response
+from pad_wire.chat import ChatEncoder
+
+EMPTY_RETRIES = 4
+
+
+class SamplingError(StudentError):
+    """The student cannot sample as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A causal language model on its device, and how prompts are written for it."""
+
+    model: Any
+    encoder: ChatEncoder
+
+
+def load_student(name: str, dtype: str = "auto") -> Student:
+    """Load a model (directory or hub id) on the GPU where there is one; ``auto`` is the dtype it was saved in.
+
+    Raises:
+        OSError: where there is no such model.
+        TemplateError: where its tokenizer has no usable chat template.
+
+    """
+    encoder = load_encoder(name)
+    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    use_defined_attention(model)
+    return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
+
+
+def load_encoder(name: str) -> ChatEncoder:
+    """How prompts are written for a model (directory or hub id), without its weights.
+
+    Raises:
+        OSError: where there is no such model.
+        TemplateError: where its tokenizer has no usable chat template.
+
+    """
+    if not Path(name).is_dir() and _is_a_path(name):
+        raise SamplingError(f"{name}: no such model directory")
+    return ChatEncoder.of(AutoTokenizer.from_pretrained(name))
+
+
+def _is_a_path(name: str) -> bool:
+    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
+    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
+
+
+def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
+    """Whether the rendered prompt and ``max_new_tokens`` more go into the model's context."""
+    return len(encoder.prompt_ids(prompt)) + max_new_tokens <= context_of(model)
+
+
+def sample_responses(
+    model: Any,
+    encoder: ChatEncoder,
+    prompts: Sequence[Prompt],
+    *,
+    n: int,
+    temperature: float,
+    max_new_tokens: int,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    seed: int,
+    keys: Sequence[str] = (),
+) -> list[list[Response]]:
+    """Sample ``n`` responses to each of a batch of prompts, in order.
+
+    The same seed, keys, batch and device give the same responses; the global random state is left as it was, and so
+    are the model's modes and generation settings, of which none is used but its end tokens. At temperature 0 the most
+    likely token is taken, and ``n`` must be 1. A batch too large for the GPU is halved.
+
+    Returns:
+        ``n`` responses a prompt. None at all where prompt and ``max_new_tokens`` exceed the context, or where the
+        model was cut before it wrote any text, several times over: no teacher can score an unfinished empty response.
+
+    Raises:
+        SamplingError: for ``n`` > 1 at temperature 0, or where not even one prompt goes into the GPU's memory.
+        TemplateError: where the chat template refuses a prompt.
+
+    """
+    if temperature == 0 and n > 1:
+        raise SamplingError("temperature 0 has one response only; ask for n = 1 or a higher temperature")
+    ends = end_tokens(model, encoder)
+    config = GenerationConfig(
+        do_sample=temperature > 0,
+        **({"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}),
+        num_return_sequences=n,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(ends),
+        pad_token_id=encoder.end_of_turn,
+        use_cache=True,
+    )
+    prompt_ids = [encoder.prompt_ids(prompt) for prompt in prompts]
+    todo = [i for i, ids in enumerate(prompt_ids) if len(ids) + max_new_tokens <= context_of(model)]
+
+    def generate(todo: list[int], retry: int) -> list[list[list[int]]]:
+        rows = _generate(model, [prompt_ids[i] for i in todo], stable_seed(seed, retry, *keys))
+        return [rows[k * n : (k + 1) * n] for k in range(len(todo))]
+
+    with _generating(model, config):
+        found = with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
+    return [found.get(i, []) for i in range(len(prompts))]
+
+
+def with_text(
+    encoder: ChatEncoder,
+    ends: set[int],
+    todo: list[int],
+    tries: int,
+    generate: Callable[[list[int], int], list[list[list[int]]]],
+) -> dict[int, list[Response]]:
+    """Responses to the prompts numbered ``todo``; one that was cut before it wrote any text has all tried again.
+
+    Args:
+        encoder: the student's.
+        ends: tokens that finish a response.
+        todo: numbers of prompts.
+        tries: how often at the most.
+        generate: the new token ids of each response to each prompt asked for, at which try.
+    """
+    found: dict[int, list[Response]] = {}
+    for retry in range(tries):
+        if not todo:
+            break
+        for i, rows in zip(todo, generate(todo, retry), strict=True):
+            given = [_response(encoder, ends, row) for row in rows]
+            if all(response.text or response.finished for response in given):
+                found[i] = given
+        todo = [i for i in todo if i not in found]
+    return found
+
+
+def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
+    """New token ids, n rows a prompt in order; halves the batch where the GPU's memory does not hold it."""
+    try:
+        return _generate_at_once(model, prompt_ids, seed)
+    except torch.OutOfMemoryError:
+        if len(prompt_ids) == 1:
+            raise SamplingError("one prompt's responses exceed the GPU's memory; lower n or max_new_tokens") from None
+    torch.cuda.empty_cache()
+    half = len(prompt_ids) // 2
+    return _generate(model, prompt_ids[:half], seed) + _generate(model, prompt_ids[half:], stable_seed(seed, half))
+
+
+def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
+    width = max(map(len, prompt_ids))
+    # Padding is on the left, so that every row's first new token follows its prompt; any id will do behind the mask.
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in prompt_ids], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompt_ids], device=model.device)
+    on_gpu = model.device.type == "cuda"
+    with torch.random.fork_rng(devices=[model.device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(model.device):
+                torch.cuda.manual_seed(seed)
+        # Each process for itself, at its own pace: a sharded student has been made whole.
+        output = model.generate(input_ids=ids, attention_mask=mask, synced_gpus=False)
+    return output[:, width:].tolist()
+
+
+def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
+    """Cut at the first end token; what follows it is padding."""
+    length = next((i for i, token in enumerate(row) if token in ends), len(row))
+    tokenizer: Any = encoder.tokenizer
+    text = tokenizer.decode(row[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Response(text=text, finished=length < len(row))
+
+
+def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
+    """Tokens that finish a response: the template's, and those that the model declares."""
+    declared = model.generation_config.eos_token_id
+    return {
+        encoder.end_of_turn,
+        *(declared if isinstance(declared, list) else [] if declared is None else [declared]),
+    }
+
+
+def context_of(model: Any) -> float:
+    """How many tokens fit, prompt and response together."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
+
+
+def stable_seed(*parts: object) -> int:
+    """56 bits that depend on nothing but ``parts``."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Evaluation mode, in which dropout is off."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _generating(model: Any, config: GenerationConfig) -> Iterator[None]:
+    """Evaluation mode, and no generation settings but ours: unset ones are filled in from the model's own."""
+    owners = [module for module in model.modules() if "generation_config" in vars(module)]
+    configs = [(module, module.generation_config) for module in owners]
+    try:
+        for module in owners:
+            module.generation_config = config
+        with evaluating(model):
+            yield
+    finally:
+        for module, own in configs:
+            module.generation_config = own

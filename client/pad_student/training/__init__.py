@@ -1,0 +1,1 @@
+"""Scored sets to updates: the Trainer, its batches and callbacks."""

@@ -1,0 +1,116 @@
+"""From scored response sets to the tensors of one training batch; P prompts with N responses each."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pad_student.data.prompts import PromptLine, prompt_lines
+from pad_student.data.readers import PLACED_ROW, placed_rows
+from pad_student.errors import StudentError
+from pad_student.model.logprobs import collate
+from pad_student.preference.config import PADConfig
+from pad_student.preference.rewards import calibrated_reward, utf8_lengths
+from pad_wire import ScoredSet
+from pad_wire.chat import ChatEncoder
+from pad_wire.validation import InvalidBody, validated
+
+Row = PromptLine | ScoredSet
+
+
+class DatasetError(StudentError):
+    """Rows that cannot be trained on."""
+
+
+def as_rows(dataset: Iterable[Any] | str | Path) -> list[Row]:
+    """Rows of any dataset: scored sets where they have responses, prompts to be sampled for where they have none.
+
+    Args:
+        dataset: rows, a ``datasets.Dataset``, or what ``prompts.read_prompts`` reads: a file, a directory, the Hub.
+            ``prompt_rows.prompt_of`` says what a row with a prompt may hold.
+
+    Raises:
+        DatasetError: for a row that claims to be a scored set and is none, and for a dataset of several splits.
+        PromptsError: for a row without a prompt, for two prompts under one id, and for data that cannot be read.
+    """
+    if isinstance(dataset, Mapping):
+        raise DatasetError(f"the dataset has the splits {', '.join(dataset)}: give one of them, as dataset['train']")
+    if isinstance(dataset, str | Path):
+        name, placed = str(dataset), placed_rows(Path(dataset))
+    else:
+        name, placed = "train_dataset", ((f"row {number}", row) for number, row in enumerate(dataset))
+    scored: list[Row] = []
+
+    def unscored() -> Iterator[PLACED_ROW]:  # row by row: its other columns may be far longer than its prompt
+        for where, row in placed:
+            if isinstance(row, ScoredSet) or (isinstance(row, Mapping) and row.get("responses") is not None):
+                scored.append(row if isinstance(row, ScoredSet) else _scored_set(f"{name}, {where}", row))
+            else:
+                yield where, row
+
+    prompts = prompt_lines(name, unscored())  # which fills scored
+    return scored + prompts
+
+
+def split_sets(sets: Sequence[ScoredSet], config: PADConfig) -> list[ScoredSet]:
+    """A fixed decomposition: each set's n responses in parts of ``config.part_size``, part after part.
+
+    Raises:
+        DatasetError: where a set has another number of responses than ``config.n``.
+    """
+    for each in sets:
+        if len(each.responses) != config.n:
+            raise DatasetError(f"set {each.id!r} has {len(each.responses)} responses where n is {config.n}")
+    if config.parts == 1:
+        return list(sets)
+    return [
+        each.model_copy(update={"id": f"{each.id}/{part}", "responses": each.responses[part :: config.parts]})
+        for part in range(config.parts)
+        for each in sets
+    ]
+
+
+def batch_of(sets: Sequence[ScoredSet], encoder: ChatEncoder, config: PADConfig) -> dict[str, Tensor]:
+    """Tokenise for the student and compute the teacher's rewards.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` and ``response_mask`` [P·N, L] as ``logprobs.collate`` makes them;
+        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass`` [P] where all sets have it.
+
+    Raises:
+        RewardError: for a number that is missing or cannot be used.
+    """
+    prompt_ids, response_ids = [], []
+    for each in sets:
+        rows = encoder.response_ids([r.text for r in each.responses], [r.finished for r in each.responses])
+        prompt_ids += [encoder.prompt_ids(each.prompt)] * len(rows)
+        response_ids += rows
+    batch = collate(prompt_ids, response_ids, pad_id=encoder.end_of_turn)._asdict()
+    text_bytes_P_N = utf8_lengths([[response.text for response in each.responses] for each in sets])
+    rewards_P_N = calibrated_reward(
+        torch.tensor([[r.log_likelihood for r in each.responses] for each in sets], dtype=torch.float64),
+        torch.tensor([[r.tokens for r in each.responses] for each in sets]),
+        [[r.selection_probability for r in each.responses] for each in sets],
+        config.alpha,
+        config.normalization,  # type: ignore[arg-type]
+        text_bytes_P_N,
+    )
+    batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}
+    masses = [each.label_mass for each in sets if each.label_mass is not None]
+    return batch | ({"label_mass": torch.tensor(masses)} if len(masses) == len(sets) else {})
+
+
+def _scored_set(where: str, row: Mapping[str, Any]) -> ScoredSet:
+    try:
+        return validated(ScoredSet, _without_none(row))
+    except InvalidBody as error:
+        raise DatasetError(f"{where}: {error.detail.where or 'a scored set'}: {error.detail.message}") from None
+
+
+def _without_none(value: Any) -> Any:
+    """Arrow tables write None where a row lacks a field that others have."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(each) for key, each in value.items() if each is not None}
+    return [_without_none(each) for each in value] if isinstance(value, list) else value

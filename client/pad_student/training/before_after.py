@@ -1,0 +1,155 @@
+"""Samples before and after: a few prompts answered by the student as it began and as it ended, for the report."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from transformers import TrainerCallback
+
+from pad_student.errors import StudentError
+from pad_student.model.logprobs import response_log_likelihoods
+from pad_student.preference.config import PADConfig
+from pad_student.preference.rewards import likelihood_reward
+from pad_student.sampling.generate import evaluating, sample_responses
+from pad_student.storage.jsonl import Appender
+from pad_student.teacher.client import Teacher
+from pad_student.training.batches import Row, batch_of
+from pad_wire import Response, SampledSet, ScoredSet
+from pad_wire.chat import ChatEncoder
+
+logger = logging.getLogger(__name__)
+
+FILE = "shown.jsonl"
+
+
+class Shown(TrainerCallback):
+    """Keeps ``shown.jsonl``: a line for each chosen prompt at step 0, and another at the last step.
+
+    A line has new ``samples``, and the student's rewards of the responses ``compared``: those that the teacher scored
+    before the first step. It never ends a run: what goes wrong here is logged, and the report says what is missing.
+
+    Args:
+        rows: the dataset; prompts are taken from it at equal distances.
+        count: how many.
+        encoder: the student's.
+        config: how samples are made and scored.
+        teacher: scores the samples; scored sets have their scores already.
+        whole: gathers a student in shards for as long as it samples; the other processes have a part in it.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        count: int,
+        encoder: ChatEncoder,
+        config: PADConfig,
+        teacher: Teacher | None,
+        whole: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._rows = [rows[k * len(rows) // count] for k in range(min(count, len(rows)))]
+        self._encoder = encoder
+        self._config = config
+        self._teacher = teacher
+        self._whole = whole
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Before the first step."""
+        if state.global_step == 0:
+            self._keep_by_first(state, model)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """After the last step, not after one that a run was stopped at."""
+        if state.global_step >= state.max_steps:
+            self._keep_by_first(state, model)
+
+    def _keep_by_first(self, state: Any, model: Any) -> None:
+        with self._whole():
+            if state.is_world_process_zero:
+                self._keep(model, state.global_step)
+
+    def _keep(self, model: Any, step: int) -> None:
+        path = Path(str(self._config.output_dir)) / FILE
+        try:
+            with Appender(path) as lines:
+                if {_line_id(row, step) for row in self._rows} <= lines.held:
+                    return
+                begun_with = {line["prompt_id"]: line["compared"] for line in _lines_of_step_0(path)}
+                for row, samples in zip(self._rows, self._sample(model), strict=True):
+                    if samples and _line_id(row, step) not in lines.held:
+                        lines.append(self._line(model, row, step, samples, begun_with.get(row.id)))
+        except StudentError as error:
+            logger.warning("the report will lack samples of step %d: %s", step, error)
+
+    def _sample(self, model: Any) -> list[list[Response]]:
+        """The same seeds at both times, so that a student that learnt nothing answers the same."""
+        return sample_responses(
+            model,
+            self._encoder,
+            [row.prompt for row in self._rows],
+            n=self._config.part_size,
+            temperature=self._config.temperature,
+            max_new_tokens=self._max_new_tokens(),
+            seed=self._config.seed,
+            keys=[f"{row.id}@shown" for row in self._rows],
+        )
+
+    def _max_new_tokens(self) -> int:
+        """Scored sets say nothing of how long a sample may be: as long as the longest response among them."""
+        texts = [r.text for row in self._rows if isinstance(row, ScoredSet) for r in row.responses]
+        if not texts:
+            return self._config.max_response_tokens
+        return max(map(len, self._encoder.response_ids(texts, [True] * len(texts))))
+
+    def _line(
+        self, model: Any, row: Row, step: int, samples: list[Response], begun_with: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        scored = self._scored(SampledSet(id=row.id, prompt=row.prompt, responses=samples))
+        compared = (
+            row if isinstance(row, ScoredSet) else ScoredSet.model_validate(begun_with) if begun_with else scored
+        )
+        line: dict[str, Any] = {"id": _line_id(row, step), "prompt_id": row.id, "step": step}
+        line |= {"prompt": _plain(row.prompt), "samples": [sample.model_dump() for sample in samples]}
+        if scored:
+            line["samples_rewards_teacher"] = self._rewards(model, scored)[0]
+        if compared:
+            line["compared"] = compared.model_dump(exclude_none=True)
+            line["rewards_teacher"], line["rewards_student"] = self._rewards(model, compared)
+        return line
+
+    def _scored(self, samples: SampledSet) -> ScoredSet | None:
+        if not self._teacher:
+            return None
+        how: Any = {"alpha": self._config.alpha, "form": self._config.form, "orders": self._config.orders}
+        return next(iter(self._teacher.score_stream([samples], **how)))
+
+    @torch.no_grad()
+    def _rewards(self, model: Any, scored: ScoredSet) -> tuple[list[float], list[float]]:
+        """The teacher's and the student's rewards of each response, without β."""
+        batch = {
+            name: tensor.to(model.device) for name, tensor in batch_of([scored], self._encoder, self._config).items()
+        }
+        with evaluating(model):
+            own = response_log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["response_mask"])
+        normalization: Any = self._config.normalization
+        shape = batch["rewards_teacher"].shape
+        student = likelihood_reward(
+            own.log_likelihood.view(shape), own.tokens.view(shape), normalization, batch["text_bytes"]
+        )
+        return batch["rewards_teacher"][0].tolist(), student[0].tolist()
+
+
+def _line_id(row: Row, step: int) -> str:
+    return f"{row.id}@{step}"
+
+
+def _lines_of_step_0(path: Path) -> list[dict[str, Any]]:
+    lines = map(orjson.loads, path.read_bytes().splitlines())
+    return [line for line in lines if line["step"] == 0 and "compared" in line]
+
+
+def _plain(prompt: Any) -> Any:
+    return prompt if isinstance(prompt, str) else [message.model_dump() for message in prompt]

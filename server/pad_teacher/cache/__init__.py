@@ -1,0 +1,1 @@
+"""What need not be computed again: rows scored before, and rows being scored now."""

@@ -1,0 +1,74 @@
+"""What a unit of work asks, row by row: a row is what can be kept under its exact content and given out again alone.
+
+A row is one response after its prompt, one question with its labels, or one text to echo; its value is one float32
+array, [tokens], [labels] or all that an echo holds.
+"""
+
+import hashlib
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.work import Work, questions_work, set_work
+
+
+def row_keys(scorer: bytes, query: Query) -> list[bytes]:
+    """The 32-byte address of each row: all that its value depends on, token ids and who scores them."""
+    match query:
+        case TokenSet(prompt_ids, response_ids):
+            start = _digest(scorer, b"response", prompt_ids)
+            return [_key(start, ids) for ids in response_ids]
+        case Questions(prompts, label_ids):
+            start = _digest(scorer, b"question", label_ids)
+            return [_key(start, ids) for ids in prompts]
+        case Echo(ids, top, everywhere):
+            return [_key(_digest(scorer, b"echo", [top, everywhere]), ids)]
+
+
+def only(work: Work, rows: Sequence[int]) -> Work:
+    """What is left of ``work`` when only these of its rows are wanted."""
+    match work.query:
+        case TokenSet(prompt_ids, response_ids) if len(rows) < len(response_ids):
+            return set_work(TokenSet(prompt_ids, [response_ids[i] for i in rows]))
+        case Questions(prompts, label_ids) if len(rows) < len(prompts):
+            return questions_work([prompts[i] for i in rows], label_ids)
+        case _:
+            return work
+
+
+def to_rows(answer: Answer) -> list[FloatArray]:
+    """The values of an answer's rows."""
+    if isinstance(answer, EchoLogprobs):
+        # Ids as the floats of the same bits: an id is far below the bits of infinity.
+        ids = answer.top_ids.astype(np.int32).view(np.float32)
+        return [np.concatenate([answer.token_logprobs, answer.top_logprobs.ravel(), ids.ravel()])]
+    return answer
+
+
+def from_rows(query: Query, rows: Iterator[FloatArray]) -> Answer:
+    """The answer to ``query``, taking the values of its rows."""
+    match query:
+        case TokenSet(_, parts) | Questions(parts, _):
+            return [next(rows) for _ in parts]
+        case Echo(ids, _, everywhere):
+            row = next(rows)
+            tokens, positions = (len(ids) - 1, len(ids)) if everywhere else (0, 1)
+            values, top_ids = row[tokens:].reshape(2, positions, -1)
+            return EchoLogprobs(row[:tokens], top_ids.view(np.int32).astype(np.int64), values)
+
+
+def _digest(scorer: bytes, kind: bytes, ids: Sequence[int]) -> Any:
+    digest = hashlib.blake2b(digest_size=32)
+    # Lengths first, so that no two rows read the same.
+    digest.update(b"%d:%s%d:%s%d:" % (len(scorer), scorer, len(kind), kind, len(ids)))
+    digest.update(array("I", ids))
+    return digest
+
+
+def _key(start: Any, ids: Sequence[int]) -> bytes:
+    digest = start.copy()
+    digest.update(array("I", ids))
+    return digest.digest()

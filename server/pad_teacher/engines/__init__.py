@@ -1,0 +1,1 @@
+"""Token ids in, float32 log-probabilities out."""

@@ -1,0 +1,1 @@
+"""The embedded engine: transformers, with what a batch shares computed once."""

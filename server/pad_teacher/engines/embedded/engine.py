@@ -1,0 +1,193 @@
+"""The embedded engine: any decoder that transformers loads, on CPU or one GPU."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from pad_teacher.engines.base import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
+from pad_teacher.engines.embedded import padded_forward as padded_rows
+from pad_teacher.engines.embedded import tree_attention
+from pad_teacher.engines.embedded import tree_forward as tree_rows
+from pad_teacher.engines.embedded.cpu import in_place, packed_linear
+from pad_teacher.engines.embedded.memory import MemoryModel
+from pad_teacher.engines.embedded.output_head import Head, project
+from pad_teacher.engines.embedded.padded_forward import decoder_of
+from pad_teacher.engines.embedded.prefix_tree import pack
+from pad_teacher.engines.embedded.rows import Row, RowLogprobs, answer, rows_of
+
+log = structlog.get_logger()
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TransformersEngine(Engine):
+    """Many sets a forward pass, each shared beginning computed once; takes the model over and prepares it for that.
+
+    Models that cannot be run so (state-space layers, attention with biases of its own) run row by row instead:
+    ``plain_because`` says why.
+    """
+
+    name = "transformers"
+
+    def __init__(self, model: Any, *, max_context_tokens: int | None = None, max_forward_tokens: int = 8192) -> None:
+        self._model = model.eval()
+        config = model.config.get_text_config()
+        if getattr(config, "attn_logit_softcapping", None):
+            model.set_attn_implementation("eager")  # the fused kernels leave the soft cap out
+        self._long_rope_from = _long_rope_from(config)
+        self._decoder = decoder_of(model)
+        self._max_forward_tokens = max_forward_tokens
+        self._digest = _digest(model)
+        self.memory: MemoryModel | None = None
+        self._memory_limit: int | None = None
+        self._plain_attention = model.config._attn_implementation
+        self._swaps = in_place.swaps_for(model)
+        with torch.inference_mode():
+            self.plain_because = tree_rows.why_not(model)
+            if packed_linear.usable(model):
+                packed_linear.pack_linears(self._decoder)
+            self._head = Head.of(model, packed=packed_linear.usable(model))
+        self._hidden_states = padded_rows.hidden_states if self.plain_because else tree_rows.hidden_states
+        if self.plain_because:
+            log.warning("every response runs with a prompt of its own", reason=self.plain_because)
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.vocabulary = self._head.vocabulary
+        own_limit = getattr(config, "max_position_embeddings", None) or max_context_tokens
+        if own_limit is None:
+            raise ValueError("the model's config states no context length; give one with --max-context-tokens")
+        self.max_context_tokens = min(own_limit, max_context_tokens or own_limit)
+
+    @classmethod
+    def load(
+        cls, model: str, *, revision: str | None, dtype: str, device: str, **limits: Any
+    ) -> "TransformersEngine":
+        """Load from a directory or a hub id.
+
+        ``auto`` is the first GPU with the checkpoint's own dtype, or else the CPU in float32.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        on_cpu = torch.device(device).type == "cpu"
+        wanted = DTYPES.get(dtype, torch.float32 if on_cpu else "auto")
+        loaded: Any = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=wanted)
+        engine = cls(loaded.to(device), **limits)
+        engine.measure_memory()
+        return engine
+
+    @torch.inference_mode()
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        """See ``Engine``."""
+        rows = [row for query in queries for row in rows_of(query)]
+        scored = (result for group in self._groups(rows) for result in self._run(group))
+        return [answer(query, scored) for query in queries]
+
+    @torch.inference_mode()
+    def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
+        """See ``Engine``: the model's own full logits, one sequence, log-softmax in float64."""
+        ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
+        with packed_linear.unpacked(), tree_rows.left(self._model, self._plain_attention):
+            logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
+        log_probs = logits.double().log_softmax(-1)
+        return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
+
+    def measure_memory(self) -> None:
+        """Learn what a forward takes, so that none is begun that the device cannot hold."""
+        with torch.inference_mode():
+            self.memory = MemoryModel.measure(self._layers, self._head, self._model.device)
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+            self._memory_limit = int(0.9 * torch.cuda.mem_get_info(self._model.device)[0])
+        full = self.memory.predict(self._max_forward_tokens, self._max_forward_tokens)
+        log.info("memory", full_batch_mib=full >> 20, kib_a_token=round(self.memory.per_token / 1024, 1))
+
+    def predicted_bytes(self, rows: Sequence[Row]) -> int:
+        """Memory that a forward over ``rows`` takes beside the weights; 0 before ``measure_memory``."""
+        if self.memory is None:
+            return 0
+        longest = max(len(row.ids_L) for row in rows)
+        if self.plain_because:
+            tokens = padded_rows.most_tokens(rows, self._max_forward_tokens)
+        else:
+            tokens = len(pack([row.ids_L for row in rows]).ids_T)
+        predicted = self.memory.predict(tokens, sum(len(row.targets_K_M) for row in rows))
+        if self.plain_because:
+            return predicted
+        itemsize = self._model.dtype.itemsize
+        return max(predicted, tree_attention.bytes_of_scores(self._model.config, tokens, longest, itemsize))
+
+    def digest(self) -> str:
+        """See ``Engine``; over names, shapes, dtypes and bytes of the weights as they are loaded."""
+        return self._digest
+
+    def _layers(self, rows: Sequence[Row]) -> Tensor:
+        """Hidden states ``[K, D]`` of the positions whose predictions are wanted."""
+        with in_place.swapped(self._swaps):
+            return self._hidden_states(self._decoder, rows, self._max_forward_tokens)
+
+    def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Rows that run together, in the order given."""
+        group: list[Row] = []
+        tokens = 0
+        for row in rows:
+            # Models with two sets of position frequencies choose by the longest row for all rows of a forward.
+            mixes = bool(group) and (len(row.ids_L) < self._long_rope_from) != (
+                len(group[0].ids_L) < self._long_rope_from
+            )
+            if group and (mixes or tokens + row.cost > self._max_forward_tokens):
+                yield group
+                group, tokens = [], 0
+            tokens += row.cost if group else len(row.ids_L)
+            group.append(row)
+        if group:
+            yield group
+
+    def _run(self, rows: list[Row]) -> list[RowLogprobs]:
+        """One forward; split in half where the device's memory does not hold it."""
+        try:
+            if self._memory_limit is None or self.predicted_bytes(rows) <= self._memory_limit:
+                return project(self._head, self._layers(rows), rows)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise EngineFailed(f"{type(error).__name__} in the model's forward pass") from error
+        # Out of the handler, whose traceback would hold all that the failed forward made.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(rows) == 1:
+            raise RowTooLarge(f"a text of {len(rows[0].ids_L)} tokens does not fit the teacher's memory")
+        half = len(rows) // 2
+        return self._run(rows[:half]) + self._run(rows[half:])
+
+
+def _digest(model: Any) -> str:
+    # Position scaling, soft caps and windows are the config's; where it was loaded from is not the model.
+    own = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().contiguous().cpu().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _long_rope_from(config: Any) -> float:
+    """The length from which ``longrope`` changes its frequencies."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    by_kind_of_layer = [part for part in rope.values() if isinstance(part, dict)]
+    shortest = float("inf")
+    for part in by_kind_of_layer or [rope]:
+        kind = str(part.get("rope_type"))
+        if "dynamic" in kind:
+            raise ValueError("rope_type dynamic makes a score depend on what was scored before; it cannot be served")
+        if kind == "longrope":
+            shortest = min(shortest, part["original_max_position_embeddings"] + 1)
+    return shortest
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator raises a plain RuntimeError, known only by its text.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

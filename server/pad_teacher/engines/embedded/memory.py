@@ -1,0 +1,88 @@
+"""The memory that a forward pass takes, known before it runs: measured on two small ones, and linear in tokens."""
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pad_teacher.engines.embedded.output_head import Head, chunk_bytes
+from pad_teacher.engines.embedded.rows import Row
+
+ROW, TRIALS = 64, (4, 16)  # tokens of a row, and rows: short ones, so that scores held for attention do not show
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """Bytes beside the weights: the larger of what the layers and what the projection hold at their height."""
+
+    fixed: float
+    per_token: float
+    per_prediction: int
+    head: Head
+
+    @classmethod
+    def measure(cls, run: Callable[[Sequence[Row]], Tensor], head: Head, device: torch.device) -> "MemoryModel":
+        """Measure with ``run``, which runs the layers over rows and returns hidden states ``[K, D]``."""
+
+        def trial(count: int) -> list[Row]:
+            # Each begins with a token of its own, so that none is shared.
+            ids = [np.append(i, np.zeros(ROW - 1, np.int64)) for i in range(count)]
+            return [Row(row, ROW - 1, row[-1:, None], ROW) for row in ids]
+
+        hidden_K_D = run(trial(TRIALS[0]))  # what is made once and kept is made now
+        small, large = (peak_bytes(partial(run, trial(count)), device) for count in TRIALS)
+        per_token = (large - small) / (TRIALS[1] - TRIALS[0]) / ROW
+        fixed = max(0.0, small - per_token * TRIALS[0] * ROW)
+        return cls(fixed, per_token, hidden_K_D.shape[1] * hidden_K_D.element_size(), head)
+
+    def predict(self, tokens: int, predictions: int) -> int:
+        """Bytes at the height of a pass over ``tokens`` of which ``predictions`` positions are projected."""
+        layers = self.fixed + self.per_token * tokens
+        return int(max(layers, predictions * self.per_prediction + chunk_bytes(self.head, predictions)))
+
+
+def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:
+    """The most that ``call`` holds at once in tensors it makes."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _Watch() as watch:
+        call()
+    return watch.peak
+
+
+class _Watch(TorchDispatchMode):
+    """Counts the storages that operations make, from their making until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        inputs = {id(arg.untyped_storage()) for arg in args if isinstance(arg, Tensor) and not arg.is_mkldnn}
+        for made in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(made, Tensor) and not made.is_mkldnn:
+                self._add(made.untyped_storage(), inputs)
+        return result
+
+    def _add(self, storage: Any, inputs: set[int]) -> None:
+        if id(storage) in inputs or storage in self._known:  # a view, or written in place
+            return
+        size = storage.nbytes()
+        self._known.add(storage)
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.held -= size

@@ -1,0 +1,89 @@
+"""What an engine is asked, as rows: token ids to run, and what to read from the predictions at their end."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, FloatArray, IntArray, Query, Questions, TokenSet
+
+MIN_SHARED = 16  # tokens: to compute fewer again costs less than one more step of attention
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Token ids of one sequence, the first position whose prediction is wanted, and each prediction's targets.
+
+    ``cost`` is about how many of the ids are computed for it behind the row before it; ``top`` asks for the
+    likeliest tokens too.
+    """
+
+    ids_L: IntArray
+    start: int
+    targets_K_M: IntArray
+    cost: int
+    top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowLogprobs:
+    """Log-probabilities of a row's targets, and ids and log-probabilities of the likeliest tokens."""
+
+    targets_K_M: FloatArray
+    top_ids_K_T: IntArray
+    top_K_T: FloatArray
+
+
+def shared_tokens(ids: Sequence[int] | IntArray, others: Sequence[int] | IntArray) -> int:
+    """How many token ids the two have in common at their start."""
+    length = min(len(ids), len(others))
+    differ = np.not_equal(ids[:length], others[:length])
+    return int(differ.argmax()) if differ.any() else length
+
+
+def _shared(ids: IntArray, before: IntArray) -> int:
+    shared = shared_tokens(ids, before)
+    return shared if shared >= MIN_SHARED else 0
+
+
+def rows_of(query: Query) -> list[Row]:
+    """The rows that answer one query."""
+    match query:
+        case TokenSet(prompt_ids, response_ids):
+            prompt, start = np.asarray(prompt_ids), len(prompt_ids) - 1
+            responses = [np.asarray(ids) for ids in response_ids]
+            again = len(prompt) if len(prompt) < MIN_SHARED else 0
+            # The last token of a response predicts nothing that is asked for.
+            return [
+                Row(
+                    np.concatenate([prompt, ids[:-1]]),
+                    start,
+                    ids[:, None],
+                    len(ids) - 1 + (again if j else len(prompt)),
+                )
+                for j, ids in enumerate(responses)
+            ]
+        case Questions(prompts, label_ids):
+            texts, labels = [np.asarray(ids) for ids in prompts], np.asarray(label_ids)[None]
+            before = [texts[0][:0], *texts[:-1]]
+            return [
+                Row(ids, len(ids) - 1, labels, len(ids) - _shared(ids, other))
+                for ids, other in zip(texts, before, strict=True)
+            ]
+        case Echo(text, top, everywhere):
+            ids = np.asarray(text)
+            # What follows the last token is not known: its target is a placeholder, and dropped below.
+            targets = np.append(ids[1:], 0)[:, None] if everywhere else np.zeros((1, 1), np.int64)
+            return [Row(ids, 0 if everywhere else len(ids) - 1, targets, len(ids), top)]
+
+
+def answer(query: Query, scored: Iterator[RowLogprobs]) -> Answer:
+    """The answer to one query, taking the results of its rows."""
+    match query:
+        case TokenSet(_, response_ids):
+            return [next(scored).targets_K_M[:, 0] for _ in response_ids]
+        case Questions(prompts, _):
+            return [next(scored).targets_K_M[0] for _ in prompts]
+        case Echo():
+            row = next(scored)
+            return EchoLogprobs(row.targets_K_M[:-1, 0], row.top_ids_K_T, row.top_K_T)

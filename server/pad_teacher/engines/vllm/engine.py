@@ -1,0 +1,135 @@
+"""The engine for large teachers: vLLM's AsyncLLM in this process, its model in processes of vLLM's own."""
+
+import asyncio
+import itertools
+import multiprocessing
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import wait
+from functools import partial
+from typing import Any, TypeVar
+
+from pad_teacher.engines.base import Answer, Engine, EngineFailed, FloatArray, Query
+from pad_teacher.engines.vllm import checkpoint
+from pad_teacher.engines.vllm import launch as vllm_start
+from pad_teacher.engines.vllm.options import IDENTITY
+from pad_teacher.engines.vllm.process_guard import guard
+from pad_teacher.engines.vllm.requests import Ask, answer, plain
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 0.2  # between looks at whether vLLM's processes live
+
+
+class VllmEngine(Engine):
+    """Scores through vLLM's scheduler, which shares what texts have in common at their start by its prefix cache."""
+
+    name = "vllm"
+    concurrent_batches = 2  # the second is begun while the first one's last requests run
+
+    def __init__(self, start: Coroutine[Any, Any, Any], digest: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="vllm", daemon=True)
+        self._thread.start()
+        others = multiprocessing.active_children()
+        try:
+            self._llm = asyncio.run_coroutine_threadsafe(start, self._loop).result()
+        except BaseException:
+            self._stop_loop()
+            raise
+        # vLLM's processes end when told to, and not when this one is killed: they would keep the GPUs.
+        started = set(multiprocessing.active_children()).difference(others)
+        self._guard = guard(child.pid for child in started if child.pid)
+        config: Any = self._llm.vllm_config
+        self.dtype = str(config.model_config.dtype).removeprefix("torch.")
+        self.vocabulary = config.model_config.get_vocab_size()
+        self.max_context_tokens = config.model_config.max_model_len - vllm_start.BEYOND_TEXT
+        self._ranks = config.parallel_config.data_parallel_size
+        self._numbers = itertools.count()
+        self._digest = digest
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        revision: str | None,
+        dtype: str,
+        max_context_tokens: int | None,
+        max_batch_tokens: int,
+        options: Mapping[str, Any],
+    ) -> "VllmEngine":
+        """Start vLLM on a directory or a hub id, with ``options`` among its arguments.
+
+        Raises:
+            BadOption: where one of the options cannot be given.
+            OSError: where the model is not there.
+            ValueError: where it does not fit the device.
+        """
+        vllm_start.prepare(options)
+        directory = checkpoint.directory_of(model, revision)
+        arguments = vllm_start.arguments(directory, dtype, max_context_tokens, max_batch_tokens, options)
+        identity = {"dtype": arguments["dtype"]} | {name: arguments.get(name) for name in IDENTITY}
+        return cls(vllm_start.start(arguments), checkpoint.digest(directory, identity))
+
+    def score(self, queries: Sequence[Query]) -> list[Answer]:
+        """See ``Engine``."""
+        return self._wait(self._score(queries))
+
+    def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
+        """See ``Engine``: one request by itself, in one stage, that neither reads the cache nor shares a step."""
+        return self._wait(plain(prompt_ids, response_ids, partial(self._send, 0)))
+
+    def digest(self) -> str:
+        """See ``Engine``; over the checkpoint's files, as the weights are loaded in other processes."""
+        return self._digest
+
+    def check(self) -> None:
+        """See ``Engine``."""
+        if self._llm.errored:
+            raise EngineFailed("vLLM's engine process has died")
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        if self._llm.output_handler is not None:  # which would call its end an error
+            self._loop.call_soon_threadsafe(self._llm.output_handler.cancel)
+        self._llm.shutdown(timeout=5)
+        self._guard.communicate()
+        self._stop_loop()
+
+    async def _score(self, queries: Sequence[Query]) -> list[Answer]:
+        # A query's requests stay with one replica of the model: there its prompt is in the cache.
+        sends = (partial(self._send, number % self._ranks) for number in itertools.count())
+        return list(await asyncio.gather(*map(answer, queries, sends)))
+
+    async def _send(self, rank: int, ask: Ask) -> Any:
+        prompt, params = vllm_start.request(ask)
+        replica = rank if self._ranks > 1 else None
+        number = str(next(self._numbers))
+        try:
+            outputs = self._llm.generate(prompt, params, request_id=number, data_parallel_rank=replica)
+            return [output async for output in outputs][-1]
+        except Exception as error:  # whatever it is, vLLM has not done what it was asked
+            raise EngineFailed(f"vLLM: {type(error).__name__}: {error}") from error
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work`` on vLLM's loop; where vLLM has died, at once, even if it never says so."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        while not wait([future], LOOK_SECONDS).done:
+            try:
+                self.check()
+            except EngineFailed:
+                future.cancel()
+                raise
+        return future.result()
+
+    def _run_loop(self) -> None:
+        self._loop.run_forever()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))  # in which they end
+        self._loop.close()
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()

@@ -1,0 +1,1 @@
+"""How this process is tuned, and what it reports of itself."""

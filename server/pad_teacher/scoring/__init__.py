@@ -1,0 +1,1 @@
+"""From a request's texts to token ids, and from log-probabilities to a reply."""

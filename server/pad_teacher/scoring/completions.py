@@ -1,0 +1,108 @@
+"""OpenAI's completions form over the engine: what lm-evaluation-harness sends to score given texts."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, cast
+
+from pad_teacher.engines.base import Answer, Echo, EchoLogprobs
+from pad_teacher.engines.work import Work
+from pad_teacher.errors import Refusal
+from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.teacher import Teacher
+from pad_wire.completions import (
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionReply,
+    CompletionRequest,
+    CompletionUsage,
+)
+
+
+def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budget) -> Plan:
+    """Plan ``/v1/completions``."""
+    if request.model not in (None, teacher.id.model):
+        raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
+    texts = _texts(teacher, request)
+    works = [Work(Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo), len(ids)) for ids in texts]
+    prompt = sum(map(len, texts))
+    budget.spend(prompt, "prompt")
+
+    def reply(results: Sequence[Answer]) -> CompletionReply:
+        choices = [
+            _choice(teacher, request, index, ids, cast(EchoLogprobs, result))
+            for index, (ids, result) in enumerate(zip(texts, results, strict=True))
+        ]
+        made = request.max_tokens * len(texts)
+        return CompletionReply(
+            id=f"cmpl-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=teacher.id.model,
+            system_fingerprint=teacher.id.fingerprint,
+            choices=choices,
+            usage=CompletionUsage(prompt_tokens=prompt, completion_tokens=made, total_tokens=prompt + made),
+        )
+
+    return Plan(works, usage(prompt=prompt), reply, [texts])
+
+
+def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
+    """Each prompt's token ids; text is tokenised as the tokenizer does by default, special tokens included."""
+    tokenizer: Any = teacher.encoder.tokenizer
+    prompts: Any = request.prompt
+    if isinstance(prompts, str) or isinstance(prompts[0], int):
+        prompts = [prompts]
+    texts = [tokenizer(text)["input_ids"] if isinstance(text, str) else text for text in prompts]
+    limit = teacher.engine.max_context_tokens - request.max_tokens
+    for index, ids in enumerate(texts):
+        where = f"prompt[{index}]"
+        if not ids:
+            raise Refusal("invalid_request", "the text has no token", where=where)
+        if max(ids) >= teacher.engine.vocabulary:
+            message = f"a token id is past the teacher's vocabulary of {teacher.engine.vocabulary}"
+            raise Refusal("invalid_request", message, where=where)
+        if len(ids) > limit:
+            raise Refusal("too_long", f"the text has {len(ids)} tokens; {limit} fit the teacher", where=where)
+    return texts
+
+
+def _choice(
+    teacher: Teacher, request: CompletionRequest, index: int, ids: list[int], scored: EchoLogprobs
+) -> CompletionChoice:
+    log_probs = finite(scored.token_logprobs, f"prompt[{index}]").tolist()
+    finite(scored.top_logprobs, f"prompt[{index}]")
+    # Each token of the reply, its log-probability, and the position whose prediction it is; an echoed text's
+    # first token has nothing before it that could predict it.
+    rows: list[tuple[int, float | None, int | None]] = []
+    if request.echo:
+        rows += [(ids[0], None, None), *zip(ids[1:], log_probs, range(len(log_probs)), strict=True)]
+    if request.max_tokens:
+        rows.append((int(scored.top_ids[-1, 0]), float(scored.top_logprobs[-1, 0]), -1))
+    ended = request.max_tokens == 1 and rows[-1][0] == teacher.encoder.end_of_turn
+    return CompletionChoice(
+        index=index,
+        text=teacher.encoder.decode([token for token, _, _ in rows]),
+        logprobs=None if request.logprobs is None else _logprobs(teacher, scored, rows, request.logprobs),
+        finish_reason="stop" if ended else "length",
+    )
+
+
+def _logprobs(
+    teacher: Teacher, scored: EchoLogprobs, rows: Sequence[tuple[int, float | None, int | None]], top: int
+) -> CompletionLogprobs:
+    tokens = [teacher.encoder.decode([token]) for token, _, _ in rows]
+    return CompletionLogprobs(
+        tokens=tokens,
+        token_logprobs=[log_prob for _, log_prob, _ in rows],
+        top_logprobs=[None if at is None else _top(teacher, scored, at) for _, _, at in rows] if top else None,
+        text_offset=list(accumulate(map(len, tokens[:-1]), initial=0)) if tokens else [],
+    )
+
+
+def _top(teacher: Teacher, scored: EchoLogprobs, at: int) -> dict[str, float]:
+    """The likeliest tokens at one position; where two decode to the same text, the likelier one is shown."""
+    top: dict[str, float] = {}
+    for token, value in zip(scored.top_ids[at].tolist(), scored.top_logprobs[at].tolist(), strict=True):
+        top.setdefault(teacher.encoder.decode([token]), value)
+    return top

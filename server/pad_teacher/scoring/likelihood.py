@@ -1,0 +1,139 @@
+"""The likelihood of responses: from a request's texts to token ids, and from log-probabilities to the reply."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from pad_teacher.engines.base import Answer, FloatArray, TokenSet
+from pad_teacher.engines.work import Work, set_work
+from pad_teacher.errors import Refusal
+from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.teacher import Teacher
+from pad_wire import LikelihoodReply, LikelihoodRequest, ResponseSet
+from pad_wire.chat import TemplateError
+from pad_wire.scoring import Likelihood, LikelihoodSet
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedSet:
+    """One set as the engine takes it, and which of its responses were cut to fit.
+
+    Responses that are more than a batch together are several units of work, so that no set holds the engine for long.
+    """
+
+    id: str
+    where: str
+    tokens: TokenSet
+    works: list[Work]
+    truncated: list[bool]
+
+
+def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget) -> Plan:
+    """Plan ``/v1/likelihood``."""
+    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
+
+    def reply(results: Sequence[Answer]) -> LikelihoodReply:
+        rest = iter(results)
+        scored = [
+            LikelihoodSet(id=item.id, responses=likelihoods(item, rest, per_token=request.per_token)) for item in sets
+        ]
+        return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
+
+    counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
+    return Plan([work for item in sets for work in item.works], counted, reply, [sets])
+
+
+def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
+    """Render and tokenise each set, refusing (or, if asked, cutting) what the teacher's context does not hold."""
+    return [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
+
+
+@contextmanager
+def template_at(where: str) -> Iterator[None]:
+    """Say where the prompt was that the template refused.
+
+    Raises:
+        Refusal: ``template_refused``.
+    """
+    try:
+        yield
+    except TemplateError as error:
+        raise Refusal("template_refused", str(error), where=where) from error
+
+
+def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:
+    """Word one set's log-probabilities, taking the results of its works."""
+    arrays = [array for _ in item.works for array in cast(list[FloatArray], next(results))]
+    rows = zip(arrays, item.truncated, strict=True)
+    return [
+        _likelihood(finite(log_probs, f"{item.where}.responses[{j}]"), truncated, per_token)
+        for j, (log_probs, truncated) in enumerate(rows)
+    ]
+
+
+def prompt_tokens(sets: Sequence[TokenisedSet]) -> int:
+    """Tokens of all prompts, each counted once."""
+    return sum(len(item.tokens.prompt_ids) for item in sets)
+
+
+def response_tokens(sets: Sequence[TokenisedSet]) -> int:
+    """Tokens of all responses."""
+    return sum(len(ids) for item in sets for ids in item.tokens.response_ids)
+
+
+def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budget, truncate: bool) -> TokenisedSet:
+    where = f"sets[{index}]"
+    with template_at(f"{where}.prompt"):
+        prompt_ids = teacher.prompts.ids(teacher.encoder, item.prompt)
+    if not prompt_ids:
+        raise Refusal("template_refused", "the prompt renders to no token at all", where=f"{where}.prompt")
+    limit = teacher.engine.max_context_tokens
+    room = limit - len(prompt_ids)
+    if room < 1:
+        message = f"the prompt has {len(prompt_ids)} tokens; the teacher's context holds {limit} with the response"
+        raise Refusal("too_long", message, where=f"{where}.prompt")
+    response_ids = teacher.encoder.response_ids(
+        [response.text for response in item.responses], [response.finished for response in item.responses]
+    )
+    for j, ids in enumerate(response_ids):
+        if not ids:
+            message = "an unfinished response with no text has no token to score"
+            raise Refusal("invalid_request", message, where=f"{where}.responses[{j}]")
+        if len(ids) > room and not truncate:
+            message = (
+                f"the response has {len(ids)} tokens where {room} fit the teacher's context behind its prompt;"
+                ' shorten it or send "truncate": true'
+            )
+            raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
+    truncated = [len(ids) > room for ids in response_ids]
+    tokens = TokenSet(prompt_ids, [ids[:room] for ids in response_ids])
+    works = list(_works(tokens, budget.batch_tokens))
+    budget.spend(sum(work.cost for work in works), where)
+    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, works, truncated)
+
+
+def _works(tokens: TokenSet, most: int) -> Iterator[Work]:
+    """The set in as few units as cost at most ``most`` tokens each; one response is never divided."""
+    part: list[list[int]] = []
+    cost = len(tokens.prompt_ids)
+    for ids in tokens.response_ids:
+        if part and cost + len(ids) > most:
+            yield set_work(TokenSet(tokens.prompt_ids, part))
+            part, cost = [], len(tokens.prompt_ids)
+        part.append(ids)
+        cost += len(ids)
+    yield set_work(TokenSet(tokens.prompt_ids, part))
+
+
+def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:
+    total = float(log_probs.sum(dtype=np.float64))
+    return Likelihood(
+        log_likelihood=total,
+        tokens=len(log_probs),
+        mean_log_likelihood=total / len(log_probs),
+        token_log_likelihoods=log_probs.tolist() if per_token else None,
+        truncated=truncated or None,
+    )

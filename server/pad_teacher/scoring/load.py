@@ -1,0 +1,68 @@
+"""From settings to a teacher whose golden score has passed: the one place that reads weights from disk."""
+
+from pathlib import Path
+from typing import Any
+
+import structlog
+from transformers import AutoTokenizer
+
+from pad_teacher.engines.base import Engine
+from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring.teacher import Teacher
+from pad_teacher.settings import ServeSettings
+from pad_wire.chat import ChatEncoder
+
+log = structlog.get_logger()
+
+
+def load(settings: ServeSettings) -> Teacher:
+    """Load model and tokenizer and check the golden score.
+
+    Raises:
+        OSError: where the model is not there.
+        TemplateError: where its tokenizer has no usable chat template.
+        GoldenMismatch: where the engine's numbers are not the model's.
+    """
+    if not Path(settings.model).is_dir() and _is_a_path(settings.model):
+        raise FileNotFoundError(f"{settings.model}: no such model directory")
+    tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
+    if settings.chat_template:
+        tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
+    encoder = ChatEncoder.of(tokenizer)
+    engine = _engine(settings)
+    name = settings.name or Path(settings.model.rstrip("/")).name
+    try:
+        teacher = Teacher.of(name, encoder, engine)
+        difference = golden.check(teacher)
+    except BaseException:
+        engine.close()
+        raise
+    log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
+    return teacher
+
+
+def _is_a_path(name: str) -> bool:
+    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
+    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
+
+
+def _engine(settings: ServeSettings) -> Engine:
+    """The engine that the settings name; each is imported only where it is used."""
+    common = {
+        "revision": settings.revision,
+        "dtype": settings.dtype,
+        "max_context_tokens": settings.max_context_tokens,
+    }
+    match settings.engine:
+        case "transformers":
+            from pad_teacher.engines.embedded.engine import TransformersEngine
+
+            return TransformersEngine.load(
+                settings.model, device=settings.device, max_forward_tokens=settings.max_batch_tokens, **common
+            )
+        case "vllm":
+            from pad_teacher.engines.vllm.engine import VllmEngine
+
+            return VllmEngine.load(
+                settings.model, max_batch_tokens=settings.max_batch_tokens, options=settings.vllm, **common
+            )

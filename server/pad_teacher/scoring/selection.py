@@ -1,0 +1,153 @@
+"""Multiple choice over the engine: from a request's sets to questions in every order asked, and back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pad_teacher.engines.base import Answer, FloatArray
+from pad_teacher.engines.work import Work, question_cost, questions_work
+from pad_teacher.errors import Refusal
+from pad_teacher.scoring.likelihood import template_at
+from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.questions import Choice, TooManyOrders, combine, question_orders, question_text
+from pad_teacher.scoring.teacher import Teacher
+from pad_wire import ResponseSet, SelectionReply, SelectionRequest
+from pad_wire.chat import as_text
+from pad_wire.scoring import Selection, SelectionSet
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSet:
+    """All that is asked about one set: the response indices of each question as shown, and its token ids."""
+
+    id: str
+    where: str
+    n: int
+    orders: list[tuple[int, ...]]
+    tokens: int
+    works: list[Work]
+    truncated: list[bool]
+
+    def choice(self, results: Iterator[Answer]) -> Choice:
+        """What the teacher would pick, from the letters' log-probabilities: takes the answers of its works."""
+        answers = [array for _ in self.works for array in cast(list[FloatArray], next(results))]
+        log_probs = [finite(array, self.where).tolist() for array in answers]
+        return combine(self.n, self.orders, log_probs)
+
+
+def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) -> Plan:
+    """Plan ``/v1/selection``."""
+    asked = ask(teacher, request, budget)
+    counted = usage(question=question_tokens(asked))
+
+    def reply(results: Sequence[Answer]) -> SelectionReply:
+        rest = iter(results)
+        sets = [_worded(item, item.choice(rest)) for item in asked]
+        return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
+
+    return Plan([work for item in asked for work in item.works], counted, reply, [asked])
+
+
+def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
+    """The questions about each set, rendered and tokenised."""
+    return [_ask_set(teacher, item, index, request, budget) for index, item in enumerate(request.sets)]
+
+
+def question_tokens(asked: Sequence[AskedSet]) -> int:
+    """Tokens of all questions."""
+    return sum(item.tokens for item in asked)
+
+
+def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: Budget) -> AskedSet:
+    where, n, letters = f"sets[{index}]", len(item.responses), teacher.letter_ids
+    shown = n if request.form == "listwise" else 2
+    if n < 2:
+        raise Refusal("invalid_request", "a choice needs two responses or more", where=f"{where}.responses")
+    if shown > len(letters):
+        message = f"{n} options where this teacher has letters for {len(letters)}; ask pairwise or split the set"
+        raise Refusal("too_many_options", message, where=f"{where}.responses")
+    try:
+        orders = question_orders(n, request.form, request.orders)
+    except TooManyOrders as error:
+        raise Refusal("too_many_options", str(error), where=f"{where}.responses") from error
+    question = _Question(teacher, as_text(item.prompt), where)
+    texts = [response.text for response in item.responses]
+    options = question.fitting(texts, shown) if request.truncate else texts
+    asked: list[list[int]] = []
+    for order in orders:
+        asked.append(question.ids([options[i] for i in order]))
+        budget.spend(len(asked[-1]), where)  # in full: what they share is still rendered and tokenised
+    works = list(_works(asked, letters[:shown], budget.batch_tokens))
+    truncated = [option != text for option, text in zip(options, texts, strict=True)]
+    tokens = sum(map(len, asked))
+    return AskedSet(item.id if item.id is not None else str(index), where, n, orders, tokens, works, truncated)
+
+
+def _works(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Iterator[Work]:
+    """The questions in as few units as cost at most ``most`` tokens each."""
+    part: list[list[int]] = []
+    cost = 0
+    for ids in asked:
+        more = question_cost(ids, part[-1] if part else [])
+        if part and cost + more > most:
+            yield questions_work(part, label_ids)
+            part, cost, more = [], 0, len(ids)
+        part.append(ids)
+        cost += more
+    yield questions_work(part, label_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """The question about one prompt, for any options."""
+
+    teacher: Teacher
+    request: str
+    where: str
+
+    def ids(self, options: Sequence[str]) -> list[int]:
+        ids = self._ids(options)
+        limit = self.teacher.engine.max_context_tokens
+        if len(ids) > limit:
+            message = f"the question about this set has {len(ids)} tokens; the teacher's context holds {limit}"
+            raise Refusal("too_long", message, where=self.where)
+        return ids
+
+    def fitting(self, texts: Sequence[str], shown: int) -> list[str]:
+        """The texts, each cut to the largest number of tokens at which every question fits the context."""
+        limit = self.teacher.engine.max_context_tokens
+        ids = self.teacher.encoder.response_ids(texts, [False] * len(texts))
+        decode = self.teacher.encoder.decode
+
+        def cut(tokens: int) -> list[str]:
+            # A cut within a character leaves its first bytes, which decode to a replacement that nobody wrote.
+            return [
+                text if len(of_text) <= tokens else decode(of_text[:tokens]).rstrip("\N{REPLACEMENT CHARACTER}")
+                for text, of_text in zip(texts, ids, strict=True)
+            ]
+
+        def fits(tokens: int) -> bool:
+            options = sorted(cut(tokens), key=lambda option: -len(self._response_ids(option)))[:shown]
+            # Tokens may join or part where options meet the question: the margin is more than ever seen.
+            return len(self._ids(options)) + shown <= limit
+
+        low, high = 0, min(limit, max(len(of_text) for of_text in ids))
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return cut(low)
+
+    def _response_ids(self, text: str) -> list[int]:
+        return self.teacher.encoder.response_ids([text], [False])[0]
+
+    def _ids(self, options: Sequence[str]) -> list[int]:
+        with template_at(self.where):  # not through the cache: a question is rarely asked twice
+            return self.teacher.encoder.prompt_ids(question_text(self.request, options))
+
+
+def _worded(item: AskedSet, choice: Choice) -> SelectionSet:
+    responses = [
+        Selection(selection_probability=probability, truncated=truncated or None)
+        for probability, truncated in zip(choice.selection_probabilities, item.truncated, strict=True)
+    ]
+    return SelectionSet(id=item.id, responses=responses, label_mass=choice.label_mass)

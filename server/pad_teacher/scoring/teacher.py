@@ -1,0 +1,66 @@
+"""The teacher as the service sees it: an engine, its tokenizer and template, its identity and its limits."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from pad_teacher.engines.base import Engine
+from pad_teacher.scoring.prompt_cache import PromptCache
+from pad_teacher.scoring.questions import question_text
+from pad_wire import TeacherId
+from pad_wire.chat import ChatEncoder
+from pad_wire.scoring import LETTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Everything that turns a request into token ids and log-probabilities."""
+
+    id: TeacherId
+    encoder: ChatEncoder
+    engine: Engine
+    letter_ids: list[int]  # of A, B, … as far as each is a single token
+    prompts: PromptCache = field(default_factory=PromptCache)
+
+    @classmethod
+    def of(cls, name: str, encoder: ChatEncoder, engine: Engine) -> "Teacher":
+        """Join an engine and a tokenizer.
+
+        Raises:
+            ValueError: where the tokenizer has ids that the engine's vocabulary lacks.
+        """
+        tokenizer: Any = encoder.tokenizer
+        largest = max(tokenizer.get_vocab().values())
+        if largest >= engine.vocabulary:
+            raise ValueError(f"the tokenizer has an id of {largest} and the model only {engine.vocabulary} tokens")
+        return cls(
+            TeacherId(model=name, fingerprint=fingerprint(encoder, engine)), encoder, engine, _letters(encoder)
+        )
+
+
+def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
+    """One short name for all that decides a score: weights, config, dtype, tokenizer, template and question."""
+    tokenizer: Any = encoder.tokenizer
+    parts = [
+        engine.digest(),
+        engine.dtype,
+        tokenizer.backend_tokenizer.to_str(),
+        json.dumps(tokenizer.chat_template, sort_keys=True),
+        str(encoder.end_of_turn),
+        question_text("", ["", ""]),
+    ]
+    # Lengths first, so that no two lists of parts read the same.
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _letters(encoder: ChatEncoder) -> list[int]:
+    ids: list[int] = []
+    for token, *rest in encoder.response_ids(LETTERS, [False] * len(LETTERS)):
+        if rest or token in ids:
+            break
+        ids.append(token)
+    return ids

@@ -1,0 +1,276 @@
+import json
+import re
+
+import pytest
+import yaml
+
+from support.paths import ROOT
+
+PACKAGES = {"pad_wire": "shared", "pad_teacher": "server", "pad_student": "client"}
+
+
+def rooms(package: str) -> set[str]:
+    """The names a newcomer sees in a package, but for the ones every package has."""
+    base = ROOT / PACKAGES[package] / package
+    found = {f"{path.name}/" if path.is_dir() else path.name for path in base.iterdir()}
+    return {name for name in found if not name.startswith("__") and name != "py.typed"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_names_every_room(package: str) -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    section = text[text.index(f"## `{PACKAGES[package]}/{package}`") :].split("\n## ")[0]
+    assert {name for name in re.findall(r"`([\w.]+/?)`", section) if name in rooms(package)} == rooms(package)
+
+
+@pytest.mark.parametrize("package", ["pad_teacher", "pad_student"])
+def test_a_package_shows_at_most_fourteen_names(package: str) -> None:
+    base = ROOT / PACKAGES[package] / package
+    assert len([path for path in base.iterdir() if path.name != "__pycache__"]) <= 14
+
+
+def test_every_file_says_at_its_top_what_it_is_for() -> None:
+    for package, folder in PACKAGES.items():
+        for path in (ROOT / folder / package).rglob("*.py"):
+            assert path.read_text().startswith('"""'), path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "README.md",
+            "ARCHITECTURE.md",
+            "examples/tinyworld/README.md",
+            "examples/trl/README.md",
+            "benchmarks/README.md",
+        ),
+        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    ],
+)
+def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
+    path = ROOT / name
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_gemma_settings_are_settings() -> None:
+    from pad_student.commands.settings import DistillSettings
+    from pad_student.commands.settings_loader import load
+
+    settings = load(DistillSettings, "pad-student distill", [str(ROOT / "examples/gemma-2-9b-to-2b.yaml")])
+    written = yaml.safe_load((ROOT / "examples/gemma-2-9b-to-2b.yaml").read_text())
+    assert settings.learning_rate == written["learning_rate"] == 8e-7
+    assert settings.trainer == {
+        name: written[name]
+        for name in (
+            "per_device_train_batch_size",
+            "lr_scheduler_type",
+            "warmup_steps",
+            "bf16",
+            "gradient_checkpointing",
+            "save_steps",
+        )
+    }
+
+
+def test_the_readme_quotes_the_committed_measurements() -> None:
+    seeds = json.loads((ROOT / "benchmarks" / "demo_seeds.json").read_text())
+    grades = [f"{run['grade_before']:.3f} to {run['grade_after']:.3f}" for run in seeds["runs"]]
+    text = (ROOT / "README.md").read_text()
+    assert "{}, {} and {}".format(*grades) in text
+    assert f"+{seeds['smallest_gain']:.3f}; median {seeds['median_wall_seconds']:.0f} s" in text
+
+
+def test_the_readme_quotes_how_fast_a_warm_cache_answers_and_it_is_fast_enough() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "cache.json").read_text())["rows"]
+    text = (ROOT / "README.md").read_text()
+    for row in rows:
+        assert f"{row['warm_seconds']:.3f} s beside {row['engine_seconds']:.1f} s" in text
+        assert row["times_faster_than_the_engine"] >= 50
+
+
+def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> None:
+    measured = json.loads((ROOT / "examples" / "tinyworld" / "measured.json").read_text())
+    text = (ROOT / "examples" / "tinyworld" / "README.md").read_text()
+    likelihood, choice = (measured[f"pairs_ordered_by_{how}"]["all"] for how in ("likelihood", "multiple_choice"))
+    student, teacher = (measured[f"{model}_grade_sampled"]["all"] for model in ("student", "teacher"))
+    for quoted in (f"{likelihood:.1%}", f"{choice:.1%}", f"{measured['label_mass']:.3f}", f"{student:.3f}"):
+        assert quoted in text
+    assert likelihood >= 0.85
+    assert choice >= 0.80
+    assert measured["label_mass"] >= 0.95
+    assert 0.35 <= student <= 0.6
+    assert teacher >= student + 0.25
+
+
+def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
+    rows = json.loads((ROOT / "benchmarks" / name).read_text())["rows"]
+    return {row["way"]: row for row in rows if row["part"] == "likelihood"}
+
+
+def test_the_performance_page_quotes_the_committed_measurements() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    for row in likelihood_rows("scoring.json").values():
+        assert f"| {row['seconds']:.2f} | {row['times_ours']:.2f} | {row['tokens_per_second']:.0f} |" in text
+        assert f"| {row['share_of_floor']:.1%} | {row['share_of_fastest_floor']:.1%} |" in text
+    long = likelihood_rows("scoring_long_prompt.json")
+    assert f"{long['ours']['seconds']:.2f} s, plain transformers {long['plain']['seconds']:.2f}" in text
+    assert f"{likelihood_rows('scoring_mixed.json')['ours']['seconds']:.1f} s in-process" in text
+    for row in json.loads((ROOT / "benchmarks" / "growth.json").read_text())["rows"]:
+        assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
+    for way in json.loads((ROOT / "benchmarks" / "rounding.json").read_text())["ways"].values():
+        assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
+
+
+def test_the_page_on_vllm_quotes_how_far_the_engines_lie_apart_and_they_agree() -> None:
+    text = (ROOT / "docs" / "vllm.md").read_text()
+    for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
+        measured = json.loads((ROOT / "benchmarks" / name).read_text())
+        assert not measured["failed"]
+        assert {"date", "device", "commit"} <= measured.keys()
+        assert "dirty" not in measured["commit"]
+        assert len(measured["pairs"]) == 3
+        sets = {pair["likelihood"]["sets"] for pair in measured["pairs"]}
+        assert f"{sets.pop()} sets" in text
+        for pair in measured["pairs"]:
+            nats, chosen = pair["likelihood"], pair["selection"]
+            spread = " | ".join(f"{nats[f'{part}_nats']:.1e}" for part in ("median", "p99", "largest"))
+            order = f"{nats['same_ranking']:.0%} | {nats['same_pairs']:.1%}"
+            assert f"| {measured['model']['dtype']} | {spread} | {order} | {chosen['largest']:.1e} |" in text
+            assert nats["largest_nats"] <= largest
+        if measured["model"]["dtype"] == "bfloat16":
+            margin = max(pair["likelihood"]["largest_margin_of_a_swapped_pair_nats"] for pair in measured["pairs"])
+            assert f"at most {margin:.3f} nats apart" in text
+
+
+def test_every_promise_of_the_security_page_has_its_test() -> None:
+    written = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    assert written
+    assert written <= defined, written - defined
+
+
+def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
+    for package, folder in PACKAGES.items():
+        for path in (ROOT / folder / package).rglob("*.py"):
+            text = path.read_text()
+            assert not re.search(r"\bpickle\b|torch\.load\(|(?<!\.)\b(?:eval|exec)\(|trust_remote_code=True", text), (
+                path
+            )
+
+
+def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sizing
+
+    committed = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())
+    assert committed["rows"] == [sizing.row(name, kind) for name in sizing.TEACHERS for kind in sizing.GPUS]
+    text = (ROOT / "docs" / "sizing.md").read_text()
+    for row in committed["rows"]:
+        where = f"| {row['teacher']} | {row['gpus']} × {row['gpu']} |"
+        memory = " | ".join(f"{row[part]:.1f}" for part in ("weights", "activations", "log_softmax", "cache"))
+        assert f"{where} {memory} | {row['cache_tokens']:,} |" in text
+        rates = " | ".join(f"{rate['sets_per_second']:.1f}" for rate in row["rates"])
+        assert f"{where} {rates} |" in text
+        jobs = " | ".join(f"{rate['jobs']:.1f}" for rate in row["rates"] if rate["response"] == 256)
+        assert f"{where} {jobs} |" in text
+    assert f"{committed['student_sets_per_second']['256']:.1f} sets a second" in text
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert all("(calculated, not measured)" in heading for heading in headings)
+
+
+def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())["rows"]
+    (row,) = (row for row in rows if (row["teacher"], row["gpu"]) == ("gemma-2-9b", "H100 80 GB"))
+    likelihood, both = (rate["sets_per_second"] for rate in row["rates"] if rate["response"] == 128)
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert f"| likelihood | {likelihood:.0f} |" in text
+    assert f"| likelihood and all four rotations | {both:.0f} |" in text
+
+
+def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_enough() -> None:
+    text = (ROOT / "docs" / "jobs.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "jobs.json").read_text())
+    for row in measured["shares"]:
+        assert (
+            f"| {row['jobs']} | {row['tokens_per_second']:,.0f} | {row['of_one_jobs_best']:.1%} "
+            f"| {row['furthest_from_fair_share']:.1%} |"
+        ) in text
+        assert row["of_one_jobs_best"] >= 0.95
+        assert row["furthest_from_fair_share"] <= 0.10
+    polite, overload = measured["polite"], measured["overload"]
+    assert f"{1e3 * polite['alone_p95_seconds']:.0f} ms alone" in text
+    assert f"{1e3 * polite['beside_p95_seconds']:.0f} ms beside it: {polite['times']:.2f} times" in text
+    assert f"{overload['offered_times_best']:.1f} times" in text
+    assert f"goodput {overload['goodput_of_best']:.1%}" in text
+    assert f"{overload['refused_p50_ms']:.1f} ms in the median and {overload['refused_p99_ms']:.1f} ms" in text
+    assert polite["times"] <= 2
+    assert overload["goodput_of_best"] >= 0.90
+    assert overload["refused_p99_ms"] <= 50
+    assert set(overload["statuses"]) == {"200", "429"}
+
+
+def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() -> None:
+    from pad_teacher.runtime.metrics import Metrics
+
+    shown = {f"pad_{name.removeprefix('pad_')}" for name in Metrics().registry._names_to_collectors}
+    named = set(re.findall(r"`(pad_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    assert named <= shown
+    families = {metric.name for metric in Metrics().registry.collect()}
+    assert families == {name.removesuffix("_total") for name in named}
+
+
+def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    measured = json.loads((ROOT / "benchmarks" / "overlap.json").read_text())
+    larger, both = measured["wall_seconds_over_the_larger_alone"], measured["wall_seconds_over_both_alone_at_once"]
+    for run, seconds in measured["median_wall_seconds"].items():
+        assert f"| {seconds:.1f} | {larger[run]:.2f} | {both[run]:.2f} |" in text
+    assert larger["staleness 0"] <= 1.35
+    assert larger["staleness 1"] <= 1.10
+
+
+def test_the_training_page_quotes_the_committed_measurements() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "train.json").read_text())
+    text = (ROOT / "docs" / "training.md").read_text()
+    for row in measured["rows"]:
+        seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
+        assert f"| {seconds:.2f} | {rate:.3f} | {ratio:.2f} | {row['share_of_floor']:.0%} |" in text
+        assert f"| {row['peak_bytes'] / 2**20:.0f} |" in text
+    for row in measured["loss"]:
+        assert f"| {row['loss']} | {row['n']} | {1000 * row['seconds']:.1f} | {row['share']:.2%} |" in text
+        assert row["share"] < 0.01
+    assert ("ppd", 64) in {(row["loss"], row["n"]) for row in measured["loss"]}
+
+
+def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    text = (ROOT / "docs" / "training.md").read_text()
+    for row in rows:
+        assert row["pairs"] == pytest.approx((row["size"] - 1) / (row["n"] - 1))
+        listwise, pairwise = (
+            "–" if tokens is None else f"{tokens:,}"
+            for tokens in (row["teacher_tokens_listwise"], row["teacher_tokens_pairwise"])
+        )
+        costs = f"| {row['n']} | {row['parts']} | {listwise} | {pairwise} | {row['student_tokens']:,} "
+        kept = f"| {row['loss_ms']:.1f} | {row['pairs']:.0%} | {row['of_ceiling']:.0%} "
+        directions = f"| {row['direction']:.2f} | {row['direction_vpd']:.2f} |"
+        assert (costs + kept + directions in text) == (row["n"] in (8, 16, 64)), row
+
+
+def test_the_token_counts_of_decomposing_are_what_its_script_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import decompose
+
+    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    for row in rows:
+        if row["size"] <= 8:
+            for form in ("listwise", "pairwise"):
+                counted = decompose.teacher_tokens(row["size"], form)
+                assert row["parts"] * counted == row[f"teacher_tokens_{form}"]
+    assert decompose.teacher_tokens(27, "listwise") is None

@@ -1,0 +1,211 @@
+"""Stages continue where they were stopped: nothing is lost, nothing is done twice."""
+
+import json
+
+import orjson
+import pytest
+
+from pad_student.commands import evaluate, sample, score, train
+from pad_student.commands.settings import GradeSettings, SampleSettings, ScoreSettings, TrainSettings, WinRateSettings
+from pad_student.commands.train import TrackerMissing
+from pad_student.evaluation.grading import EvaluationError, estimate, load_grader, win
+from pad_student.sampling import generate as sampling
+from pad_student.sampling.generate import SamplingError
+from pad_student.storage.jsonl import JsonLinesError, read
+from pad_student.storage.run_directory import OtherRun
+from pad_student.teacher.client import Teacher, TeacherChanged, TeacherUnreachable
+from pad_wire import SampledSet, ScoredSet
+from support.fake_teacher import FakeTeacher, error
+from support.tiny_student import save_tiny_student
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_tiny_student(tmp_path_factory.mktemp("student")))
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(b"".join(orjson.dumps({"id": f"p{i}", "prompt": "why " * i + "?"}) + b"\n" for i in range(5)))
+    return path
+
+
+@pytest.fixture
+def sets(tmp_path):
+    path = tmp_path / "sets.jsonl"
+    rows = [{"id": f"s{i}", "prompt": "which?", "responses": ["yes", f"no {i}"]} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def sample_settings(model, prompts, out, **changes):
+    return SampleSettings(
+        model=model, prompts=prompts, out=out, n=2, max_new_tokens=8, batch_size=2, temperature=1.0, **changes
+    )
+
+
+def use(monkeypatch, fake, stage=score):
+    def connect(settings, fingerprint=None):
+        return Teacher(settings.teacher, fingerprint=fingerprint, transport=fake.transport)
+
+    monkeypatch.setattr(stage, "connect", connect)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def test_every_prompt_gets_its_set(model, prompts, tmp_path, capsys):
+    out = tmp_path / "sets.jsonl"
+    sample.run(sample_settings(model, prompts, out))
+    assert [(each.id, len(each.responses)) for each in read(out, SampledSet)] == [(f"p{i}", 2) for i in range(5)]
+    assert "sets.jsonl: 2 responses a prompt" in capsys.readouterr().err
+
+
+def test_a_command_that_failed_before_it_wrote_anything_may_be_corrected(model, prompts, tmp_path):
+    out = tmp_path / "sets.jsonl"
+    with pytest.raises(SamplingError, match="no such model directory"):
+        sample.run(sample_settings(f"{model}/nothing", prompts, out))
+    sample.run(sample_settings(model, prompts, out))
+    with pytest.raises(OtherRun, match="seed"):
+        sample.run(sample_settings(model, prompts, out, seed=5))
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path):
+    scored = tmp_path / "scored.jsonl"
+    row = {"text": "yes", "log_likelihood": -2.0, "tokens": 2, "mean_log_likelihood": -1.0}
+    teacher = {"model": "t", "fingerprint": "f"}
+    scored.write_text(json.dumps({"id": "a", "prompt": "why?", "responses": [row, row], "teacher": teacher}) + "\n")
+    trainer = {"report_to": "wandb", "use_cpu": True}
+    settings = TrainSettings(model=model, scored=scored, out=tmp_path / "out", alpha=0, trainer=trainer)
+    with pytest.raises(TrackerMissing, match="requires wandb"):
+        train.run(settings)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.75, 0.99])
+def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, tmp_path, share):
+    whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
+    sample.run(sample_settings(model, prompts, whole))
+    content = whole.read_bytes()
+    torn.write_bytes(content[: int(len(content) * share)])
+    sample.run(sample_settings(model, prompts, torn))
+    assert torn.read_bytes() == content
+
+
+def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, tmp_path, monkeypatch):
+    out = tmp_path / "sets.jsonl"
+    sample.run(sample_settings(model, prompts, out))
+    content = out.read_bytes()
+    monkeypatch.setattr(sampling, "load_student", lambda name: pytest.fail("loaded"))
+    sample.run(sample_settings(model, prompts, out))
+    assert out.read_bytes() == content
+
+
+def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys):
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "sets.jsonl"
+    prompts.write_text(json.dumps({"id": "long", "prompt": "x" * 80}) + '\n{"id": "short", "prompt": "x"}\n')
+    sample.run(sample_settings(model, prompts, out))
+    assert [each.id for each in read(out, SampledSet)] == ["short"]
+    assert "1 prompts skipped" in capsys.readouterr().err
+
+
+def test_scoring_that_is_broken_off_continues_without_loss_or_repeat(sets, tmp_path, monkeypatch):
+    out = tmp_path / "scored.jsonl"
+    settings = ScoreSettings(teacher="http://t", sets=sets, out=out)
+    broken = FakeTeacher()
+    served, answer = [], broken._answer
+
+    def dies(request):
+        served.append(request)
+        return answer(request) if len(served) < 4 else error(500, "internal")(request)
+
+    broken.transport.handler = dies
+    use(monkeypatch, broken)
+    with pytest.raises(TeacherUnreachable):
+        score.run(settings)
+    before = [each.id for each in read(out, ScoredSet)]
+    assert before
+    out.write_bytes(out.read_bytes() + b'{"id": "s9')
+
+    whole = FakeTeacher()
+    use(monkeypatch, whole)
+    score.run(settings)
+    assert [each.id for each in read(out, ScoredSet)] == [f"s{i}" for i in range(40)]
+    asked = [each["id"] for body in whole.bodies for each in body["sets"]]
+    assert sorted(asked + before) == sorted(f"s{i}" for i in range(40))
+
+
+def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch):
+    out = tmp_path / "scored.jsonl"
+    use(monkeypatch, FakeTeacher())
+    score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
+    with sets.open("a") as file:
+        file.write('{"id": "new", "prompt": "p", "responses": ["r"]}\n')
+    use(monkeypatch, FakeTeacher(fingerprint="fp-2"))
+    with pytest.raises(TeacherChanged):
+        score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
+
+
+def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch):
+    with sets.open("a") as file:
+        file.write('{"id": "s3", "prompt": "p", "responses": ["r"]}\n')
+    fake = FakeTeacher()
+    use(monkeypatch, fake)
+    with pytest.raises(JsonLinesError, match="two sets have the id 's3'"):
+        score.run(ScoreSettings(teacher="http://t", sets=sets, out=tmp_path / "scored.jsonl"))
+    assert fake.requests == []
+
+
+def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys):
+    rule = tmp_path / "rule.py"
+    rule.write_text("def grade(prompt, response):\n    return float(response == 'yes' or response.endswith('1'))\n")
+    out = tmp_path / "graded"
+    evaluate.grade(GradeSettings(grader=f"{rule}:grade", model=str(sets), out=out))
+    result = json.loads((out / "result.json").read_text())
+    grades = [json.loads(line)["mean"] for line in (out / "grades.jsonl").read_text().splitlines()]
+    assert grades == [1.0 if i % 10 == 1 else 0.5 for i in range(40)]
+    assert result["gold_score"] == pytest.approx(0.55)
+    assert result["standard_error"] == pytest.approx(estimate(grades).standard_error)
+    assert result["n"] == 40
+    assert "gold score 0.5500" in capsys.readouterr().out
+
+
+def test_a_model_is_sampled_and_graded(model, prompts, tmp_path):
+    out = tmp_path / "graded"
+    settings = GradeSettings(
+        grader="operator:contains", model=model, prompts=prompts, out=out, n=2, max_new_tokens=4, temperature=1.0
+    )
+    evaluate.grade(settings)
+    assert json.loads((out / "result.json").read_text())["n"] == 5
+    with pytest.raises(Exception, match="another seed"):
+        evaluate.grade(settings.model_copy(update={"seed": 1}))
+
+
+def test_win_rate_asks_pairwise_in_both_orders_and_counts_ties_half(tmp_path, monkeypatch):
+    # The fake teacher prefers the longer one.
+    ours, theirs, out = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", tmp_path / "won"
+    for path, texts in ((ours, ["longer", "same", "less"]), (theirs, ["long", "same", "lesser"])):
+        rows = [{"id": str(i), "prompt": "p", "responses": [text]} for i, text in enumerate(texts)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fake = FakeTeacher()
+    use(monkeypatch, fake, evaluate)
+    settings = WinRateSettings(teacher="http://t", model=str(ours), baseline=str(theirs), out=out)
+    evaluate.win_rate(settings)
+    result = json.loads((out / "result.json").read_text())
+    assert (result["win_rate"], result["n"], result["teacher"]) == (0.5, 3, "fp-1")
+    assert result["standard_error"] == pytest.approx(0.5 / 3**0.5)
+    assert result["model_lengths"]["mean_characters"] == pytest.approx(14 / 3)
+    assert (fake.bodies[0]["form"], fake.bodies[0]["orders"]) == ("pairwise", "both")
+    asked = len(fake.requests)
+    evaluate.win_rate(settings)
+    assert len(fake.requests) == asked
+
+
+@pytest.mark.parametrize(("preference", "value"), [(0.5, 0.5), (0.5000001, 0.5), (0.6, 1.0), (0.4, 0.0)])
+def test_a_tie_is_half_a_win(preference, value):
+    assert win(preference) == value
+
+
+@pytest.mark.parametrize("name", ["math", "math:nothing", "no_such_module:grade", "no/such/file.py:grade"])
+def test_a_grader_that_is_not_there_is_one_line(name):
+    with pytest.raises(EvaluationError) as caught:
+        load_grader(name)
+    assert "\n" not in str(caught.value)

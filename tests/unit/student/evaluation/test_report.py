@@ -1,0 +1,246 @@
+"""A run becomes one page that tells what is there, says what is not, and takes every text for text."""
+
+import json
+import re
+import zipfile
+from html.parser import HTMLParser
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+from huggingface_hub import ModelCard
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pad_student.commands.cli import main
+from pad_student.evaluation.report.card import model_card
+from pad_student.evaluation.report.charts import MOST_POINTS, charts, plots
+from pad_student.evaluation.report.collect import ReportError, collect
+from pad_student.evaluation.report.page import build
+from pad_student.evaluation.report.preferences import letter, preferences
+from pad_student.evaluation.report.words import findings
+from support.made_up_run import STEPS, made_up_run, metrics
+from support.paths import ROOT
+
+VOID = {"meta", "rect", "link", "br"}
+# None that could be the name of a setting: the made-up run has a setting of that name too, and then one row less.
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1).filter(lambda text: not text.isidentifier())
+
+
+class Structure(HTMLParser):
+    """The page's tags in order, and the text of every element of class ``text``."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.data = ""
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(f"<{tag}{sorted(name for name, _ in attrs)}>")
+        if tag not in VOID:
+            self._open.append("text" if dict(attrs).get("class") == "text" else dict(attrs).get("id") or tag)
+            self.texts += [""] * (self._open[-1] == "text")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(f"<{tag}/>")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append(f"</{tag}>")
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "text":
+            self.texts[-1] += data
+        if self._open and self._open[-1] == "data":
+            self.data += data
+
+
+@pytest.fixture(scope="module")
+def plain_tags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return structure_with(tmp_path_factory.mktemp("plain") / "run", "x", "b").tags
+
+
+def structure_with(folder: Path, text: str, metric: str) -> Structure:
+    run = made_up_run(folder, text, prompt=[{"role": "user", "content": text}])
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({**metrics(STEPS + 1), f"a/{metric}": 1.0}) + "\n")
+    return Structure(page(run))
+
+
+def page(folder: Path) -> str:
+    return build(collect(folder))
+
+
+def as_shown(text: str) -> str:
+    return "".join(chr(0x2400 + ord(c)) if c < " " and c not in "\t\n" else c for c in text.replace("\r\n", "\n"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=TEXTS, metric=TEXTS)
+@example(text="</script><img src=x onerror=alert(1)>", metric="</script><!--<script>")
+@example(text="]]>{{ 7 * 7 }}{% raw %}<!--\x00\r\n", metric="__proto__")
+def test_no_text_of_a_prompt_a_response_or_a_metric_changes_the_page_and_all_are_read_back(
+    tmp_path: Path, plain_tags: list[str], text: str, metric: str
+) -> None:
+    folders = (tmp_path / str(k) for k in count())
+    folder = next(each for each in folders if not each.exists())
+    found = structure_with(folder, text, metric)
+    assert found.tags == plain_tags
+    assert found.texts == [f"user: {as_shown(text)}", as_shown(text), "no", *[as_shown(text), "no"] * 2]
+    names = [series["name"] for plot in json.loads(found.data) for series in plot["series"]]
+    assert metric.rpartition("/")[2].replace("_", " ") in names
+
+
+def test_a_whole_run_has_every_chart_and_nothing_missing(tmp_path: Path) -> None:
+    run = collect(made_up_run(tmp_path))
+    drawn = plots(run, charts(run))
+    assert [plot["title"] for plot in drawn] == [chart.title for chart in charts(run)]
+    assert all(len(series["values"]) == STEPS for plot in drawn for series in plot["series"])
+    assert "not recorded" not in build(run)
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ("costs", "Seconds by phase were not recorded"),
+        ("shown", "No prompts were answered before and after training"),
+        ("starts", "not recorded"),
+        ("settings", "were not recorded: no teacher scored them"),
+        ("metrics", "0 of 20 steps are recorded"),
+    ],
+)
+def test_a_part_that_is_missing_is_said_in_words(tmp_path: Path, part: str, says: str) -> None:
+    assert says in page(made_up_run(tmp_path, leave_out=(part,)))
+
+
+def test_a_run_that_has_not_ended_says_that_samples_after_are_not_there_yet(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path)
+    (run / "shown.jsonl").write_text((run / "shown.jsonl").read_text().splitlines()[0] + "\n")
+    written = page(run)
+    assert "the run has not reached its last step" in written
+    assert '<td class="absent">not recorded</td>' in written
+
+
+def test_a_figure_that_was_not_finite_is_a_gap_and_never_zero(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines[2]["loss"] = None
+    del lines[3]["label_mass"]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curves = collect(run).curves
+    assert curves["loss"].values[2] is None
+    assert curves["label_mass"].values[3] is None
+    assert min(curves["label_mass"].known) == 0.95
+
+
+def test_a_line_torn_by_a_kill_is_passed_over_and_one_in_the_middle_is_named(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "lo')
+    assert collect(run).steps[-1] == STEPS
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("\n")
+    with pytest.raises(ReportError, match=f"line {STEPS + 1}: not JSON"):
+        collect(run)
+
+
+def test_costs_count_what_was_done_twice_and_curves_show_it_once(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path)
+    with (run / "costs.jsonl").open("a") as file:
+        file.write(json.dumps({"step": STEPS, "seconds/trained": 5.0, "teacher_tokens": 7}) + "\n")
+    found = collect(run)
+    assert found.costs["seconds/trained"] == STEPS + 5
+    assert found.costs["teacher_tokens"] == 100 * STEPS + 7
+    assert found.curves["seconds/trained"].values[-2:] == [1.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "warns"),
+    [("yes, and much more", "grew", True), ("yes", "kept", False), ("", "shrank", True)],
+)
+def test_length_is_always_spoken_of_and_growth_is_warned_of(
+    tmp_path: Path, text: str, says: str, warns: bool
+) -> None:
+    run = made_up_run(tmp_path)
+    lines = [json.loads(line) for line in (run / "shown.jsonl").read_text().splitlines()]
+    lines[1]["samples"][0]["text"] = text
+    (run / "shown.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (said,) = (each for each in findings(collect(run)) if each.text.startswith("Samples"))
+    assert (f" {says} " in said.text, said.warns) == (True, warns)
+    nothing = made_up_run(tmp_path / "other", leave_out=("metrics", "shown"))
+    assert any("their length was not recorded" in each.text for each in findings(collect(nothing)))
+
+
+def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
+    compared = preferences(collect(made_up_run(tmp_path)).answered[0], beta_teacher=10, beta_student=2)
+    assert compared is not None
+    best = compared.responses[0]
+    assert best.teacher == pytest.approx(0.98201, abs=1e-5)  # σ(10·0.4)
+    assert best.before == pytest.approx(0.26894, abs=1e-5)  # σ(-2·0.5)
+    assert compared.rankings[0].name == "A > B"
+    assert compared.rankings[0].teacher == pytest.approx(best.teacher)
+    assert compared.distance_before is not None
+    assert compared.distance_after is not None
+    assert compared.distance_after < compared.distance_before
+    assert [letter(k) for k in (0, 25, 26, 51)] == ["A", "Z", "AA", "AZ"]
+
+
+def test_a_run_of_many_steps_is_drawn_with_no_more_points_than_a_screen_has(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path)
+    lines = [json.dumps({"step": k, "loss": 2.0, "loss/preference": 2.0}) for k in range(1, 9001)]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    found = collect(run)
+    for plot in plots(found, charts(found)):
+        assert len(plot["steps"]) == len(plot["series"][0]["values"]) <= MOST_POINTS
+
+
+def test_the_policy_lets_nothing_run_but_what_is_in_the_page_and_nothing_out(tmp_path: Path) -> None:
+    written = page(made_up_run(tmp_path))
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', written.replace("&#39;", "'"))
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.search(r"<[^>]*\s(src|href|style|on\w+)=", written.partition("<body>")[2].partition("<script")[0])
+
+
+def test_the_model_card_has_valid_metadata_and_the_runs_figures(tmp_path: Path) -> None:
+    card = model_card(collect(made_up_run(tmp_path, "a|b: `c`\n# d")), license="apache-2.0", tags="mine")
+    read = ModelCard(str(card))
+    assert (read.data.library_name, read.data.license) == ("transformers", "apache-2.0")
+    assert read.data.tags is not None
+    assert {"pad-service", "mine"} <= set(read.data.tags)
+    assert "\n# d" not in read.text
+    assert "2,000" in read.text
+    named = model_card(collect(made_up_run(tmp_path / "hub", "org/model"))).data
+    assert named.base_model == "org/model"
+
+
+def test_the_command_writes_the_page_and_names_a_directory_that_holds_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = made_up_run(tmp_path / "run")
+    assert main(["report", str(run)]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "deep" / "x.html")]) == 0
+    assert (run / "report.html").read_text() == (tmp_path / "deep" / "x.html").read_text()
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert "holds no run" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> None:
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    held = set(zipfile.ZipFile(wheel).namelist())
+    parts = {path.name for path in (ROOT / "client" / "pad_student" / "report").iterdir() if path.is_file()}
+    assert {"page.html", "page.css", "page.js", "card.md", "uPlot.iife.min.js", "uPlot.LICENSE"} <= parts
+    assert {f"pad_student/report/{name}" for name in parts} <= held
+
+
+def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:
+    run = collect(made_up_run(tmp_path))
+    assert run.wall_seconds == 4 * STEPS
+    words = " ".join(re.sub("<[^>]*>", " ", build(run)).split())
+    assert "student: waited for teacher 40 s 50.0 %" in words
+    assert "teacher: scored 60 s 75.0 %" in words

@@ -1,0 +1,114 @@
+"""Diagnostics: what each metric measures, and that each warning comes when it should, once, and says what to do."""
+
+from math import isnan, log, nan
+
+import pytest
+import torch
+
+from pad_student.preference.diagnostics import Watch, preference_metrics
+
+TEACHER = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
+STUDENT = torch.tensor([[1.0, 2.0, 0.0], [0.0, 5.0, 4.0]])
+MEAN_LOG_LIKELIHOOD = torch.tensor([[-1.0, -2.0, -3.0], [-7.0, -5.0, -6.0]])
+
+
+def test_metrics_are_averages_over_prompts_under_fixed_names():
+    metrics = preference_metrics(TEACHER, STUDENT, MEAN_LOG_LIKELIHOOD, torch.tensor([0.5, 1.0]))
+    assert metrics["agreement/top1"] == 0.5
+    assert metrics["agreement/pairwise"] == pytest.approx(4 / 5), "the teacher's tie is not counted"
+    assert [metrics[f"mean_log_likelihood/rank_{k}"] for k in (1, 2, 3)] == [-3.0, -4.0, -5.0]
+    assert metrics["label_mass"] == 0.75
+    assert all(isinstance(value, float) for value in metrics.values())
+
+
+def test_normalised_entropy_runs_from_one_hot_to_uniform():
+    one_hot, uniform = torch.tensor([[80.0, 40.0, 0.0]]), torch.zeros(1, 3)
+    metrics = preference_metrics(one_hot, uniform, uniform)
+    assert metrics["entropy/teacher"] == pytest.approx(0, abs=1e-6)
+    assert metrics["entropy/student"] == pytest.approx(1, abs=1e-6)
+    assert "label_mass" not in metrics
+
+
+def test_pairwise_agreement_of_ties_alone_is_not_a_number():
+    assert isnan(preference_metrics(torch.zeros(1, 3), STUDENT[:1], STUDENT[:1])["agreement/pairwise"])
+
+
+def test_metrics_leave_the_graph_alone():
+    student = STUDENT.clone().requires_grad_()
+    preference_metrics(TEACHER, student, MEAN_LOG_LIKELIHOOD)
+    assert student.grad is None
+
+
+@pytest.mark.parametrize("student", [torch.zeros(2, 2), torch.zeros(2, 1)])
+def test_metrics_refuse_wrong_shapes(student):
+    teacher = torch.zeros(2, 1) if student.shape[1] == 1 else TEACHER
+    with pytest.raises(ValueError, match="one shape"):
+        preference_metrics(teacher, student, student)
+
+
+def healthy(**changes):
+    ranks = {f"mean_log_likelihood/rank_{k}": -1.0 - 0.1 * k for k in (1, 2, 3)}
+    return {"entropy/teacher": 0.6, "entropy/student": 0.7, "label_mass": 0.95} | ranks | changes
+
+
+def warnings_after(steps, watch=None, loss=0.2, gradient_norm=1.0):
+    watch = watch or Watch(window=3)
+    return [message for metrics in steps for message in watch.update(metrics, loss, gradient_norm)]
+
+
+def test_a_healthy_run_raises_no_warning():
+    assert warnings_after([healthy()] * 20) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says", "option"),
+    [
+        ({"entropy/teacher": 0.01}, "almost certain of one ranking", "Lower beta_teacher"),
+        ({"entropy/teacher": 0.99}, "hardly apart", "Raise beta_teacher"),
+        ({"label_mass": 0.2}, "only 20%", "Lower alpha"),
+    ],
+)
+def test_a_bad_teacher_signal_is_warned_of_once_with_the_option_to_change(changes, says, option):
+    (message,) = warnings_after([healthy(**changes)] * 12)
+    assert says in message
+    assert option in message
+
+
+def test_one_odd_batch_raises_no_alarm():
+    assert warnings_after([healthy(), healthy(label_mass=0.1), healthy(), healthy()]) == []
+
+
+@pytest.mark.parametrize(
+    ("norm", "says"), [(0.0, "learns nothing"), (nan, "spoilt"), (float("inf"), "spoilt")], ids=["zero", "nan", "inf"]
+)
+def test_a_vanished_or_broken_gradient_is_warned_of_at_once_and_once(norm, says):
+    watch = Watch(window=50)
+    first = warnings_after([healthy()], watch, gradient_norm=norm)
+    assert len(first) == 1
+    assert says in first[0]
+    assert warnings_after([healthy()] * 3, watch, gradient_norm=norm) == []
+
+
+def falling(*ranks):
+    return [healthy(**{f"mean_log_likelihood/rank_{k}": -1.0 - 0.1 * step for k in ranks}) for step in range(12)]
+
+
+def test_likelihood_displacement_is_warned_of_when_every_rank_falls():
+    (message,) = warnings_after(falling(1, 2, 3))
+    assert "likelihood displacement" in message
+    assert "anchor" in message
+
+
+def test_a_rank_that_holds_is_no_displacement():
+    assert warnings_after(falling(2, 3)) == []
+
+
+def test_a_jsd_stuck_at_ln_2_is_warned_of_and_only_for_the_jsd():
+    (message,) = warnings_after([healthy()] * 5, loss=log(2))
+    assert "ceiling of ln 2" in message
+    assert "beta_student" in message
+    assert warnings_after([healthy()] * 5, Watch("vpd", window=3), loss=log(2)) == []
+
+
+def test_absent_values_are_not_judged():
+    assert Watch(window=1).update({"entropy/teacher": 0.5}) == []

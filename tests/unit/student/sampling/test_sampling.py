@@ -1,0 +1,127 @@
+"""Sampling is plain, seeded, and leaves no trace."""
+
+import copy
+
+import pytest
+import torch
+
+from pad_student.sampling.generate import SamplingError, sample_responses
+from support.tiny_student import tiny_encoder, tiny_model
+
+ENCODER = tiny_encoder()
+PROMPTS = ["hi", "what is a much longer question?"]
+
+
+def sample(model, prompts=PROMPTS, **changes):
+    options = {"n": 3, "temperature": 1.0, "max_new_tokens": 12, "seed": 1, "keys": ["a", "b"], **changes}
+    return sample_responses(model, ENCODER, prompts, **options)
+
+
+def test_each_prompt_gets_n_responses():
+    responses = sample(tiny_model())
+    assert [len(each) for each in responses] == [3, 3]
+
+
+def test_the_same_seed_and_keys_give_the_same_responses_and_others_do_not():
+    model = tiny_model()
+    assert sample(model) == sample(model)
+    assert sample(model) != sample(model, seed=2)
+    assert sample(model) != sample(model, keys=["a", "c"])
+
+
+def test_the_global_random_state_is_left_as_it_was():
+    before = torch.get_rng_state()
+    sample(tiny_model())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_modes_and_generation_settings_are_restored(training):
+    model = tiny_model().train(training)
+    model.model.norm.train(not training)
+    own = copy.deepcopy(model.generation_config.to_dict())
+    sample(model)
+    assert model.training is training
+    assert model.model.norm.training is not training
+    assert model.generation_config.to_dict() == own
+
+
+def test_the_models_own_sampling_settings_are_not_used():
+    plain, fancy = tiny_model(), tiny_model()
+    fancy.generation_config.top_k = 1
+    fancy.generation_config.repetition_penalty = 5.0
+    assert sample(plain) == sample(fancy)
+
+
+def test_it_works_while_training_with_gradient_checkpointing():
+    model = tiny_model().train()
+    model.gradient_checkpointing_enable()
+    model.config.use_cache = False
+    assert sample(model) == sample(tiny_model())
+
+
+def test_finished_means_that_an_end_token_was_produced():
+    model = tiny_model()
+    responses = [each for group in sample(model, ["hi"] * 100, n=1, max_new_tokens=1, keys=[]) for each in group]
+    assert {each.finished for each in responses} == {True, False}
+    assert all(each.finished is (each.text == "") for each in responses)
+
+
+def test_end_tokens_that_the_model_declares_end_a_response_too():
+    model, c = tiny_model(), ENCODER.response_ids(["c"], [False])[0][0]
+    model.generation_config.eos_token_id = [c]
+    responses = [each for group in sample(model, n=50) for each in group]
+    assert not any("c" in each.text for each in responses)
+    assert any(each.finished for each in responses)
+
+
+def test_padding_on_the_left_does_not_change_greedy_responses():
+    model = tiny_model()
+    together = sample(model, n=1, temperature=0)
+    alone = [sample(model, [prompt], n=1, temperature=0)[0] for prompt in PROMPTS]
+    assert together == alone
+
+
+def test_responses_follow_the_models_own_distribution():
+    model, draws = tiny_model(), 4000
+    with torch.no_grad():
+        model.lm_head.weight *= 20  # far from uniform
+        probabilities = model(torch.tensor([ENCODER.prompt_ids("hi")])).logits[0, -1].softmax(-1)
+    drawn = sample(model, ["hi"] * draws, n=1, max_new_tokens=1, keys=[])
+    texts = [group[0].text for group in drawn if group]
+    kept = probabilities[4:].sum()  # a special token alone has no text to keep; the end token does not need any
+    for character in "aeiou":
+        expected = probabilities[ENCODER.response_ids([character], [False])[0][0]] / kept
+        assert abs(texts.count(character) / len(texts) - expected) < 0.03
+
+
+def test_a_prompt_that_leaves_no_room_gets_no_responses():
+    assert [len(each) for each in sample(tiny_model(context=24), max_new_tokens=12)] == [3, 0]
+
+
+def test_an_unfinished_response_without_text_is_never_returned():
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight.zero_()  # every token is as likely, five of them special
+    for group in sample(model, PROMPTS * 8, n=1, max_new_tokens=1, keys=list("abcdefghijklmnop")):
+        assert all(each.text or each.finished for each in group)
+
+
+def test_temperature_0_has_one_response():
+    with pytest.raises(SamplingError, match="temperature 0"):
+        sample(tiny_model(), temperature=0)
+
+
+def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch):
+    model = tiny_model()
+    generate, sizes = model.generate, []
+
+    def limited(input_ids, **options):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError
+        return generate(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(model, "generate", limited)
+    assert [len(each) for each in sample(model)] == [3, 3]
+    assert sizes == [2, 1, 1]

@@ -1,0 +1,89 @@
+"""JSON lines survive a kill, a full disk and a bad line."""
+
+import errno
+import os
+
+import pytest
+
+from pad_student.storage.jsonl import Appender, JsonLinesError, read
+from pad_wire import Response, SampledSet
+
+
+def sampled(name: str, text: str = "yes") -> SampledSet:
+    return SampledSet(id=name, prompt="is it?", responses=[Response(text=text)])
+
+
+def test_what_is_appended_is_read_back(tmp_path):
+    path = tmp_path / "new" / "sets.jsonl"
+    with Appender(path) as sets:
+        sets.append(sampled("a"), sampled("b"))
+    assert list(read(path, SampledSet)) == [sampled("a"), sampled("b")]
+
+
+def test_the_ids_that_are_there_are_known(tmp_path):
+    path = tmp_path / "sets.jsonl"
+    with Appender(path) as sets:
+        sets.append(sampled("a"))
+    with Appender(path) as sets:
+        sets.append(sampled("b"))
+        assert sets.held == {"a", "b"}
+
+
+@pytest.mark.parametrize("kept", range(1, 60, 7))
+def test_a_line_torn_anywhere_is_cut_off_and_whole_lines_stay(tmp_path, kept):
+    path = tmp_path / "sets.jsonl"
+    with Appender(path) as sets:
+        sets.append(sampled("a"), sampled("b"))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:kept].rstrip(b"\n"))
+    with Appender(path) as sets:
+        assert sets.held == {"a", "b"}
+        sets.append(sampled("c"))
+    assert [each.id for each in read(path, SampledSet)] == ["a", "b", "c"]
+
+
+def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path):
+    path = tmp_path / "sets.jsonl"
+    with Appender(path) as sets:
+        sets.append(sampled("a"))
+    with path.open("ab") as file:
+        file.write(b'{"id": "b", "prompt": "' + b"x" * 200_000)
+    with Appender(path) as sets:
+        assert sets.held == {"a"}
+
+
+def test_a_bad_line_is_named_by_file_and_number_in_one_line(tmp_path):
+    path = tmp_path / "sets.jsonl"
+    path.write_text('{"id": "a", "prompt": "p", "responses": ["r"]}\n\n{"id": "b", "prompt": "p"}\n')
+    with pytest.raises(JsonLinesError, match=r"sets\.jsonl, line 3: responses: Field required") as caught:
+        list(read(path, SampledSet))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_output_that_is_something_else_is_not_appended_to(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary\n")
+    with pytest.raises(JsonLinesError, match=r"notes\.txt, line 1"):
+        Appender(path)
+    assert path.read_text() == "dear diary\n"
+
+
+def test_a_full_disk_leaves_whole_lines_only(tmp_path, monkeypatch):
+    path = tmp_path / "sets.jsonl"
+    write, room = os.pwrite, [150]
+
+    def small_disk(file, data, offset):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        part = bytes(data[: room[0]])
+        room[0] -= len(part)
+        return write(file, part, offset)
+
+    with Appender(path) as sets:
+        sets.append(sampled("a"))
+        monkeypatch.setattr(os, "pwrite", small_disk)
+        with pytest.raises(JsonLinesError, match="No space left") as caught:
+            sets.append(sampled("b", "x" * 500))
+        assert "\n" not in str(caught.value)
+        assert sets.held == {"a"}
+    assert [each.id for each in read(path, SampledSet)] == ["a"]

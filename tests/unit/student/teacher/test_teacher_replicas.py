@@ -1,0 +1,352 @@
+"""Replicas share the work; one that fails is left out and comes back; all of them are one teacher or none is used."""
+
+import json
+import logging
+import threading
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pad_student.teacher.client import Teacher, TeacherChanged, TeacherRefused, TeachersDiffer, TeacherUnreachable
+from pad_student.teacher.failover import ATTEMPTS, FIRST_ATTEMPTS
+from pad_wire import Response, SampledSet
+from support.fake_teacher import LIMITS, FakeTeacher, broken, error
+
+
+@pytest.fixture(autouse=True)
+def _only_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    """The HTTP library tells of each request where another test has set the level so."""
+    caplog.set_level(logging.WARNING)
+
+
+A, B = "http://a.test:8010", "http://b.test:8010"
+DEAD = broken(httpx.ConnectError)
+
+
+@dataclass
+class Clock:
+    """Time passes where the client sleeps, and a little with each request."""
+
+    now: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> "Clock":
+        monkeypatch.setattr("time.sleep", self.sleep)
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+        return self
+
+
+class Fleet:
+    """Two fake replicas behind one transport."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.a, self.b = FakeTeacher(), FakeTeacher()
+        self.clock = clock
+        self.transport = httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if self.clock:
+            self.clock.now += 0.5
+        fake = self.a if request.url.host == "a.test" else self.b
+        return fake._answer(request)
+
+    def client(self, **options) -> Teacher:
+        return Teacher([A, B], transport=self.transport, **options)
+
+    def ids(self) -> list[str]:
+        return [each["id"] for fake in (self.a, self.b) for body in fake.bodies for each in body["sets"]]
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    return Clock().install(monkeypatch)
+
+
+@pytest.fixture
+def fleet(clock) -> Fleet:
+    return Fleet(clock)
+
+
+def sampled(count: int) -> list[SampledSet]:
+    return [
+        SampledSet(id=f"s{i}", prompt="?", responses=[Response(text="yes"), Response(text="no")])
+        for i in range(count)
+    ]
+
+
+def scored_ids(teacher: Teacher, count: int, **options) -> list[str]:
+    return [each.id for each in teacher.score_stream(sampled(count), **options)]
+
+
+def in_order(count: int) -> list[str]:
+    return [f"s{i}" for i in range(count)]
+
+
+def paths(fake: FakeTeacher) -> list[str]:
+    return [request.url.path for request in fake.requests]
+
+
+def about(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
+    """What the client itself says of a replica; what its libraries log of their retries is theirs."""
+    ours = [record for record in caplog.records if record.name.startswith("pad_student")]
+    return [record.message for record in ours if url in record.message]
+
+
+def test_replicas_share_the_work_and_answers_keep_their_order(fleet):
+    teacher = fleet.client()
+    teacher.model()
+    assert scored_ids(teacher, 160, workers=1) == in_order(160)
+    assert sorted(fleet.ids()) == sorted(in_order(160))
+    assert min(len(fleet.a.bodies), len(fleet.b.bodies)) >= 4
+
+
+def test_twice_as_many_requests_are_on_their_way_to_two():
+    together = threading.Barrier(8, timeout=20)
+    fleet = Fleet()
+
+    def meet(request: httpx.Request) -> httpx.Response:
+        together.wait()
+        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults, fleet.b.faults = [meet] * 4, [meet] * 4
+    assert scored_ids(teacher, 64) == in_order(64)
+
+
+def test_a_slow_replica_is_given_less():
+    fleet, enough = Fleet(), threading.Event()
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        assert enough.wait(20)
+        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+
+    def fast(request: httpx.Request) -> httpx.Response:
+        if len(fleet.b.requests) > 5:
+            enough.set()
+        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults, fleet.b.faults = [slow] * 8, [fast] * 8
+    assert scored_ids(teacher, 8 * 8, workers=2) == in_order(8 * 8)
+    assert paths(fleet.a).count("/v1/score") <= 3
+
+
+def test_what_was_on_its_way_to_one_that_dies_is_answered_by_the_other_without_a_wait(fleet, clock, caplog):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults = [DEAD] * 99
+    assert scored_ids(teacher, 160) == in_order(160)
+    assert sorted(fleet.ids()) == sorted(in_order(160))
+    assert clock.slept == []
+    assert [line.startswith(f"cannot connect to the teacher at {A}") for line in about(caplog, A)] == [True]
+
+
+def test_one_that_comes_back_is_probed_first_and_then_gets_work_again(fleet, caplog):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.requests.clear()
+    fleet.a.faults = [DEAD, DEAD]
+    assert scored_ids(teacher, 8 * 30, workers=1) == in_order(8 * 30)
+    assert paths(fleet.a)[:4] == ["/v1/score", "/v1/models", "/v1/models", "/v1/score"]
+    assert len(fleet.a.bodies) >= 10
+    assert [line.endswith("is back") for line in about(caplog, A)] == [False, True]
+
+
+def test_one_that_is_away_at_first_joins_when_it_is_there(fleet):
+    fleet.b.faults = [error(503, "not_ready")] * 3
+    teacher = fleet.client()
+    teacher.model()
+    assert scored_ids(teacher, 8 * 30, workers=1) == in_order(8 * 30)
+    assert len(fleet.b.bodies) >= 10
+
+
+def test_a_full_replica_rests_for_as_long_as_it_asks_and_nobody_else_does(fleet, clock):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.requests.clear()
+    asked_at = []
+
+    def full(request: httpx.Request) -> httpx.Response:
+        asked_at.append(clock.now)
+        return error(429, "overloaded", {"Retry-After": "7"})(request)
+
+    fleet.a.faults = [full]
+    stream = teacher.score_stream(sampled(8 * 40), workers=1)
+    while len(fleet.a.requests) < 2:
+        next(stream)
+    assert clock.now - asked_at[0] >= 7
+    assert clock.slept == []
+    assert len(list(stream))
+
+
+@pytest.mark.parametrize(("first", "second"), [("9", "4"), ("4", "9")])
+def test_where_all_are_full_the_one_that_is_free_first_is_waited_for(fleet, clock, first, second):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults = [error(429, "overloaded", {"Retry-After": first})]
+    fleet.b.faults = [error(429, "overloaded", {"Retry-After": second})]
+    assert scored_ids(teacher, 1) == in_order(1)
+    assert len(clock.slept) == 1
+    assert 3 <= clock.slept[0] <= 4
+
+
+def test_all_out_and_back_again_loses_nothing(fleet, clock, caplog):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults, fleet.b.faults = [DEAD] * 5, [DEAD] * 5
+    assert scored_ids(teacher, 8 * 40, workers=1) == in_order(8 * 40)
+    assert sorted(fleet.ids()) == sorted(in_order(8 * 40))
+    assert clock.slept
+    for url in (A, B):
+        assert about(caplog, url)[-1] == f"the teacher at {url} is back"
+
+
+def outcome_of_dead(urls: list[str], known: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[str, int, bool]:
+    clock, fleet = Clock().install(monkeypatch), Fleet()
+    teacher = Teacher(urls, transport=fleet.transport)
+    if known:
+        teacher.model()
+    fleet.a.faults, fleet.b.faults = [DEAD] * 999, [DEAD] * 999
+    with pytest.raises(TeacherUnreachable) as caught:
+        list(teacher.score_stream(sampled(1)))
+    return str(caught.value).replace(B, A), len(clock.slept), sum(clock.slept) < 600
+
+
+@pytest.mark.parametrize(("known", "attempts"), [(True, ATTEMPTS), (False, FIRST_ATTEMPTS)])
+def test_all_out_for_good_is_what_a_single_one_would_be(monkeypatch, known, attempts):
+    single = outcome_of_dead([A], known, monkeypatch)
+    assert outcome_of_dead([A, B], known, monkeypatch) == single
+    assert single[1:] == (attempts - 1, True)
+
+
+def test_one_that_never_came_up_does_not_shorten_the_wait_for_the_other(fleet, clock):
+    fleet.b.faults = [DEAD] * 999
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults = [DEAD] * 999
+    with pytest.raises(TeacherUnreachable):
+        teacher.score(sampled(1))
+    assert len(clock.slept) == ATTEMPTS - 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (413, "too_large"), (422, "too_long")])
+def test_a_refusal_is_not_taken_to_another_replica(fleet, status, code):
+    teacher = fleet.client()
+    teacher.model()
+    fleet.a.faults, fleet.b.faults = [error(status, code)] * 9, [error(status, code)] * 9
+    with pytest.raises(TeacherRefused):
+        teacher.score(sampled(1))
+    assert (paths(fleet.a) + paths(fleet.b)).count("/v1/score") == 1
+
+
+def test_replicas_that_differ_are_refused_at_once_with_both_names(fleet):
+    fleet.b.fingerprint = "fp-2"
+    with pytest.raises(TeachersDiffer) as caught:
+        fleet.client().model()
+    assert str(caught.value).startswith(f"the teacher at {B} is fp-2, but the one at {A} is fp-1; ")
+    assert "\n" not in str(caught.value)
+
+
+def test_replicas_that_differ_never_both_get_work_even_if_nobody_looked_first(fleet):
+    fleet.b.fingerprint = "fp-2"
+    with pytest.raises(TeachersDiffer):
+        scored_ids(fleet.client(), 160)
+    assert not (fleet.a.bodies and fleet.b.bodies)
+
+
+@pytest.mark.parametrize(("changed", "same"), [(A, B), (B, A)])
+def test_one_that_comes_back_with_other_weights_is_refused_with_both_names(fleet, changed, same):
+    teacher = fleet.client()
+    teacher.model()
+    fake = fleet.a if changed == A else fleet.b
+    fake.faults, fake.fingerprint = [DEAD] * 2, "fp-2"
+    with pytest.raises(TeachersDiffer, match=f"{changed} is fp-2, but the one at {same} is fp-1"):
+        scored_ids(teacher, 8 * 40, workers=1)
+    assert not fake.bodies
+
+
+def test_a_continued_run_wants_the_teacher_it_began_with_at_every_replica(fleet):
+    with pytest.raises(TeacherChanged, match="from fp-0 to fp-1"):
+        fleet.client(fingerprint="fp-0").model()
+
+
+def test_requests_respect_the_limits_of_every_replica(fleet, monkeypatch):
+    monkeypatch.setattr(fleet.b, "card", lambda: {**FakeTeacher().card(), "limits": {**LIMITS, "max_sets": 3}})
+    teacher = fleet.client()
+    assert teacher.model().limits.max_sets == 3
+    scored_ids(teacher, 12)
+    assert {len(body["sets"]) for fake in (fleet.a, fleet.b) for body in fake.bodies} == {3}
+
+
+def test_usage_is_that_of_all_replicas(fleet):
+    def used(tokens: int, job: str):
+        counts = dict.fromkeys(["requests", "prompt_tokens", "response_tokens", "question_tokens"], 1)
+        row = {"job": job, **counts, "total_tokens": tokens}
+        key = {
+            "name": "lab",
+            "weight": 2.0,
+            "tokens_per_minute": 100,
+            "left_of_minute": tokens,
+            "tokens_today": tokens,
+        }
+        return lambda request: httpx.Response(200, json={"key": key, "jobs": [row, {**row, "job": "both"}]})
+
+    fleet.a.faults, fleet.b.faults = [used(5, "a")], [used(7, "b")]
+    usage = fleet.client().usage()
+    totals = {each.job: each.total_tokens for each in usage.jobs}
+    assert totals == {"a": 5, "both": 12, "b": 7}
+    assert (usage.key.name, usage.key.weight, usage.key.tokens_per_minute) == ("lab", 2.0, 200)
+    assert (usage.key.left_of_minute, usage.key.tokens_today, usage.key.left_of_day) == (12, 12, None)
+
+
+def test_a_single_address_costs_no_request_more(clock):
+    fake = FakeTeacher()
+    teacher = Teacher([A, A], transport=fake.transport)
+    scored_ids(teacher, 1)
+    assert paths(fake) == ["/v1/score"]
+
+
+def test_a_hung_replica_costs_its_prober_seconds_and_not_a_whole_timeout(fleet, clock):
+    teacher = fleet.client(timeout=120)
+    fleet.a.faults = [broken(httpx.ReadTimeout)] * 99
+    teacher.model()
+    assert [request.extensions["timeout"]["read"] for request in fleet.a.requests] == [10.0]
+
+
+def test_without_any_address_there_is_no_teacher():
+    with pytest.raises(TeacherUnreachable, match="no teacher's URL is given"):
+        Teacher([])
+
+
+FAULTS = st.sampled_from(
+    [
+        *map(broken, (httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError)),
+        error(429, "overloaded", {"Retry-After": "2"}),
+        error(503, "not_ready"),
+        error(504, "deadline_exceeded"),
+    ]
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(FAULTS, max_size=12), st.lists(FAULTS, max_size=12), st.integers(1, 4))
+def test_whatever_happens_every_set_comes_out_once_and_in_order(first, second, workers):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fleet = Fleet(Clock().install(monkeypatch))
+        teacher = fleet.client(patience=1e6)  # each thread's sleep moves the one clock
+        teacher.model()
+        fleet.a.faults, fleet.b.faults = list(first), list(second)
+        logging.disable(logging.WARNING)
+        try:
+            assert scored_ids(teacher, 100, workers=workers) == in_order(100)
+        finally:
+            logging.disable(logging.NOTSET)

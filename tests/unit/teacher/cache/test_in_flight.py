@@ -1,0 +1,142 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pad_teacher.admission.batcher import Batcher, Client, Request
+from pad_teacher.admission.budgets import Budgets
+from pad_teacher.cache.in_flight import InFlight, Unit
+from pad_teacher.engines.base import RowTooLarge, TokenSet
+from pad_teacher.engines.work import set_work
+from pad_teacher.runtime.metrics import Metrics
+from support.fakes import FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+WORK = set_work(TokenSet([1], [[2, 3]]))
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def batcher(engine: FakeEngine, anyio_backend: str) -> AsyncIterator[Batcher]:
+    made = Batcher(
+        engine,
+        Metrics(),
+        Budgets(),
+        max_batch_tokens=100,
+        max_queued_tokens=1000,
+        keep=lambda _: None,
+        on_failure=lambda _: None,
+    )
+    yield made
+    await made.close()
+
+
+def request(unit: Unit, job: str = "job") -> Request:
+    return Request(Client("", job), [unit])
+
+
+def test_rows_that_are_under_way_are_joined_and_others_are_not() -> None:
+    in_flight = InFlight()
+    unit, shared = in_flight.join([b"a", b"b"], WORK)
+    assert not shared
+    assert in_flight.join([b"a", b"b"], WORK) == (unit, True)
+    assert in_flight.join([b"b", b"a"], WORK)[0] is not unit
+
+
+def test_a_unit_is_forgotten_once_nobody_holds_it() -> None:
+    in_flight = InFlight()
+    unit, _ = in_flight.join([b"a"], WORK)
+    waiting = request(unit)
+    waiting.group.items.clear()
+    del unit
+    assert not in_flight._units
+
+
+def test_the_first_turn_pays_and_after_a_turn_that_came_to_nothing_the_next_is_the_first() -> None:
+    unit = Unit((b"a",), WORK)
+    assert (unit.claim(), unit.claim()) == (True, False)
+    unit.let_go()
+    assert unit.claim()
+
+
+async def test_who_joins_a_unit_that_has_just_been_computed_gets_its_result_without_the_engine(
+    batcher: Batcher, engine: FakeEngine
+) -> None:
+    unit = Unit((b"a",), WORK)
+    await batcher.submit(request(unit), None)
+    late = request(unit)
+    await batcher.submit(late, None)
+    assert late.results == [unit.result]
+    assert engine.calls == [1]
+
+
+async def test_who_joins_a_unit_that_has_just_failed_has_it_computed_again(
+    batcher: Batcher, engine: FakeEngine
+) -> None:
+    unit = Unit((b"a",), WORK)
+    engine.failure = RowTooLarge("too large")
+    with pytest.raises(Exception, match="too large"):
+        await batcher.submit(request(unit), None)
+    engine.failure = None
+    assert unit.claim()  # and pays for it
+    unit.let_go()
+    again = request(unit)
+    await batcher.submit(again, None)
+    assert again.results == [unit.result]
+
+
+async def test_a_unit_is_computed_for_those_who_stay_even_if_the_one_whose_turn_it_was_has_left(
+    batcher: Batcher, engine: FakeEngine
+) -> None:
+    small, shared = Unit((b"a",), WORK), Unit((b"b",), WORK)
+    raised: list[Any] = [RowTooLarge("together"), None, None]
+    leaving: asyncio.Task[None] | None = None
+
+    def enter(size: int) -> None:
+        engine.calls.append(size)
+        engine.gate.wait(10)
+        if error := raised.pop(0):
+            raise error
+
+    engine._enter = enter  # type: ignore[method-assign]
+    engine.gate.clear()
+    # One batch of two that does not fit; its second part's client leaves before it is run alone.
+    first = asyncio.create_task(batcher.submit(request(small), None))
+    leaving = asyncio.create_task(batcher.submit(request(shared, "leaves"), None))
+    while not engine.calls:
+        await asyncio.sleep(0.001)
+    stays = request(shared, "stays")
+    staying = asyncio.create_task(batcher.submit(stays, None))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    engine.gate.set()
+    await asyncio.gather(first, staying)
+    assert stays.results == [shared.result]
+    assert engine.calls == [2, 1, 1]
+
+
+async def test_a_result_that_comes_twice_counts_once() -> None:
+    waiting = Request(Client("", "job"), [Unit((b"a",), WORK), Unit((b"b",), WORK)])
+    waiting.done = asyncio.get_running_loop().create_future()
+    for _ in range(2):
+        waiting.answer(0, [np.zeros(2, np.float32)])
+    assert not waiting.done.done()
+    waiting.answer(1, [np.zeros(2, np.float32)])
+    assert waiting.done.done()
+
+
+async def test_a_request_that_waits_for_nothing_is_done_at_once(batcher: Batcher, engine: FakeEngine) -> None:
+    await batcher.submit(Request(Client("", "job"), []), None)
+    assert not engine.calls

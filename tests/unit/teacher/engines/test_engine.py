@@ -1,0 +1,204 @@
+import dataclasses
+import random
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from pad_teacher.engines.base import Echo, EchoLogprobs, EngineFailed, RowTooLarge, TokenSet
+from pad_teacher.engines.embedded import output_head as projection
+from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring.teacher import Teacher
+from pad_wire.chat import ChatEncoder
+from support.fakes import byte_tokenizer
+from support.tiny import ARCHITECTURES, VOCABULARY, oracle, tiny_model
+
+
+def random_ids(count: int, seed: int) -> list[int]:
+    return random.Random(seed).choices(range(VOCABULARY), k=count)
+
+
+def echo(engine: TransformersEngine, *texts: Echo) -> list[EchoLogprobs]:
+    return cast(list[EchoLogprobs], engine.score(texts))
+
+
+SETS = [
+    TokenSet(random_ids(12, 1), [random_ids(5, 2), random_ids(1, 3), random_ids(9, 4)]),
+    TokenSet(random_ids(3, 5), [random_ids(2, 6)]),
+]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_token_logprobs_equal_float64_for(architecture: str) -> None:
+    model = tiny_model(architecture)
+    scored = TransformersEngine(tiny_model(architecture)).token_logprobs(SETS)
+    for item, arrays in zip(SETS, scored, strict=True):
+        for ids, values in zip(item.response_ids, arrays, strict=True):
+            assert values.dtype == np.float32
+            assert values == pytest.approx(oracle(model, item.prompt_ids, ids), abs=2e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_label_logprobs_equal_float64_for(architecture: str) -> None:
+    model = tiny_model(architecture)
+    prompts, labels = [random_ids(7, 8), random_ids(20, 9)], [[1, 2, 3], [4, 5]]
+    scored = TransformersEngine(tiny_model(architecture)).label_logprobs(prompts, labels)
+    for prompt, wanted, values in zip(prompts, labels, scored, strict=True):
+        assert values == pytest.approx([oracle(model, prompt, [label])[0] for label in wanted], abs=2e-5)
+
+
+def test_a_score_does_not_depend_on_what_it_is_batched_with() -> None:
+    engine = TransformersEngine(tiny_model(), max_forward_tokens=64)
+    others = [TokenSet(random_ids(k, k), [random_ids(30 - k, 50 + k)] * 3) for k in range(1, 25)]
+    alone = [engine.token_logprobs([item])[0] for item in SETS]
+    among = engine.token_logprobs([*others[:12], SETS[0], *others[12:], SETS[1]])
+    for one, other in zip(alone, [among[12], among[-1]], strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_chunks_of_rows_and_vocabulary_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    architecture = "gemma2, soft caps and sliding window"
+    text = Echo(random_ids(20, 3), top=4, everywhere=True)
+    whole = echo(TransformersEngine(tiny_model(architecture)), text)[0]
+    monkeypatch.setattr(projection, "ROWS", 3)
+    monkeypatch.setattr(projection, "COLUMNS_PACKED", 50)
+    chunked = echo(TransformersEngine(tiny_model(architecture)), text)[0]
+    assert chunked.token_logprobs == pytest.approx(whole.token_logprobs, abs=1e-5)
+    assert chunked.top_logprobs == pytest.approx(whole.top_logprobs, abs=1e-5)
+    assert (chunked.top_ids == whole.top_ids).all()
+
+
+def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    original = projection.Head.logits
+
+    def record(self: Any, hidden: torch.Tensor, start: int, stop: int, weight: torch.Tensor) -> torch.Tensor:
+        seen.append(len(hidden) * (stop - start))
+        return original(self, hidden, start, stop, weight)
+
+    monkeypatch.setattr(projection.Head, "logits", record)
+    monkeypatch.setattr(projection, "ROWS", 8)
+    monkeypatch.setattr(projection, "COLUMNS_PACKED", 100)
+    TransformersEngine(tiny_model()).token_logprobs(SETS)
+    assert max(seen) <= 800
+
+
+def test_echo_names_the_likeliest_token_of_every_position_and_of_the_next() -> None:
+    model = tiny_model()
+    ids = random_ids(6, 7)
+    everywhere, last = echo(TransformersEngine(tiny_model()), Echo(ids, 2, True), Echo(ids, 1, False))
+    with torch.inference_mode():
+        log_probs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    assert everywhere.token_logprobs == pytest.approx([log_probs[k, ids[k + 1]].item() for k in range(5)], abs=1e-5)
+    assert (everywhere.top_ids == log_probs.topk(2).indices.numpy()).all()
+    assert last.top_ids.tolist() == [[log_probs[-1].argmax().item()]]
+    assert not len(last.token_logprobs)
+
+
+def test_a_batch_that_does_not_fit_is_split_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model())
+    whole = engine.token_logprobs(SETS)
+    original = engine._hidden_states
+
+    def small_device(decoder: Any, rows: list[Any], max_tokens: int) -> Any:
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("too much")
+        return original(decoder, rows, max_tokens)
+
+    monkeypatch.setattr(engine, "_hidden_states", small_device)
+    for one, other in zip(engine.token_logprobs(SETS), whole, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_one_row_too_large_is_told_apart_from_a_broken_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model())
+
+    def raising(error: Exception) -> Any:
+        def forward(*_: Any) -> Any:
+            raise error
+
+        return forward
+
+    out_of_memory = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    monkeypatch.setattr(engine, "_hidden_states", raising(out_of_memory))
+    with pytest.raises(RowTooLarge):
+        engine.token_logprobs(SETS)
+    monkeypatch.setattr(engine, "_hidden_states", raising(RuntimeError("device-side assert")))
+    with pytest.raises(EngineFailed):
+        engine.token_logprobs(SETS)
+
+
+def test_sixteen_bit_weights_still_give_float32_log_softmax() -> None:
+    model = tiny_model().bfloat16()
+    values = np.concatenate(TransformersEngine(model).token_logprobs(SETS)[0])
+    sixteen_bit = torch.tensor(values).bfloat16().float().numpy()
+    assert not np.allclose(values, sixteen_bit, atol=1e-5)
+
+
+def test_the_digest_changes_with_any_weight_and_with_the_dtype() -> None:
+    digests = {TransformersEngine(tiny_model()).digest(), TransformersEngine(tiny_model()).digest()}
+    assert len(digests) == 1
+    model = tiny_model()
+    with torch.no_grad():
+        next(iter(model.parameters()))[0, 0] += 1e-3
+    digests.add(TransformersEngine(model).digest())
+    digests.add(TransformersEngine(tiny_model().bfloat16()).digest())
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
+    engine = TransformersEngine(tiny_model(architecture))
+    assert golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-4
+
+
+def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
+    engine = TransformersEngine(tiny_model("granite, scaled logits"))
+    teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
+    engine._head = dataclasses.replace(engine._head, scale=1.0)
+    with pytest.raises(golden.GoldenMismatch, match="nats a token"):
+        golden.check(teacher)
+
+
+def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model())
+    teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
+    original = engine.label_logprobs
+    monkeypatch.setattr(engine, "label_logprobs", lambda *call: [values + 0.01 for values in original(*call)])
+    with pytest.raises(golden.GoldenMismatch, match="nats a token"):
+        golden.check(teacher)
+
+
+def test_the_fingerprint_changes_with_what_only_the_config_says() -> None:
+    first = TransformersEngine(tiny_model()).digest()
+    model = tiny_model()
+    model.config.rope_parameters["rope_theta"] *= 2
+    assert TransformersEngine(model).digest() != first
+
+
+def test_long_rope_scores_do_not_depend_on_longer_neighbours() -> None:
+    engine = TransformersEngine(tiny_model("phi3, long rope"))
+    short, long = SETS[0], TokenSet(random_ids(60, 1), [random_ids(9, 2)])
+    alone, among = engine.token_logprobs([short])[0], engine.token_logprobs([long, short, long])[1]
+    for a, b in zip(alone, among, strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+
+
+def test_a_model_whose_scores_depend_on_earlier_requests_is_refused() -> None:
+    model = tiny_model()
+    model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0}
+    with pytest.raises(ValueError, match="dynamic"):
+        TransformersEngine(model)
+
+
+def test_the_golden_score_refuses_numbers_that_are_not_finite() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), TransformersEngine(model))
+    with pytest.raises(golden.GoldenMismatch, match="not finite"):
+        golden.check(teacher)

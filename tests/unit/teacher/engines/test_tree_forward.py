@@ -1,0 +1,180 @@
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaForCausalLM
+
+from pad_teacher.engines.base import Questions, TokenSet
+from pad_teacher.engines.embedded import tree_attention
+from pad_teacher.engines.embedded.cpu import in_place, packed_linear
+from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.engines.embedded.merge_attention import merge
+from support.tiny import ARCHITECTURES, PLAIN, SPARSE, VOCABULARY, oracle, tiny_model
+
+
+def random_ids(count: int, seed: int) -> list[int]:
+    return random.Random(seed).choices(range(VOCABULARY), k=count)
+
+
+STEM, MIDDLE = random_ids(20, 1), random_ids(18, 2)
+# Three levels: a beginning that both prompts share, a prompt, its responses; and a response said twice.
+SETS = [
+    TokenSet(STEM + random_ids(2, 3), [random_ids(7, 4), random_ids(1, 5), random_ids(7, 4)]),
+    TokenSet(STEM + MIDDLE, [random_ids(9, 6), random_ids(4, 7)]),
+]
+
+
+def plain_logprobs(model: Any, prompt: list[int], response: list[int]) -> list[float]:
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+    return logits.double().log_softmax(-1).gather(-1, torch.tensor(response)[:, None])[:, 0].tolist()
+
+
+LogProbs = Callable[[Any, list[int], list[int]], list[float]]
+
+
+def assert_scores_are(engine: TransformersEngine, model: Any, expected: LogProbs) -> None:
+    for item, arrays in zip(SETS, engine.token_logprobs(SETS), strict=True):
+        for ids, values in zip(item.response_ids, arrays, strict=True):
+            assert values == pytest.approx(expected(model, item.prompt_ids, ids), abs=3e-5)
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if "long rope" not in name])
+def test_shared_beginnings_change_no_number_of(architecture: str) -> None:
+    engine = TransformersEngine(tiny_model(architecture))
+    assert engine.plain_because is None
+    assert_scores_are(engine, tiny_model(architecture), oracle)
+
+
+@pytest.mark.parametrize("architecture", SPARSE)
+def test_sinks_experts_and_small_values_are_as_in_the_models_own_code(architecture: str) -> None:
+    engine = TransformersEngine(tiny_model(architecture))
+    assert engine.plain_because is None
+    assert_scores_are(engine, tiny_model(architecture), plain_logprobs)
+
+
+@pytest.mark.parametrize("architecture", PLAIN)
+def test_a_model_that_cannot_run_as_one_sequence_runs_row_by_row_and_says_why(architecture: str) -> None:
+    engine = TransformersEngine(tiny_model(architecture), max_context_tokens=256)
+    assert engine.plain_because
+    assert_scores_are(engine, tiny_model(architecture), plain_logprobs)
+
+
+def test_a_window_that_layers_keep_to_themselves_is_noticed() -> None:
+    model = tiny_model()
+    model.config.sliding_window = 8  # Llama's layers pass no window on
+    assert "windows" in str(TransformersEngine(model).plain_because)
+
+
+def tokens_run(engine: TransformersEngine, query: TokenSet | Questions) -> int:
+    seen: list[int] = []
+    hook = engine._decoder.embed_tokens.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel()))
+    engine.score([query])
+    hook.remove()
+    return sum(seen)
+
+
+def test_each_prompt_token_and_each_response_token_runs_once() -> None:
+    engine = TransformersEngine(tiny_model())
+    item = TokenSet(random_ids(40, 1), [random_ids(10, seed) for seed in range(2, 6)])
+    assert tokens_run(engine, item) == 40 + 4 * 9
+
+
+def test_the_last_layer_runs_only_where_a_prediction_is_wanted() -> None:
+    engine, seen = TransformersEngine(tiny_model()), []
+    for layer in engine._decoder.layers:
+        layer.mlp.gate_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    item = TokenSet(random_ids(40, 1), [random_ids(10, seed) for seed in range(2, 6)])
+    found = engine.token_logprobs([item])[0]
+    assert seen == [40 + 4 * 9, 1 + 4 * 9]
+    for ids, values in zip(item.response_ids, found, strict=True):
+        assert values == pytest.approx(oracle(tiny_model(), item.prompt_ids, ids), abs=3e-5)
+
+
+def test_a_last_layer_that_needs_all_positions_is_noticed() -> None:
+    model, seen = tiny_model(), []
+
+    def check(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[1] != seen[-1]:
+            raise ValueError("positions are missing")
+
+    layer = model.model.layers[-1]
+    layer.input_layernorm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    layer.mlp.register_forward_pre_hook(check)
+    layer.mlp.gate_proj.register_forward_pre_hook(check)
+    assert "positions are missing" in str(TransformersEngine(model).plain_because)
+
+
+def test_orders_of_one_question_share_what_stands_before_the_options() -> None:
+    engine = TransformersEngine(tiny_model())
+    stem, options = random_ids(40, 1), [random_ids(20, seed) for seed in range(2, 5)]
+    orders = [stem + [token for k in range(3) for token in options[(k + first) % 3]] for first in range(3)]
+    assert tokens_run(engine, Questions(orders, [1, 2, 3])) == 40 + 3 * 60
+
+
+def test_chunks_of_attention_scores_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = TransformersEngine(tiny_model("gemma2, soft caps and sliding window"))
+    whole = engine.token_logprobs(SETS)
+    monkeypatch.setattr(tree_attention, "SCORES", 100)
+    monkeypatch.setattr(tree_attention, "QUERIES", 3)
+    for one, other in zip(engine.token_logprobs(SETS), whole, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert a == pytest.approx(b, abs=1e-5)
+
+
+@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 2**32))
+def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    sizes = ((3, 4), (first + second, 4), (first + second, 5))
+    query, key, value = (torch.randn(*size).double() for size in sizes)
+
+    def attend(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = 3 * query @ key[part].T
+        total = scores.logsumexp(-1).clamp(min=tree_attention.NOWHERE)
+        return ((scores - total[:, None]).exp() @ value[part]), total
+
+    output, total = attend(slice(0, first))
+    merge(output, total, *attend(slice(first, None)))
+    whole, whole_total = attend(slice(None))
+    assert torch.allclose(output, whole, atol=1e-12)
+    assert torch.allclose(total, whole_total, atol=1e-12)
+
+
+def test_replaced_code_gives_the_same_states_and_is_put_back_whatever_happens() -> None:
+    model = tiny_model()
+    swaps = in_place.swaps_for(model)
+    originals = [getattr(swap.owner, swap.name) for swap in swaps]
+    ids = torch.tensor([random_ids(30, 9)])
+    with torch.inference_mode():
+        before = model.model(ids).last_hidden_state
+        with in_place.swapped(swaps):
+            assert len(swaps) == 3
+            after = model.model(ids).last_hidden_state
+        with pytest.raises(RuntimeError), in_place.swapped(swaps):
+            raise RuntimeError
+    assert torch.allclose(before, after, atol=1e-5)
+    assert [getattr(swap.owner, swap.name) for swap in swaps] == originals
+
+
+def test_a_packed_layer_holds_its_weight_to_the_bit_and_computes_plainly_when_told() -> None:
+    linear = torch.nn.Linear(33, 17)
+    packed, inputs = packed_linear.PackedLinear(linear), torch.randn(5, 33)
+    assert torch.equal(packed.weight, linear.weight)
+    assert np.allclose(packed(inputs).detach(), linear(inputs).detach(), atol=1e-6)
+    with packed_linear.unpacked():
+        assert torch.equal(packed(inputs), linear(inputs))
+
+
+def test_all_but_the_first_layers_of_a_deep_model_are_packed() -> None:
+    config = tiny_model().config
+    config.num_hidden_layers = 30
+    decoder = LlamaForCausalLM(config).model
+    packed_linear.pack_linears(decoder)
+    kinds = [{type(layer.mlp.down_proj), type(layer.self_attn.q_proj)} for layer in decoder.layers]
+    assert kinds == [{torch.nn.Linear}] * 2 + [{packed_linear.PackedLinear}] * 28

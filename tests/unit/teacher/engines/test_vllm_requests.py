@@ -1,0 +1,149 @@
+import asyncio
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, EngineFailed, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.vllm.requests import Ask, answer, computed_rows, plain, sampling
+from support.fake_vllm import GARBAGE, FakeVllm, likeliest
+from support.fakes import log_prob
+
+BLOCK = 4
+PROMPTS = {"one token": [9], "shorter than a block": [9, 8, 7], "whole blocks": [*range(8)], "odd": [*range(10)]}
+RESPONSES = [[20, 21, 22, 23, 24], [30], [20, 21, 22, 23, 25, 26, 27], [40, 41], [20, 21, 22, 23, 24], [30]]
+
+
+def ask(vllm: FakeVllm, *queries: Query) -> list[Answer]:
+    async def together() -> list[Answer]:
+        return list(await asyncio.gather(*(answer(query, vllm.send) for query in queries)))
+
+    return asyncio.run(together())
+
+
+def expected(prompt: list[int], response: list[int]) -> Any:
+    return pytest.approx([log_prob(prompt + response[:k], token) for k, token in enumerate(response)], abs=1e-6)
+
+
+def check(item: TokenSet, scored: Answer) -> None:
+    for ids, values in zip(item.response_ids, cast(list[FloatArray], scored), strict=True):
+        assert values.dtype == np.float32
+        assert values.tolist() == expected(item.prompt_ids, ids)
+
+
+@pytest.mark.parametrize("second_runner", [False, True])
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+def test_no_garbage_reaches_a_score_however_often_a_set_is_repeated(prompt: list[int], second_runner: bool) -> None:
+    vllm = FakeVllm(BLOCK, second_runner)
+    item = TokenSet(prompt, RESPONSES)
+    for _ in range(3):
+        check(item, ask(vllm, item)[0])
+    first, second = ask(vllm, item, item)
+    check(item, first)
+    check(item, second)
+
+
+def test_a_new_set_costs_one_request_for_the_prompt_and_one_for_each_different_response() -> None:
+    vllm = FakeVllm(BLOCK)
+    ask(vllm, TokenSet([*range(10)], [[20, 21, 22], [30, 31], [30, 31], [50]]))
+    first, *others = vllm.asked
+    assert first == Ask([*range(10)], next_ids=(20, 30, 50))
+    assert [(one.ids[10:], one.rows) for one in others] == [([20, 21, 22], 2), ([30, 31], 1)]
+    assert all(one.cached for one in vllm.asked)
+
+
+def test_what_a_shared_beginning_took_from_the_cache_comes_from_the_response_that_computed_it() -> None:
+    vllm = FakeVllm(BLOCK)
+    shared = [20, 21, 22, 23, 24, 25, 26]
+    item = TokenSet([*range(8)], [[*shared, 90], [*shared, 91, 92]])
+    check(item, ask(vllm, item)[0])
+    assert [one.cached for one in vllm.asked] == [True] * 3
+
+
+def test_a_response_whose_rows_all_came_from_the_cache_is_computed_again_without_it() -> None:
+    vllm = FakeVllm(BLOCK)
+    item = TokenSet([*range(8)], [[20, 21, 22, 23, 24]])
+    ask(vllm, item)
+    vllm.asked.clear()
+    check(item, ask(vllm, item)[0])
+    assert [(len(one.ids), one.cached) for one in vllm.asked] == [(8, True), (13, True), (13, False)]
+
+
+def test_a_cached_row_is_recognised_by_its_token_where_the_count_is_too_low() -> None:
+    vllm = FakeVllm(BLOCK, garbage_has_the_right_ids=False)
+    item = TokenSet([*range(8)], [[20, 21, 22, 23, 24, 25, 26, 27]])
+    ask(vllm, item)
+    vllm.cached_tokens = 0  # though 12 were
+    check(item, ask(vllm, item)[0])
+    assert vllm.asked[-1].cached is False
+
+
+@pytest.mark.parametrize("missing", [None, 99])
+def test_a_reply_that_does_not_say_what_was_cached_is_never_read(missing: int | None) -> None:
+    vllm = FakeVllm(BLOCK, cached_tokens=missing)
+    with pytest.raises(EngineFailed, match="did not compute"):
+        ask(vllm, TokenSet([*range(8)], [[20, 21, 22]]))
+    assert vllm.asked[-1].cached is False
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 200])
+def test_more_first_tokens_or_labels_than_one_request_takes_are_asked_in_several(count: int) -> None:
+    vllm = FakeVllm(BLOCK)
+    item = TokenSet([1, 2, 3], [[token] for token in range(count)])
+    labels = [*range(count), 0]
+    scored, chosen = ask(vllm, item, Questions([[1, 2], [3]], labels))
+    check(item, scored)
+    for prompt, values in zip([[1, 2], [3]], cast(list[FloatArray], chosen), strict=True):
+        assert values.tolist() == pytest.approx([log_prob(prompt, label) for label in labels], abs=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[5], [*range(8)], [*range(11)]])
+def test_an_echo_has_each_token_and_the_likeliest_at_every_place_and_behind_the_end(ids: list[int]) -> None:
+    vllm = FakeVllm(BLOCK)
+    for _ in range(2):
+        everywhere, last = cast(list[EchoLogprobs], ask(vllm, Echo(ids, 3, True), Echo(ids, 2, False)))
+        assert everywhere.token_logprobs.tolist() == expected(ids[:1], ids[1:])
+        assert everywhere.top_ids.tolist() == [[t for t, _ in likeliest(ids[:k], 3)] for k in range(1, len(ids) + 1)]
+        assert last.top_ids.tolist() == [[t for t, _ in likeliest(ids, 2)]]
+        assert last.top_logprobs[0].tolist() == pytest.approx([v for _, v in likeliest(ids, 2)], abs=1e-6)
+        assert not len(last.token_logprobs)
+
+
+def test_the_reference_is_one_request_that_does_not_read_the_cache() -> None:
+    vllm = FakeVllm(BLOCK)
+    for _ in range(2):
+        assert asyncio.run(plain([1, 2], [3, 4, 5, 6, 7], vllm.send)).tolist() == expected([1, 2], [3, 4, 5, 6, 7])
+    assert vllm.asked == [Ask([1, 2, 3, 4, 5, 6, 7], rows=5, cached=False)] * 2
+
+
+def test_a_reply_without_what_was_asked_is_an_error() -> None:
+    class Silent(FakeVllm):
+        async def send(self, ask: Ask) -> Any:
+            output = await super().send(ask)
+            output.outputs[0].logprobs = None
+            return output
+
+    with pytest.raises(EngineFailed, match="did not give"):
+        ask(Silent(), TokenSet([1], [[2]]))
+
+
+def test_rows_are_read_from_the_end_and_only_where_their_number_is_known() -> None:
+    vllm, wanted = FakeVllm(BLOCK), Ask([1, 2, 3, 4, 5, 6], rows=3)
+    output = asyncio.run(vllm.send(wanted))
+    assert computed_rows(wanted, output).ids[:, 0].tolist() == [4, 5, 6]
+    output.prompt_logprobs.rows.pop(1)
+    assert not len(computed_rows(wanted, output).ids)
+
+
+def test_garbage_is_what_the_fake_gives_for_cached_rows() -> None:
+    vllm, wanted = FakeVllm(BLOCK), Ask([1, 2, 3, 4, 5, 6], rows=5)
+    asyncio.run(vllm.send(wanted))
+    again = asyncio.run(vllm.send(wanted))
+    assert again.prompt_logprobs.logprobs[:4] == [GARBAGE] * 4
+    assert computed_rows(wanted, again).ids[:, 0].tolist() == [6]
+
+
+def test_only_rows_make_a_request_skip_the_cache() -> None:
+    assert sampling(Ask([1], next_ids=(2,)))["prompt_logprobs"] is None
+    assert sampling(Ask([1], next_ids=(2,)))["skip_reading_prefix_cache"] is False
+    assert sampling(Ask([1, 2], rows=1, cached=False))["skip_reading_prefix_cache"] is True
