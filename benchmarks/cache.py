@@ -133,7 +133,9 @@ def main() -> None:
         "warm_requests_a_round": WARM,
         "rows": [measure(name, model) for name, model in models.items()],
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
+        json.dumps(result, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

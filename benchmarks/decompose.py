@@ -50,7 +50,9 @@ def main() -> None:
         "sets": SETS,
         "rows": [row for n in SIZES for row in rows_of(n)],
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
+        json.dumps(result, indent=2) + "\n"
+    )
     for row in result["rows"]:
         print("  ".join(f"{value:.3f}" if isinstance(value, float) else f"{value}" for value in row.values()))
 

@@ -26,7 +26,7 @@ def main() -> None:
         "median_wall_seconds": median(run["wall_seconds"] for run in runs),
         "runs": runs,
     }
-    (ROOT / "benchmarks" / "demo_seeds.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (ROOT / "benchmarks" / "results" / "demo_seeds.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"smallest gain {summary['smallest_gain']:.3f}, median {summary['median_gain']:.3f}")
 
 

@@ -103,7 +103,7 @@ def main() -> None:
         finally:
             process.kill()
     result = {"command": "python benchmarks/event_loop.py", "switch_seconds": SWITCH, "cases": found}
-    (ROOT / "benchmarks" / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
+    (ROOT / "benchmarks" / "results" / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole measurement on one CUDA GPU, in under eight minutes; writes benchmarks/gpu.json.
+# The whole measurement on one CUDA GPU, in under eight minutes; writes benchmarks/results/gpu.json.
 #
 #   bash benchmarks/gpu.sh [--smoke]
 #
@@ -23,7 +23,7 @@ has() { "$1" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$2') is 
 path_of() { command -v "$1" || echo "$1"; }
 
 limit=450 patience=1 # seconds for all parts together; ending the last one may take 15 more
-small=smollm2-135m middle=gemma-2-2b large=llama-3.1-8b device=cuda out=benchmarks/gpu.json
+small=smollm2-135m middle=gemma-2-2b large=llama-3.1-8b device=cuda out=benchmarks/results/gpu.json
 sizes=() sets=16 rounds=3
 if [ "$smoke" ]; then
     limit=1800 patience=5 small=tiny middle=tiny large=tiny device=cpu out=$results/gpu.json

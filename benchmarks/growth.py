@@ -47,7 +47,7 @@ def main() -> None:
     from pad_teacher.engines.base import TokenSet
 
     engines: dict[str, Any] = {}
-    file = Path(__file__).with_suffix(".json")
+    file = Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name
     again = [int(number) for number in sys.argv[1:]]
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if again else []
     draw = np.random.default_rng(0)

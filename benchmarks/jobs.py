@@ -182,7 +182,9 @@ def main() -> None:
     result: dict[str, Any] = {"command": "python benchmarks/jobs.py", "batch_tokens": BATCH, "queue_tokens": QUEUE}
     with service(str(ROOT / "benchmarks" / "harness" / "metered.py")) as url:
         result |= asyncio.run(measure(url))
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
+        json.dumps(result, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from harness.shapes import SHAPES
 from pad_student.preference.diagnostics import preference_metrics
 from pad_student.preference.losses import LOSSES
 
-RESULT = Path(__file__).with_name("train.json")
+RESULT = Path(__file__).parent / "results" / "train.json"
 CASES = [("ppd", n) for n in (4, 8, 16, 32, 64)] + [("vpd", 64)]
 CASES += [("forward_kl", 8), ("forward_kl", 16), ("reverse_kl", 16)]
 ROUNDS = 25

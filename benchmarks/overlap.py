@@ -61,7 +61,7 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
         "median_wall_seconds": medians,
         "runs": found,
     }
-    (ROOT / "benchmarks" / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
+    (ROOT / "benchmarks" / "results" / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(ratios), json.dumps(over_both))
 
 

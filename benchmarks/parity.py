@@ -136,7 +136,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one engine may take for one run")
     parser.add_argument("--vllm-python", type=Path, help="default: .venv-vllm/bin/python")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "parity.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "parity.json")
     parser.set_defaults(ways=list(PARITY), sequential=True, selection=True, reference_sets=0)
     parser.set_defaults(connections=1, lm_eval_batch_size=1, lm_eval_python=None)
     return parser.parse_args()

@@ -54,7 +54,7 @@ def main() -> None:
         "ways": ways,
         "products": products,
     }
-    (HERE / "rounding.json").write_text(json.dumps(result, indent=2) + "\n")
+    (HERE / "results" / "rounding.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 

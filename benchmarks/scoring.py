@@ -107,7 +107,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=900, help="seconds that one way may take for one run")
     parser.add_argument("--vllm-python", type=Path, help="default: .venv-vllm/bin/python")
     parser.add_argument("--lm-eval-python", type=Path, help="default: .venv-lm-eval/bin/python")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "scoring.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "scoring.json")
     return parser.parse_args()
 
 

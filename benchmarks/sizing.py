@@ -3,7 +3,7 @@
     python benchmarks/sizing.py
 
 The cost of a response set is the formula of docs/performance.md; its assumptions are the constants below, each with
-where it comes from. Writes benchmarks/sizing.json, which docs/sizing.md quotes.
+where it comes from. Writes benchmarks/results/sizing.json, which docs/sizing.md quotes.
 """
 
 import json
@@ -144,7 +144,9 @@ def main() -> None:
         "student_sets_per_second": students,
         "rows": [row(name, kind) for name in TEACHERS for kind in GPUS],
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
+        json.dumps(result, indent=2) + "\n"
+    )
     for found in result["rows"]:
         rates = "  ".join(f"{rate['sets_per_second']:6.1f}" for rate in found["rates"])
         print(f"{found['teacher']:14} {found['gpus']} x {found['gpu']:12} cache {found['cache_tokens']:8,}  {rates}")

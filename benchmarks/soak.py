@@ -48,7 +48,7 @@ def main() -> None:
         entries = [json.loads(line) for line in log.read_text().splitlines()]
         faults = sum(entry["level"] in ("error", "critical") and entry.get("status") != 504 for entry in entries)
     result = {"command": "make soak", "minutes": minutes, **found, "exit_status": status, "errors_in_log": faults}
-    (ROOT / "benchmarks" / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
+    (ROOT / "benchmarks" / "results" / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 

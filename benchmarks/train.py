@@ -47,7 +47,9 @@ def main() -> None:
         "versions": versions,
     }
     result["loss"] = loss_rows(result)
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
+        json.dumps(result, indent=2) + "\n"
+    )
     print(json.dumps(result["rows"] + result["loss"], indent=1))
 
 

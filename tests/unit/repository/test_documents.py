@@ -75,7 +75,7 @@ def test_the_gemma_settings_are_settings() -> None:
 
 
 def test_the_readme_quotes_the_committed_measurements() -> None:
-    seeds = json.loads((ROOT / "benchmarks" / "demo_seeds.json").read_text())
+    seeds = json.loads((ROOT / "benchmarks" / "results" / "demo_seeds.json").read_text())
     grades = [f"{run['grade_before']:.3f} to {run['grade_after']:.3f}" for run in seeds["runs"]]
     text = (ROOT / "README.md").read_text()
     assert "{}, {} and {}".format(*grades) in text
@@ -83,7 +83,7 @@ def test_the_readme_quotes_the_committed_measurements() -> None:
 
 
 def test_the_readme_quotes_how_fast_a_warm_cache_answers_and_it_is_fast_enough() -> None:
-    rows = json.loads((ROOT / "benchmarks" / "cache.json").read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "cache.json").read_text())["rows"]
     text = (ROOT / "README.md").read_text()
     for row in rows:
         assert f"{row['warm_seconds']:.3f} s beside {row['engine_seconds']:.1f} s" in text
@@ -105,7 +105,7 @@ def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> No
 
 
 def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
-    rows = json.loads((ROOT / "benchmarks" / name).read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / name).read_text())["rows"]
     return {row["way"]: row for row in rows if row["part"] == "likelihood"}
 
 
@@ -117,16 +117,16 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
     long = likelihood_rows("scoring_long_prompt.json")
     assert f"{long['ours']['seconds']:.2f} s, plain transformers {long['plain']['seconds']:.2f}" in text
     assert f"{likelihood_rows('scoring_mixed.json')['ours']['seconds']:.1f} s in-process" in text
-    for row in json.loads((ROOT / "benchmarks" / "growth.json").read_text())["rows"]:
+    for row in json.loads((ROOT / "benchmarks" / "results" / "growth.json").read_text())["rows"]:
         assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
-    for way in json.loads((ROOT / "benchmarks" / "rounding.json").read_text())["ways"].values():
+    for way in json.loads((ROOT / "benchmarks" / "results" / "rounding.json").read_text())["ways"].values():
         assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
 
 
 def test_the_page_on_vllm_quotes_how_far_the_engines_lie_apart_and_they_agree() -> None:
     text = (ROOT / "docs" / "vllm.md").read_text()
     for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
-        measured = json.loads((ROOT / "benchmarks" / name).read_text())
+        measured = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
         assert not measured["failed"]
         assert {"date", "device", "commit"} <= measured.keys()
         assert "dirty" not in measured["commit"]
@@ -168,7 +168,7 @@ def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: 
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import sizing
 
-    committed = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())
+    committed = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())
     assert committed["rows"] == [sizing.row(name, kind) for name in sizing.TEACHERS for kind in sizing.GPUS]
     text = (ROOT / "docs" / "sizing.md").read_text()
     for row in committed["rows"]:
@@ -185,7 +185,7 @@ def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: 
 
 
 def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
-    rows = json.loads((ROOT / "benchmarks" / "sizing.json").read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())["rows"]
     (row,) = (row for row in rows if (row["teacher"], row["gpu"]) == ("gemma-2-9b", "H100 80 GB"))
     likelihood, both = (rate["sets_per_second"] for rate in row["rates"] if rate["response"] == 128)
     text = (ROOT / "docs" / "performance.md").read_text()
@@ -195,7 +195,7 @@ def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
 
 def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_enough() -> None:
     text = (ROOT / "docs" / "jobs.md").read_text()
-    measured = json.loads((ROOT / "benchmarks" / "jobs.json").read_text())
+    measured = json.loads((ROOT / "benchmarks" / "results" / "jobs.json").read_text())
     for row in measured["shares"]:
         assert (
             f"| {row['jobs']} | {row['tokens_per_second']:,.0f} | {row['of_one_jobs_best']:.1%} "
@@ -227,7 +227,7 @@ def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() 
 
 def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> None:
     text = (ROOT / "docs" / "training.md").read_text()
-    measured = json.loads((ROOT / "benchmarks" / "overlap.json").read_text())
+    measured = json.loads((ROOT / "benchmarks" / "results" / "overlap.json").read_text())
     larger, both = measured["wall_seconds_over_the_larger_alone"], measured["wall_seconds_over_both_alone_at_once"]
     for run, seconds in measured["median_wall_seconds"].items():
         assert f"| {seconds:.1f} | {larger[run]:.2f} | {both[run]:.2f} |" in text
@@ -236,7 +236,7 @@ def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> 
 
 
 def test_the_training_page_quotes_the_committed_measurements() -> None:
-    measured = json.loads((ROOT / "benchmarks" / "train.json").read_text())
+    measured = json.loads((ROOT / "benchmarks" / "results" / "train.json").read_text())
     text = (ROOT / "docs" / "training.md").read_text()
     for row in measured["rows"]:
         seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
@@ -249,7 +249,7 @@ def test_the_training_page_quotes_the_committed_measurements() -> None:
 
 
 def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
-    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
     text = (ROOT / "docs" / "training.md").read_text()
     for row in rows:
         assert row["pairs"] == pytest.approx((row["size"] - 1) / (row["n"] - 1))
@@ -267,7 +267,7 @@ def test_the_token_counts_of_decomposing_are_what_its_script_counts(monkeypatch:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import decompose
 
-    rows = json.loads((ROOT / "benchmarks" / "decompose.json").read_text())["rows"]
+    rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
     for row in rows:
         if row["size"] <= 8:
             for form in ("listwise", "pairwise"):
