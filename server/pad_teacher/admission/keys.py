@@ -5,7 +5,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
+from pad_wire.atomic import write_atomically
 from pad_wire.text import WireModel
 
 log = structlog.get_logger()
@@ -156,19 +156,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, records: Sequence[KeyRecord]) -> None:
-    """Write the file anew, whole or not at all, with the owner and the mode that it had: its service must read it."""
-    path = path.resolve()
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner alone
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if path.exists():
-                before = path.stat()
-                os.fchown(descriptor, before.st_uid, before.st_gid)
-                os.fchmod(descriptor, before.st_mode & 0o777)
-            file.writelines(f"{record.model_dump_json(exclude_defaults=True)}\n" for record in records)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    """Write the file anew. It keeps its owner and mode, as the service that reads it may run as another user."""
+    lines = (f"{record.model_dump_json(exclude_defaults=True)}\n" for record in records)
+    write_atomically(path, "".join(lines).encode(), mode=0o600, keep_owner=True)
