@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from pad_student.errors import StudentError
 from pad_student.model.logprobs import use_defined_attention
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder
+from pad_wire.model_names import is_missing_directory
 
 EMPTY_RETRIES = 4
 
@@ -52,14 +52,9 @@ def load_encoder(name: str) -> ChatEncoder:
         TemplateError: where its tokenizer has no usable chat template.
 
     """
-    if not Path(name).is_dir() and _is_a_path(name):
+    if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
     return ChatEncoder.of(AutoTokenizer.from_pretrained(name))
-
-
-def _is_a_path(name: str) -> bool:
-    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
-    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:

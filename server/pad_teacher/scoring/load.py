@@ -11,6 +11,7 @@ from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
+from pad_wire.model_names import is_missing_directory
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ def load(settings: ServeSettings) -> Teacher:
         TemplateError: where its tokenizer has no usable chat template.
         GoldenMismatch: where the engine's numbers are not the model's.
     """
-    if not Path(settings.model).is_dir() and _is_a_path(settings.model):
+    if is_missing_directory(settings.model):
         raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
     if settings.chat_template:
@@ -39,11 +40,6 @@ def load(settings: ServeSettings) -> Teacher:
         raise
     log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
     return teacher
-
-
-def _is_a_path(name: str) -> bool:
-    """Whether it cannot be a name on the Hub: that has one slash at most, and no directory here before it."""
-    return name.startswith(("/", ".")) or name.count("/") > 1 or ("/" in name and Path(name).parent.is_dir())
 
 
 def _engine(settings: ServeSettings) -> Engine:
