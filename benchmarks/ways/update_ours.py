@@ -40,7 +40,7 @@ def load(job: Job, stack: ExitStack) -> Way:
     config = PADConfig(**arguments(), n=len(sets[0].responses), max_forward_tokens=most)
     trainer = PADTrainer(model, config, sets, tokenizer)
     trainer.current_gradient_accumulation_steps = 1
-    inputs = batch_of(sets, ChatEncoder.of(tokenizer), config)
+    inputs = batch_of(sets, ChatEncoder.of(tokenizer), alpha=config.alpha)
     return way(model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), ("torch", "transformers"))
 
 

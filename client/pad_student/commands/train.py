@@ -20,7 +20,7 @@ from pad_wire import ScoredSet
 if TYPE_CHECKING:
     from pad_student.preference.config import PADConfig
     from pad_student.teacher.client import Teacher
-    from pad_student.training.batches import Row
+    from pad_student.training.batches import TrainingRow
 
 
 # Fields of TrainingArguments that do not decide what is learnt.
@@ -74,7 +74,9 @@ def run(settings: TrainSettings) -> None:
     leave()
 
 
-def train(settings: Training, config: "PADConfig", rows: Sequence["Row"], teacher: "Teacher | None" = None) -> None:
+def train(
+    settings: Training, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None" = None
+) -> None:
     """Train, or continue to train, and save the student with its tokenizer in the output directory.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pad_student.errors import StudentError
 
-Normalisation = Literal["mean", "sum", "bytes"]
+Normalization = Literal["mean", "sum", "bytes"]
 SelectionProbabilities = Tensor | Sequence[Sequence[float | None]]
 
 
@@ -21,7 +21,7 @@ class RewardError(StudentError, ValueError):
 
 
 def likelihood_reward(
-    log_likelihood: Tensor, tokens: Tensor, normalisation: Normalisation = "mean", text_bytes: Tensor | None = None
+    log_likelihood: Tensor, tokens: Tensor, normalization: Normalization = "mean", text_bytes: Tensor | None = None
 ) -> Tensor:
     """Reward r from log-likelihoods, differentiable.
 
@@ -31,7 +31,7 @@ def likelihood_reward(
     Args:
         log_likelihood: ln p(response | prompt) in nats, [P, n].
         tokens: scored tokens of each response under the same model, [P, n].
-        normalisation: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
+        normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
             unlike tokens are the same for every tokenizer.
         text_bytes: [P, n], needed by ``bytes``.
 
@@ -39,12 +39,12 @@ def likelihood_reward(
         [P, n] in nats, nats a token or nats a byte; at least float32.
 
     Raises:
-        RewardError: for a non-finite log-likelihood, a response without tokens or bytes, or an unknown normalisation.
+        RewardError: for a non-finite log-likelihood, a response without tokens or bytes, or an unknown normalization.
 
     """
     log_likelihood_P_N = log_likelihood.to(torch.promote_types(log_likelihood.dtype, torch.float32))
     _require(log_likelihood_P_N.isfinite(), "log-likelihood is not finite")
-    match normalisation:
+    match normalization:
         case "sum":
             return log_likelihood_P_N
         case "mean":
@@ -52,9 +52,9 @@ def likelihood_reward(
         case "bytes" if text_bytes is not None:
             return log_likelihood_P_N / _positive_counts(text_bytes, log_likelihood_P_N, "bytes of text")
         case "bytes":
-            raise RewardError('normalisation "bytes" needs the UTF-8 length of every response')
+            raise RewardError('normalization "bytes" needs the UTF-8 length of every response')
         case _:
-            raise RewardError(f"normalisation must be one of {get_args(Normalisation)}, got {normalisation!r}")
+            raise RewardError(f"normalization must be one of {get_args(Normalization)}, got {normalization!r}")
 
 
 def calibrated_reward(
@@ -62,17 +62,17 @@ def calibrated_reward(
     tokens: Tensor,
     selection_probability: SelectionProbabilities | None,
     alpha: float,
-    normalisation: Normalisation = "mean",
+    normalization: Normalization = "mean",
     text_bytes: Tensor | None = None,
 ) -> Tensor:
     """The teacher's calibrated reward r̂ = (1-α)·r + α·ln p_sel.
 
     Args:
-        log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalisation`` and ``text_bytes``.
+        log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalization`` and ``text_bytes``.
         tokens: [P, n].
         selection_probability: [P, n], in (0, 1]; ignored at α = 0.
         alpha: weight of the selection probability, in [0, 1].
-        normalisation: of the likelihood.
+        normalization: of the likelihood.
         text_bytes: [P, n].
 
     Returns:
@@ -85,7 +85,7 @@ def calibrated_reward(
     """
     if not 0 <= alpha <= 1:
         raise RewardError(f"alpha must lie in [0, 1], got {alpha}")
-    reward_P_N = likelihood_reward(log_likelihood, tokens, normalisation, text_bytes)
+    reward_P_N = likelihood_reward(log_likelihood, tokens, normalization, text_bytes)
     if alpha == 0:
         return reward_P_N
     log_selection_P_N = _log_selection(selection_probability, reward_P_N)
@@ -93,7 +93,7 @@ def calibrated_reward(
 
 
 def utf8_lengths(texts: Sequence[Sequence[str]]) -> Tensor:
-    """Bytes of each text in UTF-8, int64 [P, n], for ``normalisation="bytes"``."""
+    """Bytes of each text in UTF-8, int64 [P, n], for ``normalization="bytes"``."""
     return torch.tensor([[len(text.encode()) for text in row] for row in texts])
 
 

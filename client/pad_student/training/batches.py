@@ -1,6 +1,6 @@
 """From scored response sets to the tensors of one training batch; P prompts with N responses each."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,27 @@ from pad_student.data.prompts import PromptLine, prompt_lines
 from pad_student.data.readers import PLACED_ROW, placed_rows
 from pad_student.errors import StudentError
 from pad_student.model.logprobs import collate
-from pad_student.preference.config import PADConfig
-from pad_student.preference.rewards import calibrated_reward, utf8_lengths
+from pad_student.preference.rewards import Normalization, calibrated_reward, utf8_lengths
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 from pad_wire.validation import InvalidBody, validated
 
-Row = PromptLine | ScoredSet
+TrainingRow = PromptLine | ScoredSet
 
 
 class DatasetError(StudentError):
     """Rows that cannot be trained on."""
 
 
-def as_rows(dataset: Iterable[Any] | str | Path) -> list[Row]:
-    """Rows of any dataset: scored sets where they have responses, prompts to be sampled for where they have none.
+def as_rows(dataset: Iterable[Any] | str | Path) -> list[TrainingRow]:
+    """Rows of any dataset, scored sets first. A row without responses is a prompt, to be sampled for.
 
     Args:
-        dataset: rows, a ``datasets.Dataset``, or what ``prompts.read_prompts`` reads: a file, a directory, the Hub.
-            ``prompt_rows.prompt_of`` says what a row with a prompt may hold.
+        dataset: rows, a ``datasets.Dataset``, or a source that ``data.prompts.read_prompts`` reads: a file, a
+            directory, or a dataset's name on the Hub. ``data.rows.prompt_of`` lists the shapes of a prompt row.
 
     Raises:
-        DatasetError: for a row that claims to be a scored set and is none, and for a dataset of several splits.
+        DatasetError: for a row with responses that is no valid scored set, and for a dataset of several splits.
         PromptsError: for a row without a prompt, for two prompts under one id, and for data that cannot be read.
     """
     if isinstance(dataset, Mapping):
@@ -41,39 +40,46 @@ def as_rows(dataset: Iterable[Any] | str | Path) -> list[Row]:
         name, placed = str(dataset), placed_rows(Path(dataset))
     else:
         name, placed = "train_dataset", ((f"row {number}", row) for number, row in enumerate(dataset))
-    scored: list[Row] = []
+    scored: list[TrainingRow] = []
+    prompts: list[PLACED_ROW] = []  # only the prompts: a row's other columns may be far longer
+    for where, row in placed:
+        if isinstance(row, ScoredSet):
+            scored.append(row)
+        elif isinstance(row, Mapping) and row.get("responses") is not None:
+            scored.append(_scored_set(f"{name}, {where}", row))
+        else:
+            prompts += [(where, line) for line in prompt_lines(name, [(where, row)])]
+    return scored + prompt_lines(name, prompts)
 
-    def unscored() -> Iterator[PLACED_ROW]:  # row by row: its other columns may be far longer than its prompt
-        for where, row in placed:
-            if isinstance(row, ScoredSet) or (isinstance(row, Mapping) and row.get("responses") is not None):
-                scored.append(row if isinstance(row, ScoredSet) else _scored_set(f"{name}, {where}", row))
-            else:
-                yield where, row
 
-    prompts = prompt_lines(name, unscored())  # which fills scored
-    return scored + prompts
-
-
-def split_sets(sets: Sequence[ScoredSet], config: PADConfig) -> list[ScoredSet]:
-    """A fixed decomposition: each set's n responses in parts of ``config.part_size``, part after part.
+def split_sets(sets: Sequence[ScoredSet], n: int, parts: int) -> list[ScoredSet]:
+    """A fixed decomposition: each set's ``n`` responses in ``parts`` smaller sets, part after part.
 
     Raises:
-        DatasetError: where a set has another number of responses than ``config.n``.
+        DatasetError: if a set has another number of responses than ``n``.
     """
     for each in sets:
-        if len(each.responses) != config.n:
-            raise DatasetError(f"set {each.id!r} has {len(each.responses)} responses where n is {config.n}")
-    if config.parts == 1:
+        if len(each.responses) != n:
+            raise DatasetError(f"set {each.id!r} has {len(each.responses)} responses where n is {n}")
+    if parts == 1:
         return list(sets)
     return [
-        each.model_copy(update={"id": f"{each.id}/{part}", "responses": each.responses[part :: config.parts]})
-        for part in range(config.parts)
+        each.model_copy(update={"id": f"{each.id}/{part}", "responses": each.responses[part::parts]})
+        for part in range(parts)
         for each in sets
     ]
 
 
-def batch_of(sets: Sequence[ScoredSet], encoder: ChatEncoder, config: PADConfig) -> dict[str, Tensor]:
-    """Tokenise for the student and compute the teacher's rewards.
+def batch_of(
+    sets: Sequence[ScoredSet], encoder: ChatEncoder, *, alpha: float, normalization: Normalization = "mean"
+) -> dict[str, Tensor]:
+    """Tokenise scored sets for the student and compute the teacher's rewards.
+
+    Args:
+        sets: P scored sets with N responses each.
+        encoder: the student's.
+        alpha: weight of the log selection probability in the reward, in [0, 1]; see ``calibrated_reward``.
+        normalization: how log-likelihoods are normalised; see ``likelihood_reward``.
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``response_mask`` [P·N, L] as ``logprobs.collate`` makes them;
@@ -93,8 +99,8 @@ def batch_of(sets: Sequence[ScoredSet], encoder: ChatEncoder, config: PADConfig)
         torch.tensor([[r.log_likelihood for r in each.responses] for each in sets], dtype=torch.float64),
         torch.tensor([[r.tokens for r in each.responses] for each in sets]),
         [[r.selection_probability for r in each.responses] for each in sets],
-        config.alpha,
-        config.normalization,  # type: ignore[arg-type]
+        alpha,
+        normalization,
         text_bytes_P_N,
     )
     batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}

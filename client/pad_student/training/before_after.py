@@ -17,7 +17,7 @@ from pad_student.preference.rewards import likelihood_reward
 from pad_student.sampling.generate import evaluating, sample_responses
 from pad_student.storage.jsonl import Appender
 from pad_student.teacher.client import Teacher
-from pad_student.training.batches import Row, batch_of
+from pad_student.training.batches import TrainingRow, batch_of
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -43,7 +43,7 @@ class Shown(TrainerCallback):
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[TrainingRow],
         count: int,
         encoder: ChatEncoder,
         config: PADConfig,
@@ -105,7 +105,7 @@ class Shown(TrainerCallback):
         return max(map(len, self._encoder.response_ids(texts, [True] * len(texts))))
 
     def _line(
-        self, model: Any, row: Row, step: int, samples: list[Response], begun_with: dict[str, Any] | None
+        self, model: Any, row: TrainingRow, step: int, samples: list[Response], begun_with: dict[str, Any] | None
     ) -> dict[str, Any]:
         scored = self._scored(SampledSet(id=row.id, prompt=row.prompt, responses=samples))
         compared = (
@@ -129,12 +129,11 @@ class Shown(TrainerCallback):
     @torch.no_grad()
     def _rewards(self, model: Any, scored: ScoredSet) -> tuple[list[float], list[float]]:
         """The teacher's and the student's rewards of each response, without β."""
-        batch = {
-            name: tensor.to(model.device) for name, tensor in batch_of([scored], self._encoder, self._config).items()
-        }
+        normalization: Any = self._config.normalization
+        made = batch_of([scored], self._encoder, alpha=self._config.alpha, normalization=normalization)
+        batch = {name: tensor.to(model.device) for name, tensor in made.items()}
         with evaluating(model):
             own = response_log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["response_mask"])
-        normalization: Any = self._config.normalization
         shape = batch["rewards_teacher"].shape
         student = likelihood_reward(
             own.log_likelihood.view(shape), own.tokens.view(shape), normalization, batch["text_bytes"]
@@ -142,7 +141,7 @@ class Shown(TrainerCallback):
         return batch["rewards_teacher"][0].tolist(), student[0].tolist()
 
 
-def _line_id(row: Row, step: int) -> str:
+def _line_id(row: TrainingRow, step: int) -> str:
     return f"{row.id}@{step}"
 
 

@@ -18,7 +18,7 @@ from pad_student.model.distributed.processes import from_all, means_of_all, wait
 from pad_student.on_policy.costs import Costs
 from pad_student.preference.config import PADConfig
 from pad_student.storage.jsonl import Appender
-from pad_student.training.batches import Row
+from pad_student.training.batches import TrainingRow
 from pad_wire import ScoredSet
 
 UNSAID = ("output_dir", "logging_", "hub_", "max_steps", "disable_tqdm", "dataloader_", "remove_unused", "report_to")
@@ -99,7 +99,7 @@ class Spent(TrainerCallback):
 class Started(TrainerCallback):
     """Keeps ``starts.jsonl``: with what each start of the run began."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[TrainingRow]) -> None:
         self._rows = rows
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:

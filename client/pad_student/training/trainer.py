@@ -45,7 +45,7 @@ from pad_student.sampling.generate import fits
 from pad_student.sampling.vllm_server import SamplerError
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.errors import TeacherError
-from pad_student.training.batches import DatasetError, Row, as_rows, batch_of, split_sets
+from pad_student.training.batches import DatasetError, TrainingRow, as_rows, batch_of, split_sets
 from pad_student.training.callbacks import OneBar, Record, Spent, Started, StopWhenAsked
 from pad_student.training.prompt_order import RepeatedBatches
 from pad_wire import ScoredSet
@@ -192,7 +192,7 @@ class PADTrainer(Trainer):
             return super().training_step(model, *args, **kwargs)
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[list[Row]], num_batches: int, device: torch.device
+        self, epoch_iterator: Iterator[list[TrainingRow]], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
         """One optimiser step's micro-batches; those that the teacher scores are waited for when they are taken."""
 
@@ -260,7 +260,8 @@ class PADTrainer(Trainer):
             yield batch
 
     def _batch(self, sets: Any) -> dict[str, Tensor]:
-        return batch_of(sets, self._encoder, self.args)
+        normalization: Any = self.args.normalization
+        return batch_of(sets, self._encoder, alpha=self.args.alpha, normalization=normalization)
 
     def _save_for_a_rerun(self) -> None:
         """Keep the steps done so far: the teacher, or the sampling server, may be away for long."""
@@ -279,7 +280,9 @@ class PADTrainer(Trainer):
         if isfinite(value):  # agreement is undefined where every pair is tied
             self._metrics[name].append(value)
 
-    def _usable(self, rows: list[Row], model: Any, args: PADConfig, teacher: Teacher | None) -> list[Row]:
+    def _usable(
+        self, rows: list[TrainingRow], model: Any, args: PADConfig, teacher: Teacher | None
+    ) -> list[TrainingRow]:
         """The rows that fit the student's context; the others are counted and left out."""
         prompts = [row for row in rows if isinstance(row, PromptLine)]
         sets = [row for row in rows if isinstance(row, ScoredSet)]
@@ -289,10 +292,10 @@ class PADTrainer(Trainer):
             raise DatasetError(
                 "the dataset has prompts without scores: give the trainer a teacher, or score them first"
             )
-        usable: list[Row] = [
+        usable: list[TrainingRow] = [
             each for each in prompts if fits(model, self._encoder, each.prompt, args.max_response_tokens)
         ]
-        usable += [each for each in split_sets(sets, args) if _can_train_on(model, self._encoder, each)]
+        usable += [each for each in split_sets(sets, args.n, args.parts) if _can_train_on(model, self._encoder, each)]
         left_out = len(prompts) + len(sets) * args.parts - len(usable)
         if left_out and args.process_index == 0:
             logger.warning("%d rows exceed the student's or the teacher's context and are left out", left_out)
@@ -328,7 +331,7 @@ def _can_share(model: Any, args: PADConfig, sharded: bool) -> bool:
     return not problem
 
 
-def _as_they_are(rows: list[Row]) -> list[Row]:
+def _as_they_are(rows: list[TrainingRow]) -> list[TrainingRow]:
     """Rows become tensors later, once they have scores."""
     return rows
 

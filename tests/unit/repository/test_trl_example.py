@@ -86,7 +86,7 @@ def test_its_loss_and_gradient_are_the_trainers(example: Any, scored: Path, tmp_
         else:
             config = PADConfig(str(tmp_path), loss=loss, use_cpu=True, disable_tqdm=True)
             trainer = PADTrainer(model, config, sets, tokenizer)
-            batch = batch_of(sets, encoder, config)
+            batch = batch_of(sets, encoder, alpha=config.alpha)
         value = trainer.compute_loss(model, batch)
         value.backward()
         found.append((value.item(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])))

@@ -13,12 +13,12 @@ SELECTION = [[0.25, 0.75], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize(
-    ("normalisation", "expected"),
+    ("normalization", "expected"),
     [("mean", [-2, -1, -1, -2]), ("sum", [-6, -2, -9, -8]), ("bytes", [-3, -2, -3, -1])],
 )
-def test_normalisation_divides_by_what_it_names(normalisation, expected):
+def test_normalisation_divides_by_what_it_names(normalization, expected):
     text_bytes = utf8_lengths([["ab", "c"], ["€", "12345678"]])
-    assert likelihood_reward(LOG_LIKELIHOOD, TOKENS, normalisation, text_bytes).flatten().tolist() == expected
+    assert likelihood_reward(LOG_LIKELIHOOD, TOKENS, normalization, text_bytes).flatten().tolist() == expected
 
 
 def test_calibration_mixes_mean_log_likelihood_and_log_selection_probability():
@@ -98,7 +98,7 @@ def test_nothing_to_divide_by_is_an_error():
         likelihood_reward(LOG_LIKELIHOOD, TOKENS, "bytes")
 
 
-def test_an_unknown_normalisation_and_wrong_shapes_are_errors():
+def test_an_unknown_normalization_and_wrong_shapes_are_errors():
     with pytest.raises(RewardError, match="one of"):
         likelihood_reward(LOG_LIKELIHOOD, TOKENS, "median")
     with pytest.raises(RewardError, match="log-likelihoods"):
