@@ -26,7 +26,7 @@ from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
 from pad_teacher.engines.base import TokenSet
-from pad_teacher.engines.embedded.cpu import packed_linear
+from pad_teacher.engines.embedded import packed_linear
 from pad_teacher.engines.embedded.engine import TransformersEngine
 
 HERE = Path(__file__).parent

@@ -11,10 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from pad_teacher.engines.base import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
-from pad_teacher.engines.embedded import padded_forward as padded_rows
-from pad_teacher.engines.embedded import tree_attention
-from pad_teacher.engines.embedded import tree_forward as tree_rows
-from pad_teacher.engines.embedded.cpu import in_place, packed_linear
+from pad_teacher.engines.embedded import packed_linear, padded_forward, tree_attention, tree_forward
 from pad_teacher.engines.embedded.memory import MemoryModel
 from pad_teacher.engines.embedded.output_head import Head, project
 from pad_teacher.engines.embedded.padded_forward import decoder_of
@@ -47,13 +44,12 @@ class TransformersEngine(Engine):
         self.memory: MemoryModel | None = None
         self._memory_limit: int | None = None
         self._plain_attention = model.config._attn_implementation
-        self._swaps = in_place.swaps_for(model)
         with torch.inference_mode():
-            self.plain_because = tree_rows.why_not(model)
+            self.plain_because = tree_forward.why_not(model)
             if packed_linear.usable(model):
                 packed_linear.pack_linears(self._decoder)
             self._head = Head.of(model, packed=packed_linear.usable(model))
-        self._hidden_states = padded_rows.hidden_states if self.plain_because else tree_rows.hidden_states
+        self._hidden_states = padded_forward.hidden_states if self.plain_because else tree_forward.hidden_states
         if self.plain_because:
             log.warning("every response runs with a prompt of its own", reason=self.plain_because)
         self.dtype = str(model.dtype).removeprefix("torch.")
@@ -91,7 +87,7 @@ class TransformersEngine(Engine):
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         """See ``Engine``: the model's own full logits, one sequence, log-softmax in float64."""
         ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
-        with packed_linear.unpacked(), tree_rows.left(self._model, self._plain_attention):
+        with packed_linear.unpacked(), tree_forward.left(self._model, self._plain_attention):
             logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
         log_probs = logits.double().log_softmax(-1)
         return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
@@ -112,7 +108,7 @@ class TransformersEngine(Engine):
             return 0
         longest = max(len(row.ids_L) for row in rows)
         if self.plain_because:
-            tokens = padded_rows.most_tokens(rows, self._max_forward_tokens)
+            tokens = padded_forward.most_tokens(rows, self._max_forward_tokens)
         else:
             tokens = len(pack([row.ids_L for row in rows]).ids_T)
         predicted = self.memory.predict(tokens, sum(len(row.targets_K_M) for row in rows))
@@ -127,8 +123,7 @@ class TransformersEngine(Engine):
 
     def _layers(self, rows: Sequence[Row]) -> Tensor:
         """Hidden states ``[K, D]`` of the positions whose predictions are wanted."""
-        with in_place.swapped(self._swaps):
-            return self._hidden_states(self._decoder, rows, self._max_forward_tokens)
+        return self._hidden_states(self._decoder, rows, self._max_forward_tokens)
 
     def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Rows that run together, in the order given."""

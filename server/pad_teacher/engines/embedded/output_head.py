@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pad_teacher.engines.embedded.cpu import packed_linear
+from pad_teacher.engines.embedded import packed_linear
 from pad_teacher.engines.embedded.rows import Row, RowLogprobs
 
 ROWS = 512  # positions a chunk

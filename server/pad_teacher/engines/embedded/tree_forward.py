@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pad_teacher.engines.embedded import last_layer, tree_attention
-from pad_teacher.engines.embedded import padded_forward as padded_rows
+from pad_teacher.engines.embedded import last_layer, padded_forward, tree_attention
 from pad_teacher.engines.embedded.padded_forward import decoder_of
 from pad_teacher.engines.embedded.prefix_tree import PrefixTree, pack
 from pad_teacher.engines.embedded.rows import MIN_SHARED, Row
@@ -35,7 +34,7 @@ def why_not(model: Any) -> str | None:
     if not kinds <= {"full_attention", "sliding_attention"}:
         return f"layers of the kinds {', '.join(sorted(kinds))}"
     rows = _trial_rows(config.vocab_size)
-    plain_K_D = padded_rows.hidden_states(decoder, rows, 10**6)
+    plain_K_D = padded_forward.hidden_states(decoder, rows, 10**6)
     tree = pack([row.ids_L for row in rows])
     try:
         model.set_attn_implementation(tree_attention.NAME)

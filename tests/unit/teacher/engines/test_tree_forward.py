@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
 from pad_teacher.engines.base import Questions, TokenSet
-from pad_teacher.engines.embedded import tree_attention
-from pad_teacher.engines.embedded.cpu import in_place, packed_linear
+from pad_teacher.engines.embedded import packed_linear, tree_attention
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.embedded.merge_attention import merge
 from support.tiny import ARCHITECTURES, PLAIN, SPARSE, VOCABULARY, oracle, tiny_model
@@ -144,22 +143,6 @@ def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, 
     whole, whole_total = attend(slice(None))
     assert torch.allclose(output, whole, atol=1e-12)
     assert torch.allclose(total, whole_total, atol=1e-12)
-
-
-def test_replaced_code_gives_the_same_states_and_is_put_back_whatever_happens() -> None:
-    model = tiny_model()
-    swaps = in_place.swaps_for(model)
-    originals = [getattr(swap.owner, swap.name) for swap in swaps]
-    ids = torch.tensor([random_ids(30, 9)])
-    with torch.inference_mode():
-        before = model.model(ids).last_hidden_state
-        with in_place.swapped(swaps):
-            assert len(swaps) == 3
-            after = model.model(ids).last_hidden_state
-        with pytest.raises(RuntimeError), in_place.swapped(swaps):
-            raise RuntimeError
-    assert torch.allclose(before, after, atol=1e-5)
-    assert [getattr(swap.owner, swap.name) for swap in swaps] == originals
 
 
 def test_a_packed_layer_holds_its_weight_to_the_bit_and_computes_plainly_when_told() -> None:
