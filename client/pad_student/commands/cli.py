@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from typing import NamedTuple
 
 from pad_student.commands.settings import (
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 for an error, 2 for a wrong command line, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments == ["--version"]:
+            print(f"pad-service {version('pad-service')}")
+            return 0
         name, rest = _command_name(arguments)
         if name not in COMMANDS:
             return _usage(name, rest)

@@ -1,7 +1,9 @@
 """The command answers fast, takes settings in the promised order, and says every error in one line."""
 
+import resource
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -54,6 +56,14 @@ def test_help_imports_nothing_heavy(arguments):
     done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0].startswith("usage: pad-student")
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_version_is_one_line_without_anything_heavy() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", PROBE, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"pad-service {version('pad-service')}", "0 []"]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1  # seconds of one idle core
 
 
 def test_flags_go_before_variables_before_yaml_before_defaults(tmp_path, monkeypatch):
