@@ -14,12 +14,11 @@ import structlog
 
 from pad_teacher.admission.batcher import Batcher, Client
 from pad_teacher.admission.budgets import Budgets, day_of
-from pad_teacher.admission.usage_file import Ledger, LedgerError
+from pad_teacher.admission.usage_file import Ledger, UsageFileError
 from pad_teacher.cache.in_flight import Unit
 from pad_teacher.cache.reuse import Reuse
-from pad_teacher.errors import Refusal
+from pad_teacher.errors import Refusal, TeacherError
 from pad_teacher.runtime.metrics import OTHER_JOBS, Metrics
-from pad_teacher.scoring.golden_check import GoldenMismatch
 from pad_teacher.scoring.questions import MAX_ORDERS
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
@@ -41,7 +40,7 @@ class Service:
     """One teacher being served. ``load`` runs in a thread and returns only once the golden score has passed.
 
     Raises:
-        LedgerError: where the settings name a folder in which usage cannot be kept.
+        UsageFileError: where the settings name a folder in which usage cannot be kept.
     """
 
     def __init__(self, settings: ServeSettings, load: Callable[[], Teacher]) -> None:
@@ -253,7 +252,7 @@ class Service:
         try:
             if changes:
                 await asyncio.to_thread(ledger.add, changes)
-        except LedgerError as error:
+        except UsageFileError as error:
             self.budgets.save_later(changes)
             log.error("usage not saved: it is kept in memory and tried again", reason=str(error))
 
@@ -269,6 +268,6 @@ class Service:
         self.status, self.reason = "failed", type(error).__name__
         self.metrics.ready.set(0)
         self.failure = " ".join(f"{self.reason}: {error}".split())
-        known = isinstance(error, (OSError, ValueError, GoldenMismatch))  # the message says it all
-        log.error("failed", reason=self.failure, exc_info=None if known else error)
+        foreseen = isinstance(error, TeacherError)  # its message is enough
+        log.error("failed", reason=self.failure, exc_info=None if foreseen else error)
         self.on_failure()

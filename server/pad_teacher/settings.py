@@ -17,6 +17,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from pad_teacher.errors import TeacherError
+
 ENV_PREFIX = "PAD_TEACHER_"
 VLLM_FLAG = "--vllm."
 
@@ -113,7 +115,7 @@ class ServeSettings(BaseSettings):
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
 
-class BadSettings(ValueError):
+class BadSettings(TeacherError):
     """A setting is unknown, missing or of the wrong kind; the message is one line."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
+from pad_teacher.errors import TeacherError
 from pad_wire.atomic import write_atomically
 from pad_wire.text import WireModel
 
@@ -37,8 +38,8 @@ class KeyRecord(KeyLimits):
     created: int
 
 
-class KeyFileError(ValueError):
-    """The key file cannot be read or is not one."""
+class KeyFileError(TeacherError):
+    """The key file cannot be read or changed, or is not one."""
 
 
 NO_LIMITS = KeyLimits()
@@ -147,12 +148,15 @@ def _digest(key: str) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Nobody else changes the file meanwhile; the lock is on its folder, as the file itself is replaced."""
-    folder = os.open(path.resolve().parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
+        folder = os.open(path.resolve().parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyFileError(f"cannot change the key file {path}: {error.strerror or error}") from error
 
 
 def _replace(path: Path, records: Sequence[KeyRecord]) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from pad_teacher.errors import TeacherError
+
 FILE = "usage.sqlite3"
 
 _TABLE = """CREATE TABLE IF NOT EXISTS day_tokens
@@ -14,7 +16,7 @@ _ADD = """INSERT INTO day_tokens VALUES (?, ?, ?)
     ON CONFLICT (key, day) DO UPDATE SET tokens = tokens + excluded.tokens"""
 
 
-class LedgerError(ValueError):
+class UsageFileError(TeacherError):
     """The file cannot be read or written; the message names it."""
 
 
@@ -25,13 +27,13 @@ class Ledger:
         """Open ``usage.sqlite3`` in ``folder``; both are made if they are not there.
 
         Raises:
-            LedgerError: where that is not possible.
+            UsageFileError: where that is not possible.
         """
         self._path = folder / FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"cannot keep usage in {folder}: {error.strerror}; choose another --data") from None
+            raise UsageFileError(f"cannot keep usage in {folder}: {error.strerror}; choose another --data") from None
         with self._connected() as connection:
             connection.execute(_TABLE)
 
@@ -39,7 +41,7 @@ class Ledger:
         """Tokens of each (key, day), of that day.
 
         Raises:
-            LedgerError: where the file cannot be read.
+            UsageFileError: where the file cannot be read.
         """
         with self._connected() as connection:
             rows = connection.execute("SELECT key, tokens FROM day_tokens WHERE day = ?", (day,)).fetchall()
@@ -49,7 +51,7 @@ class Ledger:
         """Add tokens of each (key, day), all or none.
 
         Raises:
-            LedgerError: where the file cannot be written.
+            UsageFileError: where the file cannot be written.
         """
         with self._connected() as connection:
             connection.executemany(_ADD, [(*which, count) for which, count in tokens.items()])
@@ -60,4 +62,4 @@ class Ledger:
             with closing(sqlite3.connect(self._path)) as connection, connection:
                 yield connection
         except sqlite3.Error as error:
-            raise LedgerError(f"cannot keep usage in {self._path}: {error}; mend it or move it away") from None
+            raise UsageFileError(f"cannot keep usage in {self._path}: {error}; mend it or move it away") from None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pad_teacher.engines.base import FloatArray, TokenSet
+from pad_teacher.errors import TeacherError
 from pad_teacher.scoring.teacher import Teacher
 
 # Short and long, finished and cut, one word and several lines: what the fast path treats differently.
@@ -21,7 +22,7 @@ LONG_TOKENS = 600  # more positions than one chunk of the projection
 TOLERANCE_NATS = {"float32": (1e-3, 1e-4), "float16": (0.2, 0.02), "bfloat16": (1.0, 0.05)}
 
 
-class GoldenMismatch(RuntimeError):
+class GoldenMismatch(TeacherError):
     """The engine's numbers are not the model's: nothing it scores may be used."""
 
 

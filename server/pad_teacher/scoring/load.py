@@ -7,6 +7,7 @@ import structlog
 from transformers import AutoTokenizer
 
 from pad_teacher.engines.base import Engine
+from pad_teacher.errors import CannotServe
 from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
@@ -20,10 +21,18 @@ def load(settings: ServeSettings) -> Teacher:
     """Load model and tokenizer and check the golden score.
 
     Raises:
-        OSError: where the model is not there.
-        TemplateError: where its tokenizer has no usable chat template.
-        GoldenMismatch: where the engine's numbers are not the model's.
+        CannotServe: if the model is not there, its tokenizer has no usable chat template, or no engine can score
+            with it.
+        BadOption: if an argument for vLLM cannot be given.
+        GoldenMismatch: if the engine's numbers are not the model's.
     """
+    try:
+        return _load(settings)
+    except (OSError, ValueError) as error:  # of the file system, transformers, the Hub, or an engine's own checks
+        raise CannotServe(str(error)) from error
+
+
+def _load(settings: ServeSettings) -> Teacher:
     if is_missing_directory(settings.model):
         raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)

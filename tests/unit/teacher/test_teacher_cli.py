@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,13 @@ def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert (ran.returncode, "usage" in ran.stdout) == (0, True)
+
+
+def test_version_is_printed_without_torch() -> None:
+    code = (
+        "import sys, pad_teacher.cli as cli\n"
+        "status = cli.main(['--version'])\n"
+        "sys.exit(status or 'torch' in sys.modules or 'transformers' in sys.modules or 'fastapi' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, f"pad-service {version('pad-service')}\n")

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pad_teacher.errors import TeacherError
+
 _BY_FLAG = {
     "model": "--model",
     "model_weights": "--model",
@@ -43,7 +45,7 @@ _REFUSED = {
 IDENTITY = ("quantization", "quantization_config", "hf_overrides", "load_format", "model_impl")
 
 
-class BadOption(ValueError):
+class BadOption(TeacherError):
     """An argument for vLLM that it does not have, or that cannot be given; one line."""
 
 

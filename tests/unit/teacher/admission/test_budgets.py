@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pad_teacher.admission.budgets import Budgets
 from pad_teacher.admission.keys import NO_LIMITS, KeyLimits
-from pad_teacher.admission.usage_file import FILE, Ledger, LedgerError
+from pad_teacher.admission.usage_file import FILE, Ledger, UsageFileError
 from pad_teacher.errors import Refusal
 
 NOON = 20_000 * 86_400 + 12 * 3600.0
@@ -161,6 +161,6 @@ def test_usage_that_cannot_be_kept_is_one_line_that_names_the_place(tmp_path: Pa
     else:
         place.mkdir()
         (place / FILE).write_bytes(content)
-    with pytest.raises(LedgerError, match="data") as caught:
+    with pytest.raises(UsageFileError, match="data") as caught:
         Ledger(place)
     assert "\n" not in str(caught.value)

@@ -103,7 +103,7 @@ def test_a_change_that_fails_leaves_the_key_file_as_it_was(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "fsync", full)
     for change in (lambda: revoke_key(tmp_path / "keys", "lab"), lambda: add_key(tmp_path / "keys", "new")):
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(KeyFileError, match="no space"):
             change()
     assert (tmp_path / "keys").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
