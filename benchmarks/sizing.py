@@ -2,8 +2,8 @@
 
     python benchmarks/sizing.py
 
-The cost of a response set is the formula of docs/performance.md; its assumptions are the constants below, each with
-where it comes from. Writes benchmarks/results/sizing.json, which docs/sizing.md quotes.
+A response set costs what the formula of docs/measurements/scoring.md says. The constants below are the assumptions,
+each with its source. Writes benchmarks/results/sizing.json, which docs/measurements/sizing.md quotes.
 """
 
 import json

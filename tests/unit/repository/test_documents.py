@@ -45,7 +45,7 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
             "examples/trl/README.md",
             "benchmarks/README.md",
         ),
-        *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+        *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     ],
 )
 def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
@@ -110,7 +110,7 @@ def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
 
 
 def test_the_performance_page_quotes_the_committed_measurements() -> None:
-    text = (ROOT / "docs" / "performance.md").read_text()
+    text = (ROOT / "docs" / "measurements" / "scoring.md").read_text()
     for row in likelihood_rows("scoring.json").values():
         assert f"| {row['seconds']:.2f} | {row['times_ours']:.2f} | {row['tokens_per_second']:.0f} |" in text
         assert f"| {row['share_of_floor']:.1%} | {row['share_of_fastest_floor']:.1%} |" in text
@@ -124,7 +124,7 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
 
 
 def test_the_page_on_vllm_quotes_how_far_the_engines_lie_apart_and_they_agree() -> None:
-    text = (ROOT / "docs" / "vllm.md").read_text()
+    text = (ROOT / "docs" / "guides" / "vllm.md").read_text()
     for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
         measured = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
         assert not measured["failed"]
@@ -170,7 +170,7 @@ def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: 
 
     committed = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())
     assert committed["rows"] == [sizing.row(name, kind) for name in sizing.TEACHERS for kind in sizing.GPUS]
-    text = (ROOT / "docs" / "sizing.md").read_text()
+    text = (ROOT / "docs" / "measurements" / "sizing.md").read_text()
     for row in committed["rows"]:
         where = f"| {row['teacher']} | {row['gpus']} × {row['gpu']} |"
         memory = " | ".join(f"{row[part]:.1f}" for part in ("weights", "activations", "log_softmax", "cache"))
@@ -188,13 +188,13 @@ def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())["rows"]
     (row,) = (row for row in rows if (row["teacher"], row["gpu"]) == ("gemma-2-9b", "H100 80 GB"))
     likelihood, both = (rate["sets_per_second"] for rate in row["rates"] if rate["response"] == 128)
-    text = (ROOT / "docs" / "performance.md").read_text()
+    text = (ROOT / "docs" / "measurements" / "scoring.md").read_text()
     assert f"| likelihood | {likelihood:.0f} |" in text
     assert f"| likelihood and all four rotations | {both:.0f} |" in text
 
 
 def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_enough() -> None:
-    text = (ROOT / "docs" / "jobs.md").read_text()
+    text = (ROOT / "docs" / "guides" / "jobs.md").read_text()
     measured = json.loads((ROOT / "benchmarks" / "results" / "jobs.json").read_text())
     for row in measured["shares"]:
         assert (
@@ -219,14 +219,14 @@ def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() 
     from pad_teacher.runtime.metrics import Metrics
 
     shown = {f"pad_{name.removeprefix('pad_')}" for name in Metrics().registry._names_to_collectors}
-    named = set(re.findall(r"`(pad_[a-z_]+)`", (ROOT / "docs" / "operations.md").read_text()))
+    named = set(re.findall(r"`(pad_[a-z_]+)`", (ROOT / "docs" / "guides" / "operations.md").read_text()))
     assert named <= shown
     families = {metric.name for metric in Metrics().registry.collect()}
     assert families == {name.removesuffix("_total") for name in named}
 
 
 def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> None:
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (ROOT / "docs" / "guides" / "training.md").read_text()
     measured = json.loads((ROOT / "benchmarks" / "results" / "overlap.json").read_text())
     larger, both = measured["wall_seconds_over_the_larger_alone"], measured["wall_seconds_over_both_alone_at_once"]
     for run, seconds in measured["median_wall_seconds"].items():
@@ -237,7 +237,7 @@ def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> 
 
 def test_the_training_page_quotes_the_committed_measurements() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "train.json").read_text())
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (ROOT / "docs" / "guides" / "training.md").read_text()
     for row in measured["rows"]:
         seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
         assert f"| {seconds:.2f} | {rate:.3f} | {ratio:.2f} | {row['share_of_floor']:.0%} |" in text
@@ -250,7 +250,7 @@ def test_the_training_page_quotes_the_committed_measurements() -> None:
 
 def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (ROOT / "docs" / "guides" / "training.md").read_text()
     for row in rows:
         assert row["pairs"] == pytest.approx((row["size"] - 1) / (row["n"] - 1))
         listwise, pairwise = (
