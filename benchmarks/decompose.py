@@ -19,8 +19,7 @@ from torch.nn.functional import cosine_similarity
 
 from pad_student.preference.losses import LOSSES
 from pad_student.preference.plackett_luce import log_prob
-from pad_teacher.engines.base import TokenSet
-from pad_teacher.engines.work import questions_work, set_work
+from pad_teacher.engines.queries import Questions, TokenSet
 from pad_teacher.scoring.questions import question_orders
 from pad_wire.scoring import LETTERS, Form
 
@@ -95,12 +94,12 @@ def teacher_tokens(size: int, form: Form) -> int | None:
     ]
     if sum(map(len, asked)) > QUEUE:
         return None
-    return likelihood_tokens(size) + questions_work(asked, []).cost
+    return likelihood_tokens(size) + Questions(asked, []).cost
 
 
 def likelihood_tokens(size: int) -> int:
     """One part's likelihoods: the prompt once."""
-    return set_work(TokenSet(list(range(PROMPT)), [_ids(k, RESPONSE) for k in range(size)])).cost
+    return TokenSet(list(range(PROMPT)), [_ids(k, RESPONSE) for k in range(size)]).cost
 
 
 def made_up_scores(n: int) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ ROUNDS = 3
 
 def main() -> None:
     keep_freed_memory()
-    from pad_teacher.engines.base import TokenSet
+    from pad_teacher.engines.queries import TokenSet
 
     engines: dict[str, Any] = {}
     file = Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name

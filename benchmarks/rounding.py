@@ -25,9 +25,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
-from pad_teacher.engines.base import TokenSet
 from pad_teacher.engines.embedded import packed_linear
 from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.engines.queries import TokenSet
 
 HERE = Path(__file__).parent
 SETS = 8

@@ -17,7 +17,8 @@ from harness.model import make_tokenizer
 from starlette.responses import JSONResponse
 
 from pad_teacher.api.app import create_app
-from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, Engine, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.base import Engine
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 from pad_teacher.runtime import logs
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.serve import SWITCH_SECONDS as SWITCH

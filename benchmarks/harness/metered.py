@@ -16,7 +16,7 @@ from harness.looped import Sleeping
 from transformers import AutoTokenizer
 
 from pad_teacher.api.app import create_app
-from pad_teacher.engines.base import Answer, Query, TokenSet
+from pad_teacher.engines.queries import Answer, Query, TokenSet
 from pad_teacher.runtime import logs
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.serve import SWITCH_SECONDS, stays

@@ -7,7 +7,8 @@ from typing import Any
 
 from worker import Job, Part
 
-from pad_teacher.engines.base import Engine, Questions, TokenSet
+from pad_teacher.engines.base import Engine
+from pad_teacher.engines.queries import Questions, TokenSet
 
 Sets = Sequence[dict[str, Any]]
 

@@ -15,7 +15,7 @@ import pytest
 
 from pad_teacher import service as service_module
 from pad_teacher.admission.batcher import Client
-from pad_teacher.engines.base import FloatArray
+from pad_teacher.engines.queries import FloatArray
 from pad_teacher.scoring.plan import usage
 from pad_teacher.serve import stays
 from pad_wire.scoring import MAX_SETS

@@ -12,7 +12,7 @@ import pytest
 
 from pad_teacher.admission import keys
 from pad_teacher.admission.keys import revoke_key
-from pad_teacher.engines.base import Answer, Query
+from pad_teacher.engines.queries import Answer, Query
 from support.app import Running, bearer, score
 from support.fakes import FakeEngine
 

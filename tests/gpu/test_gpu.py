@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pad_teacher.engines.base import TokenSet
 from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.engines.queries import TokenSet
 from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder

@@ -8,17 +8,8 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pad_teacher.engines.base import (
-    Answer,
-    Echo,
-    EchoLogprobs,
-    Engine,
-    EngineFailed,
-    FloatArray,
-    Query,
-    Questions,
-    TokenSet,
-)
+from pad_teacher.engines.base import Engine, EngineFailed
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 

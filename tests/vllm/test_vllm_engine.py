@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pad_teacher.engines.base import Echo, EchoLogprobs, FloatArray, Questions, TokenSet
 from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.engines.queries import Echo, EchoLogprobs, FloatArray, Questions, TokenSet
 from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder

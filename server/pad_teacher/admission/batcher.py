@@ -14,7 +14,8 @@ from pad_teacher.admission.fair_queue import FairQueue, Group
 from pad_teacher.admission.keys import NO_LIMITS, KeyLimits
 from pad_teacher.admission.queue_room import Places
 from pad_teacher.cache.in_flight import Unit
-from pad_teacher.engines.base import Answer, Engine, RowTooLarge
+from pad_teacher.engines.base import Engine, RowTooLarge
+from pad_teacher.engines.queries import Answer
 from pad_teacher.errors import Refusal
 from pad_teacher.runtime.metrics import Metrics
 
@@ -56,7 +57,7 @@ class Request:
     def __init__(self, client: Client, units: Sequence[Unit]) -> None:
         self.client = client
         self.owner = client.key or client.job  # whose share of the queue it counts against
-        self.group = Group.of((_Ticket(self, index, unit), unit.work.cost) for index, unit in enumerate(units))
+        self.group = Group.of((_Ticket(self, index, unit), unit.query.cost) for index, unit in enumerate(units))
         self.results = [_NOT_YET] * len(units)
         self.done: asyncio.Future[None] | None = None  # set once it is admitted
         self.day = ""  # whose quota it was charged to
@@ -231,7 +232,7 @@ class Batcher:
         now = time.monotonic()
         spent: Counter[Request] = Counter()
         for ticket in batch:
-            cost = ticket.unit.work.cost
+            cost = ticket.unit.query.cost
             spent[ticket.request] += cost
             if not ticket.pays:
                 self._give_back(ticket.request, cost, None)
@@ -261,7 +262,7 @@ class Batcher:
             ticket.unit.let_go()
             for waiter, _ in tuple(ticket.unit.waiters):
                 waiter.fail(refusal)
-            self._give_back(ticket.request, ticket.unit.work.cost, "failed")
+            self._give_back(ticket.request, ticket.unit.query.cost, "failed")
 
     async def _run(self, batch: list[_Ticket]) -> None:
         """Run a batch. Where one row is too large for the device, its neighbours are run again without it."""
@@ -272,7 +273,7 @@ class Batcher:
         if not batch:
             await asyncio.sleep(0)
             return
-        queries = [ticket.unit.work.query for ticket in batch]
+        queries = [ticket.unit.query for ticket in batch]
         began = time.monotonic()
         results: list[Answer] | None = None
         try:
@@ -290,7 +291,7 @@ class Batcher:
             return
         # Of batches that ran beside each other each counts from where the one before it ended.
         began, self._last_end = max(began, self._last_end), time.monotonic()
-        seconds, tokens = self._last_end - began, sum(ticket.unit.work.cost for ticket in batch)
+        seconds, tokens = self._last_end - began, sum(ticket.unit.query.cost for ticket in batch)
         rate = tokens / max(seconds, 1e-6)
         self._tokens_a_second = 0.8 * (self._tokens_a_second or rate) + 0.2 * rate
         self._metrics.batch(tokens, seconds)
@@ -304,7 +305,7 @@ class Batcher:
                 wanted.append(ticket)
             else:
                 ticket.unit.let_go()
-                self._give_back(ticket.request, ticket.unit.work.cost, "client_left")
+                self._give_back(ticket.request, ticket.unit.query.cost, "client_left")
         return wanted
 
     async def _answer(self, units: list[Unit], results: list[Answer]) -> None:

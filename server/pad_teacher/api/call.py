@@ -40,7 +40,7 @@ class UnderWay:
         finally:
             if isinstance(asked, ScoringRequest):
                 empty(asked.sets)
-        self._asked = self._reuse.ask(self._plan.works)
+        self._asked = self._reuse.ask(self._plan.queries)
         self._request = Request(self._client, self._asked.units)
         return self._request
 
@@ -63,7 +63,7 @@ class UnderWay:
     def drop(self) -> None:
         """Let go of everything."""
         if self._plan:
-            for held in (self._plan.works, *self._plan.held):
+            for held in (self._plan.queries, *self._plan.held):
                 empty(held)
         if self._asked:
             for held in (self._asked.units, self._asked.keys, self._asked.known):

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from pad_teacher.engines.base import Answer
-from pad_teacher.engines.work import Work
+from pad_teacher.engines.queries import Answer, Query
 from pad_teacher.errors import Refusal
 
 
@@ -34,10 +33,10 @@ class Waiter(Protocol):
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Unit:
-    """Work, the keys of its rows, who waits for it, and its result once there is one."""
+    """A query, the keys of its rows, who waits for it, and its result once there is one."""
 
     keys: tuple[bytes, ...]
-    work: Work
+    query: Query
     # Only ever appended to: requests join in the thread that reads them, and are answered on the event loop. One that
     # joins too late to be answered gets the result when its own turn comes.
     waiters: list[tuple[Waiter, int]] = field(default_factory=list)
@@ -65,11 +64,11 @@ class InFlight:
     def __init__(self) -> None:
         self._units: WeakValueDictionary[tuple[bytes, ...], Unit] = WeakValueDictionary()
 
-    def join(self, keys: Sequence[bytes], work: Work) -> tuple[Unit, bool]:
+    def join(self, keys: Sequence[bytes], query: Query) -> tuple[Unit, bool]:
         """The unit of these rows, and whether it was under way already."""
         known = tuple(keys)
         unit = self._units.get(known)
         if unit is not None:
             return unit, True
-        unit = self._units[known] = Unit(known, work)
+        unit = self._units[known] = Unit(known, query)
         return unit, False

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
-from pad_teacher.engines.work import Work, questions_work, set_work
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 
 
 def row_keys(scorer: bytes, query: Query) -> list[bytes]:
@@ -28,18 +27,18 @@ def row_keys(scorer: bytes, query: Query) -> list[bytes]:
             return [_key(_digest(scorer, b"echo", [top, everywhere]), ids)]
 
 
-def only(work: Work, rows: Sequence[int]) -> Work:
-    """What is left of ``work`` when only these of its rows are wanted."""
-    match work.query:
+def subset(query: Query, rows: Sequence[int]) -> Query:
+    """The query for these of its rows only."""
+    match query:
         case TokenSet(prompt_ids, response_ids) if len(rows) < len(response_ids):
-            return set_work(TokenSet(prompt_ids, [response_ids[i] for i in rows]))
+            return TokenSet(prompt_ids, [response_ids[i] for i in rows])
         case Questions(prompts, label_ids) if len(rows) < len(prompts):
-            return questions_work([prompts[i] for i in rows], label_ids)
+            return Questions([prompts[i] for i in rows], label_ids)
         case _:
-            return work
+            return query
 
 
-def to_rows(answer: Answer) -> list[FloatArray]:
+def split_rows(answer: Answer) -> list[FloatArray]:
     """The values of an answer's rows."""
     if isinstance(answer, EchoLogprobs):
         # Ids as the floats of the same bits: an id is far below the bits of infinity.
@@ -48,7 +47,7 @@ def to_rows(answer: Answer) -> list[FloatArray]:
     return answer
 
 
-def from_rows(query: Query, rows: Iterator[FloatArray]) -> Answer:
+def join_rows(query: Query, rows: Iterator[FloatArray]) -> Answer:
     """The answer to ``query``, taking the values of its rows."""
     match query:
         case TokenSet(_, parts) | Questions(parts, _):

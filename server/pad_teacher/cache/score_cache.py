@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import structlog
 
-from pad_teacher.engines.base import FloatArray
+from pad_teacher.engines.queries import FloatArray
 
 log = structlog.get_logger()
 

@@ -5,14 +5,9 @@ Rendering, option orders, normalisation, batching and admission are written once
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
+from pad_teacher.engines.queries import Answer, FloatArray, Query, Questions, TokenSet
 
 
 class EngineFailed(RuntimeError):
@@ -21,48 +16,6 @@ class EngineFailed(RuntimeError):
 
 class RowTooLarge(RuntimeError):
     """One row alone does not fit the device's memory; others may."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenSet:
-    """A rendered prompt and the token ids of its responses; the answer is one array of log-probabilities each."""
-
-    prompt_ids: list[int]
-    response_ids: list[list[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Prompts that ask for one of the same labels; the answer is one array a prompt: a log-probability a label."""
-
-    prompts: list[list[int]]
-    label_ids: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Echo:
-    """Token ids to be scored as they stand; ``everywhere`` asks for each position, else only what comes next."""
-
-    ids: list[int]
-    top: int
-    everywhere: bool
-
-
-@dataclass(frozen=True, slots=True)
-class EchoLogprobs:
-    """For each position asked about: the log-probability of the token that follows, and of the ``top`` likeliest.
-
-    ``token_logprobs`` [L-1] (empty unless everywhere), ``top_ids`` and ``top_logprobs`` [positions, top]; the last
-    position is the one after the text's end.
-    """
-
-    token_logprobs: FloatArray
-    top_ids: IntArray
-    top_logprobs: FloatArray
-
-
-Query = TokenSet | Questions | Echo
-Answer = list[FloatArray] | EchoLogprobs
 
 
 class Engine(Protocol):

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, cast
 
-from pad_teacher.engines.base import Answer, Echo, EchoLogprobs
-from pad_teacher.engines.work import Work
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, Query
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.plan import Budget, Plan, finite, usage
 from pad_teacher.scoring.teacher import Teacher
@@ -25,7 +24,7 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budge
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
     texts = _texts(teacher, request)
-    works = [Work(Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo), len(ids)) for ids in texts]
+    queries: list[Query] = [Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo) for ids in texts]
     prompt = sum(map(len, texts))
     budget.spend(prompt, "prompt")
 
@@ -44,7 +43,7 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budge
             usage=CompletionUsage(prompt_tokens=prompt, completion_tokens=made, total_tokens=prompt + made),
         )
 
-    return Plan(works, usage(prompt=prompt), reply, [texts])
+    return Plan(queries, usage(prompt=prompt), reply, [texts])
 
 
 def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pad_teacher.engines.base import FloatArray, TokenSet
+from pad_teacher.engines.queries import FloatArray, TokenSet
 from pad_teacher.errors import TeacherError
 from pad_teacher.scoring.teacher import Teacher
 

@@ -7,8 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from pad_teacher.engines.base import Answer, FloatArray, TokenSet
-from pad_teacher.engines.work import Work, set_work
+from pad_teacher.engines.queries import Answer, FloatArray, TokenSet
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.plan import Budget, Plan, finite, usage
 from pad_teacher.scoring.teacher import Teacher
@@ -21,13 +20,13 @@ from pad_wire.scoring import Likelihood, LikelihoodSet
 class TokenisedSet:
     """One set as the engine takes it, and which of its responses were cut to fit.
 
-    Responses that are more than a batch together are several units of work, so that no set holds the engine for long.
+    Responses that are more than a batch together are several queries, so that no set holds the engine for long.
     """
 
     id: str
     where: str
     tokens: TokenSet
-    works: list[Work]
+    queries: list[TokenSet]
     truncated: list[bool]
 
 
@@ -43,7 +42,7 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
         return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
 
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
-    return Plan([work for item in sets for work in item.works], counted, reply, [sets])
+    return Plan([query for item in sets for query in item.queries], counted, reply, [sets])
 
 
 def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
@@ -65,8 +64,8 @@ def template_at(where: str) -> Iterator[None]:
 
 
 def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:
-    """Word one set's log-probabilities, taking the results of its works."""
-    arrays = [array for _ in item.works for array in cast(list[FloatArray], next(results))]
+    """Word one set's log-probabilities, taking the answers to its queries."""
+    arrays = [array for _ in item.queries for array in cast(list[FloatArray], next(results))]
     rows = zip(arrays, item.truncated, strict=True)
     return [
         _likelihood(finite(log_probs, f"{item.where}.responses[{j}]"), truncated, per_token)
@@ -110,22 +109,22 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budge
             raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
     truncated = [len(ids) > room for ids in response_ids]
     tokens = TokenSet(prompt_ids, [ids[:room] for ids in response_ids])
-    works = list(_works(tokens, budget.batch_tokens))
-    budget.spend(sum(work.cost for work in works), where)
-    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, works, truncated)
+    queries = list(_split(tokens, budget.batch_tokens))
+    budget.spend(sum(query.cost for query in queries), where)
+    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, queries, truncated)
 
 
-def _works(tokens: TokenSet, most: int) -> Iterator[Work]:
-    """The set in as few units as cost at most ``most`` tokens each; one response is never divided."""
+def _split(tokens: TokenSet, most: int) -> Iterator[TokenSet]:
+    """The set in as few queries as cost at most ``most`` tokens each; one response is never divided."""
     part: list[list[int]] = []
     cost = len(tokens.prompt_ids)
     for ids in tokens.response_ids:
         if part and cost + len(ids) > most:
-            yield set_work(TokenSet(tokens.prompt_ids, part))
+            yield TokenSet(tokens.prompt_ids, part)
             part, cost = [], len(tokens.prompt_ids)
         part.append(ids)
         cost += len(ids)
-    yield set_work(TokenSet(tokens.prompt_ids, part))
+    yield TokenSet(tokens.prompt_ids, part)
 
 
 def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:

@@ -1,4 +1,4 @@
-"""What every route makes of a request: the work to queue, and how to word the reply from its results."""
+"""What every route makes of a request: the queries to queue, and how to word the reply from their answers."""
 
 import threading
 import time
@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pad_teacher.engines.base import Answer, FloatArray
-from pad_teacher.engines.work import Work
+from pad_teacher.engines.queries import Answer, FloatArray, Query
 from pad_teacher.errors import Refusal
 from pad_wire import Usage
 from pad_wire.text import WireModel
@@ -17,12 +16,12 @@ from pad_wire.text import WireModel
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request, tokenised: ``reply`` takes the results of ``works``, in order.
+    """A request, tokenised: ``reply`` takes the answers to ``queries``, in order.
 
     ``held`` are lists that ``reply`` reads, with most of what the plan keeps in memory.
     """
 
-    works: list[Work]
+    queries: list[Query]
     usage: Usage
     reply: Callable[[Sequence[Answer]], WireModel]
     held: Sequence[list[Any]] = ()

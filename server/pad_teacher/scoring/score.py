@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import log
 
-from pad_teacher.engines.base import Answer
+from pad_teacher.engines.queries import Answer, Query
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.likelihood import TokenisedSet, likelihoods, prompt_tokens, response_tokens, tokenise
 from pad_teacher.scoring.plan import Budget, Plan, usage
@@ -27,8 +27,8 @@ def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
         scored = [_score_set(*parts, request.alpha) for parts in zip(sets, worded, asked, choices, strict=True)]
         return ScoreReply(teacher=teacher.id, sets=scored, usage=counted)
 
-    works = [work for item in sets for work in item.works]
-    return Plan([*works, *(work for item in asked for work in item.works)], counted, reply, [sets, asked])
+    queries: list[Query] = [query for item in (*sets, *asked) for query in item.queries]
+    return Plan(queries, counted, reply, [sets, asked])
 
 
 def _score_set(

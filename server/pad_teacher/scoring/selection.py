@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from pad_teacher.engines.base import Answer, FloatArray
-from pad_teacher.engines.work import Work, question_cost, questions_work
+from pad_teacher.engines.queries import Answer, FloatArray, Questions, shared_tokens
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.likelihood import template_at
 from pad_teacher.scoring.plan import Budget, Plan, finite, usage
@@ -25,12 +24,12 @@ class AskedSet:
     n: int
     orders: list[tuple[int, ...]]
     tokens: int
-    works: list[Work]
+    queries: list[Questions]
     truncated: list[bool]
 
     def choice(self, results: Iterator[Answer]) -> Choice:
-        """What the teacher would pick, from the letters' log-probabilities: takes the answers of its works."""
-        answers = [array for _ in self.works for array in cast(list[FloatArray], next(results))]
+        """What the teacher would pick, from the letters' log-probabilities: takes the answers to its queries."""
+        answers = [array for _ in self.queries for array in cast(list[FloatArray], next(results))]
         log_probs = [finite(array, self.where).tolist() for array in answers]
         return combine(self.n, self.orders, log_probs)
 
@@ -45,7 +44,7 @@ def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) 
         sets = [_worded(item, item.choice(rest)) for item in asked]
         return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
 
-    return Plan([work for item in asked for work in item.works], counted, reply, [asked])
+    return Plan([query for item in asked for query in item.queries], counted, reply, [asked])
 
 
 def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
@@ -77,24 +76,24 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
     for order in orders:
         asked.append(question.ids([options[i] for i in order]))
         budget.spend(len(asked[-1]), where)  # in full: what they share is still rendered and tokenised
-    works = list(_works(asked, letters[:shown], budget.batch_tokens))
+    queries = list(_split(asked, letters[:shown], budget.batch_tokens))
     truncated = [option != text for option, text in zip(options, texts, strict=True)]
     tokens = sum(map(len, asked))
-    return AskedSet(item.id if item.id is not None else str(index), where, n, orders, tokens, works, truncated)
+    return AskedSet(item.id if item.id is not None else str(index), where, n, orders, tokens, queries, truncated)
 
 
-def _works(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Iterator[Work]:
-    """The questions in as few units as cost at most ``most`` tokens each."""
+def _split(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Iterator[Questions]:
+    """The questions in as few queries as cost at most ``most`` tokens each."""
     part: list[list[int]] = []
     cost = 0
     for ids in asked:
-        more = question_cost(ids, part[-1] if part else [])
+        more = len(ids) - shared_tokens(ids, part[-1] if part else [])
         if part and cost + more > most:
-            yield questions_work(part, label_ids)
+            yield Questions(part, label_ids)
             part, cost, more = [], 0, len(ids)
         part.append(ids)
         cost += more
-    yield questions_work(part, label_ids)
+    yield Questions(part, label_ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from pad_teacher.engines.base import Answer, Engine, EngineFailed, FloatArray, Query, RowTooLarge
+from pad_teacher.engines.base import Engine, EngineFailed, RowTooLarge
 from pad_teacher.engines.embedded import packed_linear, padded_forward, tree_attention, tree_forward
 from pad_teacher.engines.embedded.memory import MemoryModel
 from pad_teacher.engines.embedded.output_head import Head, project
 from pad_teacher.engines.embedded.padded_forward import decoder_of
 from pad_teacher.engines.embedded.prefix_tree import pack
 from pad_teacher.engines.embedded.rows import Row, RowLogprobs, answer, rows_of
+from pad_teacher.engines.queries import Answer, FloatArray, Query
 
 log = structlog.get_logger()
 

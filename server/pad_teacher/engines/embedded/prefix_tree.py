@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pad_teacher.engines.base import IntArray
-from pad_teacher.engines.embedded.rows import MIN_SHARED, shared_tokens
+from pad_teacher.engines.embedded.rows import MIN_SHARED
+from pad_teacher.engines.queries import IntArray, shared_tokens
 
 MAX_DEPTH = 4  # levels of the tree; rows that share more than that repeat it
 

@@ -1,11 +1,21 @@
 """What an engine is asked, as rows: token ids to run, and what to read from the predictions at their end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, FloatArray, IntArray, Query, Questions, TokenSet
+from pad_teacher.engines.queries import (
+    Answer,
+    Echo,
+    EchoLogprobs,
+    FloatArray,
+    IntArray,
+    Query,
+    Questions,
+    TokenSet,
+    shared_tokens,
+)
 
 MIN_SHARED = 16  # tokens: to compute fewer again costs less than one more step of attention
 
@@ -32,13 +42,6 @@ class RowLogprobs:
     targets_K_M: FloatArray
     top_ids_K_T: IntArray
     top_K_T: FloatArray
-
-
-def shared_tokens(ids: Sequence[int] | IntArray, others: Sequence[int] | IntArray) -> int:
-    """How many token ids the two have in common at their start."""
-    length = min(len(ids), len(others))
-    differ = np.not_equal(ids[:length], others[:length])
-    return int(differ.argmax()) if differ.any() else length
 
 
 def _shared(ids: IntArray, before: IntArray) -> int:

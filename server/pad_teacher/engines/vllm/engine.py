@@ -9,7 +9,8 @@ from concurrent.futures import wait
 from functools import partial
 from typing import Any, TypeVar
 
-from pad_teacher.engines.base import Answer, Engine, EngineFailed, FloatArray, Query
+from pad_teacher.engines.base import Engine, EngineFailed
+from pad_teacher.engines.queries import Answer, FloatArray, Query
 from pad_teacher.engines.vllm import checkpoint
 from pad_teacher.engines.vllm import launch as vllm_start
 from pad_teacher.engines.vllm.options import IDENTITY

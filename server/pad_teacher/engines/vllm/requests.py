@@ -14,17 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pad_teacher.engines.base import (
-    Answer,
-    Echo,
-    EchoLogprobs,
-    EngineFailed,
-    FloatArray,
-    IntArray,
-    Query,
-    Questions,
-    TokenSet,
-)
+from pad_teacher.engines.base import EngineFailed
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, IntArray, Query, Questions, TokenSet
 
 MAX_NEXT_IDS = 128  # that vLLM takes in one request
 

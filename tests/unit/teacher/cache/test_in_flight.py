@@ -8,14 +8,14 @@ import pytest
 from pad_teacher.admission.batcher import Batcher, Client, Request
 from pad_teacher.admission.budgets import Budgets
 from pad_teacher.cache.in_flight import InFlight, Unit
-from pad_teacher.engines.base import RowTooLarge, TokenSet
-from pad_teacher.engines.work import set_work
+from pad_teacher.engines.base import RowTooLarge
+from pad_teacher.engines.queries import TokenSet
 from pad_teacher.runtime.metrics import Metrics
 from support.fakes import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
-WORK = set_work(TokenSet([1], [[2, 3]]))
+QUERY = TokenSet([1], [[2, 3]])
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def request(unit: Unit, job: str = "job") -> Request:
 
 def test_rows_that_are_under_way_are_joined_and_others_are_not() -> None:
     in_flight = InFlight()
-    unit, shared = in_flight.join([b"a", b"b"], WORK)
+    unit, shared = in_flight.join([b"a", b"b"], QUERY)
     assert not shared
-    assert in_flight.join([b"a", b"b"], WORK) == (unit, True)
-    assert in_flight.join([b"b", b"a"], WORK)[0] is not unit
+    assert in_flight.join([b"a", b"b"], QUERY) == (unit, True)
+    assert in_flight.join([b"b", b"a"], QUERY)[0] is not unit
 
 
 def test_a_unit_is_forgotten_once_nobody_holds_it() -> None:
     in_flight = InFlight()
-    unit, _ = in_flight.join([b"a"], WORK)
+    unit, _ = in_flight.join([b"a"], QUERY)
     waiting = request(unit)
     waiting.group.items.clear()
     del unit
@@ -65,7 +65,7 @@ def test_a_unit_is_forgotten_once_nobody_holds_it() -> None:
 
 
 def test_the_first_turn_pays_and_after_a_turn_that_came_to_nothing_the_next_is_the_first() -> None:
-    unit = Unit((b"a",), WORK)
+    unit = Unit((b"a",), QUERY)
     assert (unit.claim(), unit.claim()) == (True, False)
     unit.let_go()
     assert unit.claim()
@@ -74,7 +74,7 @@ def test_the_first_turn_pays_and_after_a_turn_that_came_to_nothing_the_next_is_t
 async def test_who_joins_a_unit_that_has_just_been_computed_gets_its_result_without_the_engine(
     batcher: Batcher, engine: FakeEngine
 ) -> None:
-    unit = Unit((b"a",), WORK)
+    unit = Unit((b"a",), QUERY)
     await batcher.submit(request(unit), None)
     late = request(unit)
     await batcher.submit(late, None)
@@ -85,7 +85,7 @@ async def test_who_joins_a_unit_that_has_just_been_computed_gets_its_result_with
 async def test_who_joins_a_unit_that_has_just_failed_has_it_computed_again(
     batcher: Batcher, engine: FakeEngine
 ) -> None:
-    unit = Unit((b"a",), WORK)
+    unit = Unit((b"a",), QUERY)
     engine.failure = RowTooLarge("too large")
     with pytest.raises(Exception, match="too large"):
         await batcher.submit(request(unit), None)
@@ -100,7 +100,7 @@ async def test_who_joins_a_unit_that_has_just_failed_has_it_computed_again(
 async def test_a_unit_is_computed_for_those_who_stay_even_if_the_one_whose_turn_it_was_has_left(
     batcher: Batcher, engine: FakeEngine
 ) -> None:
-    small, shared = Unit((b"a",), WORK), Unit((b"b",), WORK)
+    small, shared = Unit((b"a",), QUERY), Unit((b"b",), QUERY)
     raised: list[Any] = [RowTooLarge("together"), None, None]
     leaving: asyncio.Task[None] | None = None
 
@@ -128,7 +128,7 @@ async def test_a_unit_is_computed_for_those_who_stay_even_if_the_one_whose_turn_
 
 
 async def test_a_result_that_comes_twice_counts_once() -> None:
-    waiting = Request(Client("", "job"), [Unit((b"a",), WORK), Unit((b"b",), WORK)])
+    waiting = Request(Client("", "job"), [Unit((b"a",), QUERY), Unit((b"b",), QUERY)])
     waiting.done = asyncio.get_running_loop().create_future()
     for _ in range(2):
         waiting.answer(0, [np.zeros(2, np.float32)])

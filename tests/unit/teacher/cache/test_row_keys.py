@@ -3,9 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.cache.row_keys import from_rows, only, row_keys, to_rows
-from pad_teacher.engines.base import Echo, EchoLogprobs, Query, Questions, TokenSet
-from pad_teacher.engines.work import Work, questions_work, set_work
+from pad_teacher.cache.row_keys import join_rows, row_keys, split_rows, subset
+from pad_teacher.engines.queries import Echo, EchoLogprobs, Query, Questions, TokenSet
 from support.fakes import FakeEngine
 
 ids = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=4)
@@ -60,20 +59,20 @@ def test_an_echo_is_the_same_after_it_was_a_row(text: list[int], top: int, every
     query = Echo(text, top, everywhere)
     (answer,) = FakeEngine().score([query])
     assert isinstance(answer, EchoLogprobs)
-    again = from_rows(query, iter(to_rows(answer)))
+    again = join_rows(query, iter(split_rows(answer)))
     assert isinstance(again, EchoLogprobs)
     for name in EchoLogprobs.__slots__:
         assert getattr(again, name).dtype == getattr(answer, name).dtype
         assert np.array_equal(getattr(again, name), getattr(answer, name))
 
 
-def test_some_rows_of_a_unit_are_a_smaller_unit() -> None:
-    tokens = set_work(TokenSet([1, 2], [[3], [4, 5], [6]]))
-    assert only(tokens, [1]).query == TokenSet([1, 2], [[4, 5]])
-    assert only(tokens, [1]).cost == 4
-    questions = questions_work([[1, 2], [1, 3]], [9])
-    assert only(questions, [1]).query == Questions([[1, 3]], [9])
-    assert only(questions, [1]).cost == 2
-    echo = Work(Echo([1], 1, True), 1)
-    assert only(echo, [0]) is echo
-    assert only(tokens, [0, 1, 2]) is tokens
+def test_some_rows_of_a_query_are_a_smaller_query() -> None:
+    tokens = TokenSet([1, 2], [[3], [4, 5], [6]])
+    assert subset(tokens, [1]) == TokenSet([1, 2], [[4, 5]])
+    assert subset(tokens, [1]).cost == 4
+    questions = Questions([[1, 2], [1, 3]], [9])
+    assert subset(questions, [1]) == Questions([[1, 3]], [9])
+    assert subset(questions, [1]).cost == 2
+    echo = Echo([1], 1, True)
+    assert subset(echo, [0]) is echo
+    assert subset(tokens, [0, 1, 2]) is tokens

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from structlog.testing import capture_logs
 
 from pad_teacher.cache.score_cache import FILE, ScoreCache
-from pad_teacher.engines.base import FloatArray
+from pad_teacher.engines.queries import FloatArray
 
 MEGABYTE = 2**20
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pad_teacher.engines.base import Echo, EchoLogprobs, EngineFailed, RowTooLarge, TokenSet
+from pad_teacher.engines.base import EngineFailed, RowTooLarge
 from pad_teacher.engines.embedded import output_head as projection
 from pad_teacher.engines.embedded.engine import TransformersEngine
+from pad_teacher.engines.queries import Echo, EchoLogprobs, TokenSet
 from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder

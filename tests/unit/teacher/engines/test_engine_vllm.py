@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pad_teacher.engines.base import EngineFailed, TokenSet
+from pad_teacher.engines.base import EngineFailed
+from pad_teacher.engines.queries import TokenSet
 from pad_teacher.engines.vllm import launch as vllm_start
 from pad_teacher.engines.vllm.engine import VllmEngine
 from support.fake_vllm import FakeVllm

@@ -4,10 +4,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from pad_teacher.engines.base import RowTooLarge, TokenSet
+from pad_teacher.engines.base import RowTooLarge
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.embedded.memory import peak_bytes
 from pad_teacher.engines.embedded.rows import Row, rows_of
+from pad_teacher.engines.queries import TokenSet
 from support.tiny import VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
-from pad_teacher.engines.base import Questions, TokenSet
 from pad_teacher.engines.embedded import packed_linear, tree_attention
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.embedded.merge_attention import merge
+from pad_teacher.engines.queries import Questions, TokenSet
 from support.tiny import ARCHITECTURES, PLAIN, SPARSE, VOCABULARY, oracle, tiny_model
 
 

@@ -4,7 +4,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pad_teacher.engines.base import Answer, Echo, EchoLogprobs, EngineFailed, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.base import EngineFailed
+from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 from pad_teacher.engines.vllm.requests import Ask, answer, computed_rows, plain, sampling
 from support.fake_vllm import GARBAGE, FakeVllm, likeliest
 from support.fakes import log_prob
