@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-gpu test-vllm lint bench bench-scoring soak clean
+.PHONY: help install lock demo check test test-gpu test-vllm lint bench bench-scoring soak clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,12 @@ lock: install  ## pin what pyproject.toml asks for and is not pinned yet
 
 demo: install  ## train the tiny student against the tiny teacher over HTTP
 	$(BIN)/python examples/tinyworld/demo.py
+
+check: install  ## the quick checks, under a minute: style, imports, the unit tests that need no torch
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --without-torch tests/unit tests/deploy
 
 test: install  ## all tests; no network and no GPU needed
 	$(BIN)/python -m pytest

@@ -1,12 +1,10 @@
-"""For every test: no hub, and one thread, so that tests beside each other do not wait for each other's threads."""
+"""For every test: no hub, one thread, the folder as a marker, and torch only if the test imports it."""
 
 import os
 
+# Libraries read these once, when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-import torch
-
-torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # tests that run in parallel must not wait for each other's threads
 
 import logging
 from collections.abc import Iterator
@@ -18,6 +16,24 @@ import structlog
 from support.fakes import byte_tokenizer
 from support.processes import TeacherProcess, teacher_process
 from support.tiny import tiny_model
+from support.without_torch import skip_tests_that_import
+
+TESTS = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-torch", action="store_true", help="skip every test that imports torch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("without_torch"):
+        skip_tests_that_import("torch")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with its folder's name, so that ``-m unit`` and ``-m "not load"`` select folders."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
 
 
 @pytest.fixture(autouse=True)

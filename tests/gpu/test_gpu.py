@@ -11,8 +11,6 @@ from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
 from support.tiny import ARCHITECTURES, oracle, tiny_model
 
-pytestmark = pytest.mark.gpu
-
 SETS = [TokenSet(list(range(40, 60)), [list(range(70, 80)), [90]]), TokenSet([100], [[110, 120]])]
 
 

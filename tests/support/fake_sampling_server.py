@@ -1,13 +1,16 @@
 """A vLLM server without vLLM: it loads weights from disk as vLLM does, and samples with them, token by token."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import torch
-from transformers import AutoModelForCausalLM
+
+if TYPE_CHECKING:
+    import torch
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -26,6 +29,8 @@ class FakeSamplingServer:
         self._model: Any = None
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
+        import torch
+
         path = request.url.path
         if path in self.instead:
             return self.instead[path](request)
@@ -49,15 +54,19 @@ class FakeSamplingServer:
     def _load(self, folder: Path) -> httpx.Response:
         self.loads += 1
         if self._model is None or not self._deaf:
+            from transformers import AutoModelForCausalLM
+
             self._model = AutoModelForCausalLM.from_pretrained(folder)
         return httpx.Response(200, json={"results": [None]})
 
-    @torch.no_grad()
     def _choice(self, body: dict[str, Any], generator: torch.Generator) -> dict[str, Any]:
+        import torch
+
         ids: list[int] = []
         log_probs: list[float] = []
         while len(ids) < body["max_tokens"] and not set(ids) & set(body["stop_token_ids"]):
-            logits = self._model(torch.tensor([body["prompt"] + ids])).logits[0, -1]
+            with torch.no_grad():
+                logits = self._model(torch.tensor([body["prompt"] + ids])).logits[0, -1]
             weights = (logits / body["temperature"]).softmax(-1)
             ids.append(int(torch.multinomial(weights, 1, generator=generator)))
             log_probs.append(logits.log_softmax(-1)[ids[-1]].item())

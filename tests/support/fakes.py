@@ -1,17 +1,21 @@
 """A teacher in a few lines: a byte tokenizer, a chat template, and an engine whose numbers are arithmetic."""
 
+from __future__ import annotations
+
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
 from pad_teacher.engines.base import Engine, EngineFailed
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for message in messages %}"
@@ -27,6 +31,9 @@ SPECIAL = ["<|pad|>", "<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|e
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Every byte is a token, so any text round-trips and ids can be counted by hand."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

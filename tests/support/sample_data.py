@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
 ROWS = [{"id": f"p{k}", "prompt": f"say {k}", "source": "made up"} for k in range(4)]
 
 
@@ -16,6 +14,8 @@ def lines(path: Path, *rows: Any) -> Path:
 
 def by_library(kind: str, name: str) -> Any:
     def write(folder: Path) -> Path:
+        from datasets import Dataset
+
         getattr(Dataset.from_list(ROWS), f"to_{kind}")(str(folder / name))
         return folder / name
 

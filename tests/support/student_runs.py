@@ -1,18 +1,22 @@
 """Runs of the trainer in this process: a teacher that follows a rule, prompts, settings, what a run recorded."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pad_student.preference.config import PADConfig
 from pad_student.teacher.errors import TeacherUnreachable
-from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
 from support.fakes import byte_tokenizer, log_prob
 from support.tiny import tiny_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from pad_student.preference.config import PADConfig
+    from pad_student.training.trainer import PADTrainer
 
 PROMPTS = [{"id": f"p{k}", "prompt": f"say {k}"} for k in range(12)]
 
@@ -33,6 +37,8 @@ class FakeTeacher:
 
 
 def scored(each: SampledSet) -> ScoredSet:
+    import torch
+
     values = [log_prob([len(str(each.prompt))], sum(r.text.encode())) - 1 for r in each.responses]
     responses = [
         ScoredResponse(
@@ -51,6 +57,8 @@ TEACHER = TeacherId(model="fake", fingerprint="f")
 
 
 def config(folder: Path, **changes: Any) -> PADConfig:
+    from pad_student.preference.config import PADConfig
+
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "max_steps": 6,
@@ -66,6 +74,8 @@ def config(folder: Path, **changes: Any) -> PADConfig:
 
 
 def trainer(folder: Path, teacher: Any = None, dataset: Any = None, **changes: Any) -> PADTrainer:
+    from pad_student.training.trainer import PADTrainer
+
     return PADTrainer(tiny_model(), config(folder, **changes), dataset or PROMPTS, byte_tokenizer(), teacher)
 
 
@@ -80,6 +90,8 @@ def round_names(folder: Path) -> list[str]:
 
 
 def weights(trainer: PADTrainer) -> torch.Tensor:
+    import torch
+
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 

@@ -1,43 +1,10 @@
 """Tiny random models of real architectures, and log-probabilities in float64 without the project's code."""
 
-from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
-import torch
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    CohereConfig,
-    CohereForCausalLM,
-    DeepseekV3Config,
-    DeepseekV3ForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GptOssConfig,
-    GptOssForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
-    Llama4ForCausalLM,
-    Llama4TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    MixtralConfig,
-    MixtralForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+Architecture = tuple[str, dict[str, Any]]
+"""The model's class in transformers, and the settings of its config."""
 
 VOCABULARY = 262
 _SIZES: dict[str, Any] = {
@@ -59,42 +26,55 @@ _LONG_ROPE = {
     "original_max_position_embeddings": 32,
 }
 
-ARCHITECTURES: dict[str, Callable[[], Any]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SIZES, tie_word_embeddings=True)),
-    "mistral, sliding window": lambda: MistralForCausalLM(MistralConfig(**_SIZES, sliding_window=8)),
-    "gemma2, soft caps and sliding window": lambda: Gemma2ForCausalLM(
-        Gemma2Config(**_SIZES, head_dim=8, sliding_window=8, final_logit_softcapping=3.0, attn_logit_softcapping=2.0)
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": ("LlamaForCausalLM", _SIZES),
+    "qwen2": ("Qwen2ForCausalLM", dict(**_SIZES, tie_word_embeddings=True)),
+    "mistral, sliding window": ("MistralForCausalLM", dict(**_SIZES, sliding_window=8)),
+    "gemma2, soft caps and sliding window": (
+        "Gemma2ForCausalLM",
+        dict(**_SIZES, head_dim=8, sliding_window=8, final_logit_softcapping=3.0, attn_logit_softcapping=2.0),
     ),
-    "cohere, scaled logits": lambda: CohereForCausalLM(CohereConfig(**_SIZES, logit_scale=0.25)),
-    "granite, scaled logits": lambda: GraniteForCausalLM(GraniteConfig(**_SIZES, logits_scaling=4.0)),
-    "phi3, long rope": lambda: Phi3ForCausalLM(
-        Phi3Config(**_SIZES, pad_token_id=0, original_max_position_embeddings=32, rope_parameters=_LONG_ROPE)
+    "cohere, scaled logits": ("CohereForCausalLM", dict(**_SIZES, logit_scale=0.25)),
+    "granite, scaled logits": ("GraniteForCausalLM", dict(**_SIZES, logits_scaling=4.0)),
+    "phi3, long rope": (
+        "Phi3ForCausalLM",
+        dict(**_SIZES, pad_token_id=0, original_max_position_embeddings=32, rope_parameters=_LONG_ROPE),
     ),
-    "gemma3, both kinds of layers": lambda: Gemma3ForCausalLM(
-        Gemma3TextConfig(**_SIZES, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"])
+    "gemma3, both kinds of layers": (
+        "Gemma3ForCausalLM",
+        dict(**_SIZES, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
     ),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, head_dim=8)),
-    "gpt2, learned positions": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=256, initializer_range=0.3)
+    "qwen3": ("Qwen3ForCausalLM", dict(**_SIZES, head_dim=8)),
+    "gpt2, learned positions": (
+        "GPT2LMHeadModel",
+        {
+            "vocab_size": VOCABULARY,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 256,
+            "initializer_range": 0.3,
+        },
     ),
 }
 
 # Mixtures of experts have no float64 kernel: these are compared with their own eager attention in float32.
-SPARSE: dict[str, Callable[[], Any]] = {
-    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**_SIZES, num_local_experts=4)),
-    "gpt-oss, sinks and sliding window": lambda: GptOssForCausalLM(
-        GptOssConfig(
+SPARSE: dict[str, Architecture] = {
+    "mixtral": ("MixtralForCausalLM", dict(**_SIZES, num_local_experts=4)),
+    "gpt-oss, sinks and sliding window": (
+        "GptOssForCausalLM",
+        dict(
             **_SIZES,
             head_dim=8,
             num_local_experts=4,
             num_experts_per_tok=2,
             sliding_window=8,
             rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        )
+        ),
     ),
-    "deepseek, values smaller than keys": lambda: DeepseekV3ForCausalLM(
-        DeepseekV3Config(
+    "deepseek, values smaller than keys": (
+        "DeepseekV3ForCausalLM",
+        dict(
             **{**_SIZES, "num_key_value_heads": 4},
             q_lora_rank=16,
             kv_lora_rank=16,
@@ -107,32 +87,33 @@ SPARSE: dict[str, Callable[[], Any]] = {
             n_group=1,
             topk_group=1,
             first_k_dense_replace=1,
-        )
+        ),
     ),
 }
 
 # What cannot run as one sequence: states in place of attention, biases by distance, chunked attention.
-PLAIN: dict[str, Callable[[], Any]] = {
-    "mamba": lambda: MambaForCausalLM(
-        MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, state_size=8)
+PLAIN: dict[str, Architecture] = {
+    "mamba": (
+        "MambaForCausalLM",
+        {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
     ),
-    "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)),
-    "llama 4": lambda: Llama4ForCausalLM(
-        Llama4TextConfig(
+    "bloom": ("BloomForCausalLM", {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4}),
+    "llama 4": (
+        "Llama4ForCausalLM",
+        dict(
             **{**_SIZES, "num_hidden_layers": 4},
             intermediate_size_mlp=48,
             head_dim=8,
             num_local_experts=2,
             attention_chunk_size=8,
-        )
+        ),
     ),
 }
 
 
 def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
     """A random model of the named architecture, in evaluation mode, with the attention that it loads with."""
-    torch.manual_seed(seed)
-    return (ARCHITECTURES | SPARSE | PLAIN)[architecture]().eval()
+    return _random((ARCHITECTURES | SPARSE | PLAIN)[architecture], seed)
 
 
 # vLLM's attention on CPUs takes heads of 32 and more.
@@ -142,30 +123,42 @@ _VLLM_SIZES: dict[str, Any] = _SIZES | {
     "num_key_value_heads": 1,
     "max_position_embeddings": 2050,
 }
-FOR_VLLM: dict[str, Callable[[], Any]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_VLLM_SIZES)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_VLLM_SIZES, tie_word_embeddings=True)),
-    "gemma2": lambda: Gemma2ForCausalLM(
-        Gemma2Config(
+FOR_VLLM: dict[str, Architecture] = {
+    "llama": ("LlamaForCausalLM", _VLLM_SIZES),
+    "qwen2": ("Qwen2ForCausalLM", dict(**_VLLM_SIZES, tie_word_embeddings=True)),
+    "gemma2": (
+        "Gemma2ForCausalLM",
+        dict(
             **_VLLM_SIZES,
             head_dim=32,
             sliding_window=16,
             query_pre_attn_scalar=32,
             final_logit_softcapping=3.0,
             attn_logit_softcapping=2.0,
-        )
+        ),
     ),
 }
 
 
 def vllm_model(architecture: str, seed: int = 0) -> Any:
     """A random model of the named architecture that vLLM runs too."""
+    return _random(FOR_VLLM[architecture], seed)
+
+
+def _random(architecture: Architecture, seed: int) -> Any:
+    import torch
+    import transformers
+
+    name, settings = architecture
+    kind = getattr(transformers, name)
     torch.manual_seed(seed)
-    return FOR_VLLM[architecture]().eval()
+    return kind(kind.config_class(**deepcopy(settings))).eval()
 
 
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
     """Log-probability of each response token: float64, plain attention, one forward a token, nothing shared."""
+    import torch
+
     loaded_with = model.config._attn_implementation
     exact = model.double()
     exact.set_attn_implementation("eager")  # fused kernels leave Gemma-2's soft cap out

@@ -27,8 +27,6 @@ from support.fakes import byte_tokenizer
 from support.processes import ENVIRONMENT, VLLM_OPTIONS
 from support.tiny import vllm_model
 
-pytestmark = pytest.mark.vllm
-
 NEAR = 1e-3  # nats a token
 ENCODER = ChatEncoder.of(byte_tokenizer())
 PROMPTS = [f"{k}, and the rest of what fills several blocks of the cache in every prompt" for k in range(6)]

@@ -18,8 +18,6 @@ from support.fakes import byte_tokenizer
 from support.processes import VLLM_OPTIONS
 from support.tiny import FOR_VLLM, VOCABULARY, vllm_model
 
-pytestmark = pytest.mark.vllm
-
 BLOCK = VLLM_OPTIONS["block_size"]
 
 

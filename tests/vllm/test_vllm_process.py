@@ -14,8 +14,6 @@ from support.fakes import byte_tokenizer
 from support.processes import TeacherProcess, teacher_process
 from support.tiny import vllm_model
 
-pytestmark = pytest.mark.vllm
-
 LARGE = {"sets": [{"prompt": "hi" * 100, "responses": [f"{k} " * 60 for k in range(8)]}] * 20}
 
 
