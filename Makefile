@@ -13,7 +13,7 @@ install: .venv/.installed  ## make .venv and install everything into it
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,client,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,client]' --group dev
 	@touch $@
 
 # On any Python and system that the project runs on. What is pinned stays, unless LOCK=--upgrade.
@@ -21,7 +21,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-vers
 	--custom-compile-command 'make lock' --extra server --extra client $(LOCK)
 
 lock: install  ## pin what pyproject.toml asks for and is not pinned yet
-	$(COMPILE) --extra dev -o constraints.txt
+	$(COMPILE) --group dev -o constraints.txt
 	$(COMPILE) --extra vllm -o constraints-vllm.txt
 
 demo: install  ## train the tiny student against the tiny teacher over HTTP
@@ -46,7 +46,7 @@ test-vllm: .venv-vllm/.tests  ## the tests on the real vLLM, its CPU build, in a
 
 .venv-vllm/.tests: pyproject.toml tests/vllm/requirements.txt benchmarks/install_peers.sh
 	PYTHON=$(PYTHON) bash benchmarks/install_peers.sh vllm
-	.venv-vllm/bin/python -m pip install --quiet -e '.[server,client,dev]'
+	.venv-vllm/bin/python -m pip install --quiet -e '.[server,client]' --group dev
 	@touch $@
 
 lint: install  ## style, types and who may import whom

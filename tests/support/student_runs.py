@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pad_student.teacher.errors import TeacherUnreachable
@@ -13,6 +11,9 @@ from support.fakes import byte_tokenizer, log_prob
 from support.tiny import tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
     import torch
 
     from pad_student.preference.config import PADConfig

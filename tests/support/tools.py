@@ -16,7 +16,7 @@ UID = 10001  # of the user in every image
 
 
 def check(tool: str | Path, *arguments: str | Path) -> None:
-    """Run a linter, which must find nothing. A name alone is a tool that the extra ``dev`` installs."""
+    """Run a linter, which must find nothing. A name alone is a tool of the dependency group ``dev``."""
     command = Path(sys.executable).parent / tool
     assert command.exists(), f"{tool} is not installed: run make install"
     ran = subprocess.run([command, *arguments], capture_output=True, text=True, timeout=60, check=False)

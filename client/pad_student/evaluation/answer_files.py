@@ -1,6 +1,5 @@
 """Question and answer files of AlpacaEval 2, Arena-Hard v2 and MT-Bench, as these tools read them."""
 
-import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -76,7 +75,7 @@ def write_answers(
         content = _json_lines([_mt_bench(model, *pair) for pair in pairs])
     unfinished = path.with_name(f".{path.name}.unfinished")
     unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 def _question(benchmark: Benchmark, index: int, row: dict[str, Any], temperature: float) -> Question:

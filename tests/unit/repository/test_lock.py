@@ -16,10 +16,11 @@ LOCKS = {"constraints.txt": ["server", "client", "dev"], "constraints-vllm.txt":
 PYTHONS = ["3.11", "3.12", "3.13"]
 
 
-def asked(extras: list[str]) -> list[Requirement]:
-    """What pyproject.toml asks for."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + [line for extra in extras for line in project["optional-dependencies"][extra]]
+def asked(names: list[str]) -> list[Requirement]:
+    """What pyproject.toml asks for with these extras and dependency groups."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    optional = file["project"]["optional-dependencies"] | file["dependency-groups"]
+    lines = file["project"]["dependencies"] + [line for name in names for line in optional[name]]
     return [Requirement(line) for line in lines]
 
 

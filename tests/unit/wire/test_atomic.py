@@ -11,7 +11,7 @@ def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
     write_atomically(path, b"one")
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
-    assert os.listdir(tmp_path) == ["keys"]
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640])
@@ -46,7 +46,7 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError, match="no space"):
         write_atomically(path, b"two")
     assert path.read_bytes() == b"one"
-    assert os.listdir(tmp_path) == ["keys"]
+    assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
 def test_a_link_still_points_to_the_written_file(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_a_key_is_known_by_name_and_stored_only_as_a_hash(tmp_path: Path) -> Non
 
 def test_only_its_owner_can_read_the_key_file(tmp_path: Path) -> None:
     add_key(tmp_path / "keys", "lab")
-    assert stat.S_IMODE(os.stat(tmp_path / "keys").st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o600
 
 
 def test_a_name_is_given_once_and_is_plain(tmp_path: Path) -> None:
