@@ -112,7 +112,7 @@ def train(
     prompts = [{"id": f"p{k}", "prompt": "say " * (k + 1)} for k in range(8)]
     rows, teacher = (prompts, Teacher()) if samples else (scored_sets(), None)
     trainer = Observed(model, config, rows, byte_tokenizer(), teacher, adapter)  # type: ignore[arg-type]
-    trainer._shares &= shares
+    trainer.shares_prompts &= shares
     if samples and os.environ.get("RANK") == "0":
         _sample_twice()
     trainer.train()

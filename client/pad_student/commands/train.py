@@ -91,7 +91,7 @@ def train(
     from pad_student.model.distributed import processes
     from pad_student.sampling.generate import load_student
     from pad_student.storage.checkpoints import newest_whole, steps_asked
-    from pad_student.training.before_after import Shown
+    from pad_student.training.before_after import BeforeAfterSamples
     from pad_student.training.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
@@ -108,8 +108,8 @@ def train(
     if settings.report_prompts:
         usable: Any = trainer.train_dataset  # without the prompts that do not fit; each comes once in each part
         chosen_from = usable[: max(1, len(usable) // config.parts)]
-        shown = Shown(chosen_from, settings.report_prompts, student.encoder, config, teacher, trainer.whole)
-        trainer.add_callback(shown)
+        count, whole = settings.report_prompts, trainer.gathered_weights
+        trainer.add_callback(BeforeAfterSamples(chosen_from, count, student.encoder, config, teacher, whole))
     checkpoint = newest_whole(Path(str(config.output_dir)))
     if checkpoint and processes.is_first() and 0 < (before := steps_asked(checkpoint)) != config.max_steps > 0:
         closing_line(

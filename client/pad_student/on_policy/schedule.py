@@ -10,7 +10,7 @@ from pad_student.on_policy.rounds import Round, Rounds
 from pad_student.preference.config import PADConfig
 from pad_wire import ScoredSet
 
-Plan = Callable[[], Sequence[Sequence[PromptLine]]]
+NextPrompts = Callable[[], Sequence[Sequence[PromptLine]]]  # a step's micro-batches of prompts
 
 
 class StepSets:
@@ -46,7 +46,7 @@ class Batches:
         return self._made(self._sets)
 
 
-class Pipeline:
+class RoundSchedule:
     """Keeps rounds begun as far ahead as staleness allows.
 
     The next round's sets are all on disk before this round's first step is trained: a checkpoint in its middle can
@@ -66,13 +66,13 @@ class Pipeline:
         self._begun: deque[Round] = deque()
         self._planned: dict[int, Sequence[Sequence[PromptLine]]] = {}  # of steps whose round has not begun
 
-    def sets_of(self, step: int, last: int, plan: Plan, model: Any) -> StepSets | None:
+    def sets_of(self, step: int, last: int, prompts: NextPrompts, model: Any) -> StepSets | None:
         """Begin what is to be begun before ``step``.
 
         Args:
             step: the one that comes next.
             last: how many steps there are in all.
-            plan: gives the next step's micro-batches of prompts, none at an epoch's end.
+            prompts: gives the next step's micro-batches of prompts, none at an epoch's end.
             model: the student.
 
         Returns:
@@ -88,7 +88,7 @@ class Pipeline:
             first = self._begun[-1].end if self._begun else step
             count = min(self._steps_a_round - first % self._steps_a_round, last - first)
             for number in range(first, first + count):
-                if number not in self._planned and (micro_batches := plan()):
+                if number not in self._planned and (micro_batches := prompts()):
                     self._planned[number] = micro_batches
             steps = {
                 number: micro_batches for number, micro_batches in self._planned.items() if number < first + count

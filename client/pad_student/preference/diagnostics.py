@@ -97,7 +97,7 @@ def _pairwise_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) 
     return (side_T == side_S)[untied].float().mean().item() if untied.any() else float("nan")
 
 
-class Watch:
+class SignalMonitor:
     """Looks at every step's metrics and says, once each, what is wrong, what it means and what to change.
 
     Args:

@@ -1,5 +1,9 @@
-"""From scored response sets to the tensors of one training batch; P prompts with N responses each."""
+"""From a dataset to rows that can be trained on, and from scored sets to the tensors of one batch.
 
+Axes: P prompts · N responses · B rows = P·N · L row length.
+"""
+
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,14 @@ from pad_student.data.prompts import PromptLine, prompt_lines
 from pad_student.data.readers import PLACED_ROW, placed_rows
 from pad_student.errors import StudentError
 from pad_student.model.logprobs import collate
+from pad_student.preference.config import PADConfig
 from pad_student.preference.rewards import Normalization, calibrated_reward, utf8_lengths
+from pad_student.sampling.generate import fits
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 from pad_wire.validation import InvalidBody, validated
+
+logger = logging.getLogger(__name__)
 
 TrainingRow = PromptLine | ScoredSet
 
@@ -70,6 +78,42 @@ def split_sets(sets: Sequence[ScoredSet], n: int, parts: int) -> list[ScoredSet]
     ]
 
 
+def usable_rows(
+    rows: Sequence[TrainingRow], model: Any, encoder: ChatEncoder, config: PADConfig, *, scores_more: bool
+) -> list[TrainingRow]:
+    """The rows that can be trained on, scored sets decomposed; the log reports how many are left out.
+
+    A prompt is left out if it has no room for a response in the student's context; a scored set also if the teacher
+    truncated one of its responses.
+
+    Args:
+        rows: all prompts, or all scored sets.
+        model: the student.
+        encoder: the student's.
+        config: the run's ``n``, ``parts`` and ``max_response_tokens``.
+        scores_more: whether there is a teacher, which prompts need.
+
+    Raises:
+        DatasetError: for a mixture of prompts and scored sets, for prompts without a teacher, and if no row is left.
+    """
+    prompts = [row for row in rows if isinstance(row, PromptLine)]
+    sets = [row for row in rows if isinstance(row, ScoredSet)]
+    if prompts and sets:
+        raise DatasetError("the dataset mixes prompts with scored sets; train on one kind at a time")
+    if prompts and not scores_more:
+        raise DatasetError("the dataset has prompts without scores: give the trainer a teacher, or score them first")
+    usable: list[TrainingRow] = [
+        each for each in prompts if fits(model, encoder, each.prompt, config.max_response_tokens)
+    ]
+    usable += [each for each in split_sets(sets, config.n, config.parts) if _can_train_on(model, encoder, each)]
+    left_out = len(prompts) + len(sets) * config.parts - len(usable)
+    if left_out and config.process_index == 0:
+        logger.warning("%d rows exceed the student's or the teacher's context and are left out", left_out)
+    if not usable:
+        raise DatasetError("the dataset has no row that fits the student's context")
+    return usable
+
+
 def batch_of(
     sets: Sequence[ScoredSet], encoder: ChatEncoder, *, alpha: float, normalization: Normalization = "mean"
 ) -> dict[str, Tensor]:
@@ -82,8 +126,8 @@ def batch_of(
         normalization: how log-likelihoods are normalised; see ``likelihood_reward``.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and ``response_mask`` [P·N, L] as ``logprobs.collate`` makes them;
-        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass`` [P] where all sets have it.
+        ``input_ids``, ``attention_mask`` and ``response_mask`` [B, L] as ``logprobs.collate`` makes them;
+        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass`` [P] if all sets have it.
 
     Raises:
         RewardError: for a number that is missing or cannot be used.
@@ -106,6 +150,14 @@ def batch_of(
     batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}
     masses = [each.label_mass for each in sets if each.label_mass is not None]
     return batch | ({"label_mass": torch.tensor(masses)} if len(masses) == len(sets) else {})
+
+
+def _can_train_on(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:
+    """Whether the set fits the student, and the teacher's numbers cover the whole text."""
+    if any(response.truncated for response in scored.responses):
+        return False
+    responses = encoder.response_ids([r.text for r in scored.responses], [r.finished for r in scored.responses])
+    return fits(model, encoder, scored.prompt, max(map(len, responses)))
 
 
 def _scored_set(where: str, row: Mapping[str, Any]) -> ScoredSet:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 FILE = "shown.jsonl"
 
 
-class Shown(TrainerCallback):
+class BeforeAfterSamples(TrainerCallback):
     """Keeps ``shown.jsonl``: a line for each chosen prompt at step 0, and another at the last step.
 
     A line has new ``samples``, and the student's rewards of the responses ``compared``: those that the teacher scored

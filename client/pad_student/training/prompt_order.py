@@ -6,13 +6,13 @@ import torch
 from torch.utils.data import Sampler
 
 
-class RepeatedBatches(Sampler[int]):
+class DecomposedOrder(Sampler[int]):
     """A shuffled order, cut into steps, each step repeated ``repeats`` times; a last, smaller step is dropped.
 
     Args:
-        rows: how many rows the dataset has.
+        rows: number of rows in the dataset.
         step_size: rows of one optimiser step, over all processes.
-        repeats: how often each step's rows come up, step after step.
+        repeats: how many steps in a row get the same rows.
         seed: fixes the order; every epoch has its own.
     """
 

@@ -210,9 +210,9 @@ def _saved_step(folder: Path) -> int | None:
 
 def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
     """What the run said of itself while it ran: the same judgement over the same figures."""
-    from pad_student.preference.diagnostics import Watch  # imports torch
+    from pad_student.preference.diagnostics import SignalMonitor  # imports torch
 
-    watch = Watch(loss)
+    watch = SignalMonitor(loss)
     said: list[str] = []
     for line in metrics:
         finite = {name: value for name, value in line.items() if _number(value) is not None}

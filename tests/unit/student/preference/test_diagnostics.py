@@ -5,7 +5,7 @@ from math import isnan, log, nan
 import pytest
 import torch
 
-from pad_student.preference.diagnostics import Watch, preference_metrics
+from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
 
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
 STUDENT = torch.tensor([[1.0, 2.0, 0.0], [0.0, 5.0, 4.0]])
@@ -51,9 +51,9 @@ def healthy(**changes):
     return {"entropy/teacher": 0.6, "entropy/student": 0.7, "label_mass": 0.95} | ranks | changes
 
 
-def warnings_after(steps, watch=None, loss=0.2, gradient_norm=1.0):
-    watch = watch or Watch(window=3)
-    return [message for metrics in steps for message in watch.update(metrics, loss, gradient_norm)]
+def warnings_after(steps, monitor=None, loss=0.2, gradient_norm=1.0):
+    monitor = monitor or SignalMonitor(window=3)
+    return [message for metrics in steps for message in monitor.update(metrics, loss, gradient_norm)]
 
 
 def test_a_healthy_run_raises_no_warning():
@@ -82,11 +82,11 @@ def test_one_odd_batch_raises_no_alarm():
     ("norm", "says"), [(0.0, "learns nothing"), (nan, "spoilt"), (float("inf"), "spoilt")], ids=["zero", "nan", "inf"]
 )
 def test_a_vanished_or_broken_gradient_is_warned_of_at_once_and_once(norm, says):
-    watch = Watch(window=50)
-    first = warnings_after([healthy()], watch, gradient_norm=norm)
+    monitor = SignalMonitor(window=50)
+    first = warnings_after([healthy()], monitor, gradient_norm=norm)
     assert len(first) == 1
     assert says in first[0]
-    assert warnings_after([healthy()] * 3, watch, gradient_norm=norm) == []
+    assert warnings_after([healthy()] * 3, monitor, gradient_norm=norm) == []
 
 
 def falling(*ranks):
@@ -107,8 +107,8 @@ def test_a_jsd_stuck_at_ln_2_is_warned_of_and_only_for_the_jsd():
     (message,) = warnings_after([healthy()] * 5, loss=log(2))
     assert "ceiling of ln 2" in message
     assert "beta_student" in message
-    assert warnings_after([healthy()] * 5, Watch("vpd", window=3), loss=log(2)) == []
+    assert warnings_after([healthy()] * 5, SignalMonitor("vpd", window=3), loss=log(2)) == []
 
 
 def test_absent_values_are_not_judged():
-    assert Watch(window=1).update({"entropy/teacher": 0.5}) == []
+    assert SignalMonitor(window=1).update({"entropy/teacher": 0.5}) == []

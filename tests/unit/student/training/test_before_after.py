@@ -12,11 +12,15 @@ from huggingface_hub import ModelCard
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
 from pad_student.teacher.errors import TeacherUnreachable
-from pad_student.training.before_after import Shown
-from pad_student.training.callbacks import OneBar
+from pad_student.training.before_after import BeforeAfterSamples
+from pad_student.training.callbacks import ProgressBar
 from pad_student.training.trainer import PADTrainer
 from pad_wire import Response, SampledSet, ScoredSet
+from pad_wire.chat import ChatEncoder
+from support.fakes import byte_tokenizer
 from support.student_runs import PROMPTS, FakeTeacher, metrics, scored, trainer, weights
+
+ENCODER = ChatEncoder.of(byte_tokenizer())
 
 
 class AbsentTeacher(FakeTeacher):
@@ -27,7 +31,7 @@ class AbsentTeacher(FakeTeacher):
 def trained(folder: Path, teacher: Any = None, dataset: Any = None, **changes: Any) -> PADTrainer:
     made = trainer(folder, teacher or (None if dataset else FakeTeacher()), dataset, **changes)
     rows: Any = made.train_dataset
-    made.add_callback(Shown(rows, 3, made._encoder, made.args, teacher, made.whole))
+    made.add_callback(BeforeAfterSamples(rows, 3, ENCODER, made.args, teacher, made.gathered_weights))
     made.train()
     return made
 
@@ -87,7 +91,7 @@ def test_a_teacher_that_is_away_at_the_end_costs_samples_and_not_the_run(
 ) -> None:
     made = trainer(tmp_path, FakeTeacher(), max_steps=2)
     rows: Any = made.train_dataset
-    made.add_callback(Shown(rows, 3, made._encoder, made.args, AbsentTeacher()))
+    made.add_callback(BeforeAfterSamples(rows, 3, ENCODER, made.args, AbsentTeacher()))
     made.train()
     assert made.state.global_step == 2
     assert "will lack samples" in caplog.text
@@ -110,7 +114,7 @@ def test_a_bar_tells_round_loss_agreement_and_teacher_wait_and_goes_on_where_a_r
     line = capsys.readouterr().err.rpartition("\r")[2]
     assert all(said in line for said in ("4/4", "round=4", "loss=", "agreement=", "teacher wait="))
     made = trainer(tmp_path, FakeTeacher(), disable_tqdm=False)
-    bar = next(each for each in made.callback_handler.callbacks if isinstance(each, OneBar))
+    bar = next(each for each in made.callback_handler.callbacks if isinstance(each, ProgressBar))
     made.state.global_step, made.state.max_steps = 4, 6
     bar.on_train_begin(made.args, made.state, made.control)
     assert bar.training_bar is not None

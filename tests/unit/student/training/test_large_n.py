@@ -13,7 +13,7 @@ from pad_student.evaluation.report.charts import charts
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
 from pad_student.preference.config import ConfigError
-from pad_student.preference.diagnostics import Watch, preference_metrics
+from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
 from pad_student.preference.losses import EXACT_LOSSES, LOSSES
 from pad_student.preference.plackett_luce import entropy, estimated_entropy
 from pad_student.storage.checkpoints import newest_whole
@@ -163,10 +163,10 @@ def test_scored_sets_need_no_letters(tmp_path: Path) -> None:
 
 
 def test_the_watch_judges_64_ranks_as_it_judges_four() -> None:
-    watch, said = Watch(window=3), []
+    monitor, said = SignalMonitor(window=3), []
     given = scores(64, 3.0)
     for step in range(12):
-        said += watch.update(preference_metrics(given, given, -0.1 * step - given.exp()), 0.2, 1.0)
+        said += monitor.update(preference_metrics(given, given, -0.1 * step - given.exp()), 0.2, 1.0)
     (message,) = said
     assert "likelihood displacement" in message
 

@@ -1,0 +1,57 @@
+"""The loss of one micro-batch and its metrics, from the student's log-likelihoods; no Trainer needed."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from pad_student.preference.config import PADConfig
+from pad_student.preference.diagnostics import preference_metrics, response_metrics
+from pad_student.preference.losses import LOSSES, anchor_nll
+from pad_student.preference.rewards import Normalization, likelihood_reward
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a micro-batch.
+
+    Attributes:
+        loss: scalar with gradient: the mean over the prompts, in nats.
+        scores_student: [P, N], β applied.
+        metrics: ``loss/preference``, those of ``preference.diagnostics``, and ``loss/anchor`` if there is an anchor.
+    """
+
+    loss: Tensor
+    scores_student: Tensor
+    metrics: dict[str, float]
+
+
+def batch_loss(
+    batch: dict[str, Tensor], log_likelihood_P_N: Tensor, tokens_P_N: Tensor, config: PADConfig
+) -> BatchLoss:
+    """The preference loss, averaged over the micro-batch's prompts, plus the anchor's share if it has one.
+
+    Args:
+        batch: as ``batch_of`` makes it.
+        log_likelihood_P_N: the student's ln p(response | prompt) in nats, with gradient.
+        tokens_P_N: response tokens under the student's tokenizer.
+        config: which loss, normalization, β's and anchor.
+
+    Raises:
+        RewardError: for a log-likelihood that is not finite.
+    """
+    normalization: Normalization = config.normalization  # type: ignore[assignment]
+    rewards_teacher_P_N = batch["rewards_teacher"]
+    rewards_student_P_N = likelihood_reward(log_likelihood_P_N, tokens_P_N, normalization, batch["text_bytes"])
+    scores_teacher_P_N = config.beta_teacher * rewards_teacher_P_N
+    scores_student_P_N = config.beta_student * rewards_student_P_N
+    mean_log_likelihood_P_N = log_likelihood_P_N / tokens_P_N
+    loss_P = LOSSES[config.loss](scores_teacher_P_N, scores_student_P_N)
+    metrics = {"loss/preference": loss_P.mean().item()}
+    metrics |= preference_metrics(
+        scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass")
+    )
+    metrics |= response_metrics(rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, batch["text_bytes"])
+    if config.anchor:
+        anchor_P = anchor_nll(scores_teacher_P_N, mean_log_likelihood_P_N)
+        metrics["loss/anchor"] = anchor_P.mean().item()
+        loss_P = loss_P + config.anchor * anchor_P
+    return BatchLoss(loss_P.mean(), scores_student_P_N, metrics)
