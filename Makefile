@@ -4,7 +4,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help install lock demo check test test-gpu test-vllm lint bench bench-scoring soak clean
 
-help:  ## what there is
+help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: .venv/.installed  ## make .venv and install everything into it
@@ -49,8 +49,9 @@ test-vllm: .venv-vllm/.tests  ## the tests on the real vLLM, its CPU build, in a
 	.venv-vllm/bin/python -m pip install --quiet -e '.[server,client]' --group dev
 	@touch $@
 
-lint: install  ## style, types and who may import whom
+lint: install  ## style, spelling, types and who may import whom
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
