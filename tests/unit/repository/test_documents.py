@@ -44,6 +44,8 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
             "examples/tinyworld/README.md",
             "examples/trl/README.md",
             "benchmarks/README.md",
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
         ),
         *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
     ],
