@@ -1,9 +1,9 @@
 """Attention over packed groups by the CPU's fused kernel, in parts that are merged exactly, with its gradient.
 
-A softmax over two sets of keys is the mean of both softmaxes, weighted by their normalisers. And given the merged
-output and normaliser, the kernel's gradient over some of the keys is their share of the whole gradient, which is made
-of exp(score - normaliser) and the output alone. So no mask is needed, no key is repeated, and nothing but queries,
-keys, values and outputs is kept.
+The outputs over two sets of keys are merged by their log-sum-exps (``pad_torch.merge_attention``). The kernel makes
+its gradient of exp(score - log-sum-exp) and the output alone: called with the merged ones it gives the share of the
+keys that it is called with. So no mask is needed, no key is repeated, and only queries, keys, values, outputs and
+log-sum-exps are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from pad_student.model.packing import Group
+from pad_torch.attention import AttentionCall, by_key_head
+from pad_torch.merge_attention import merge_attention
 
 _FORWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class Part(NamedTuple):
-    """Attention of some tokens to some keys: causally to themselves, or densely.
+    """Attention of some tokens to some keys: causally to themselves, or densely to a prompt.
 
-    Each token attends to its prompt first; each key is attended to causally first.
+    A token attends to its prompt before it attends to its response, so ``to_prompt`` marks the part that writes its
+    output first. A key's own tokens attend to it before others do, so ``causal`` marks the part that writes its
+    gradient first.
     """
 
     queries: slice
@@ -30,15 +34,15 @@ class Part(NamedTuple):
     to_prompt: bool
 
 
-def usable(query: Tensor, key: Tensor, value: Tensor) -> bool:
+def usable(call: AttentionCall) -> bool:
     """Whether the kernel takes these: on a CPU, of one dtype and one head size."""
-    alike = query.dtype == key.dtype == value.dtype and query.shape[-1] == value.shape[-1]
-    return query.device.type == "cpu" and alike
+    same_dtype = call.query_H_T_d.dtype == call.key_G_T_d.dtype == call.value_G_T_d.dtype
+    return call.query_H_T_d.device.type == "cpu" and same_dtype and call.has_even_heads
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, groups: Sequence[Group], scale: float) -> Tensor:
-    """Query ``[1, H, T, d]``, key and value ``[1, G, T, d]`` to output ``[1, T, H, d]``, differentiable once."""
-    return _Attention.apply(query, key, value, list(_parts(groups)), scale)
+def attend(call: AttentionCall, groups: Sequence[Group]) -> Tensor:
+    """Output ``[T, H, d]``, differentiable once."""
+    return _Attention.apply(call.query_H_T_d, call.key_G_T_d, call.value_G_T_d, list(_parts(groups)), call.scale)
 
 
 def _parts(groups: Sequence[Group]) -> Iterator[Part]:
@@ -53,9 +57,11 @@ def _parts(groups: Sequence[Group]) -> Iterator[Part]:
 
 
 class _Attention(torch.autograd.Function):
+    """From query [H, T, d], key and value [G, T, d] to [T, H, d]."""
+
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[Part], scale: float) -> Tensor:
-        query_G_H_T_d, key_G_H_T_d, value_G_H_T_d = _by_key_head(query, key, value)
+        query_G_H_T_d, key_G_H_T_d, value_G_H_T_d = by_key_head(query, key, value)
         output_G_H_T_d = _laid_out_like(query_G_H_T_d)
         total_dtype = torch.promote_types(query.dtype, torch.float32)
         total_G_H_T = query.new_empty(query_G_H_T_d.shape[:3], dtype=total_dtype)
@@ -67,21 +73,20 @@ class _Attention(torch.autograd.Function):
                 here.copy_(more)
                 here_total.copy_(more_total)
             else:
-                here.lerp_(more, torch.sigmoid(more_total - here_total)[..., None].to(more.dtype))
-                here_total.copy_(torch.logaddexp(here_total, more_total))
-        output = output_G_H_T_d.flatten(0, 1).transpose(0, 1)[None]
-        ctx.save_for_backward(query, key, value, output, total_G_H_T)
+                merge_attention(here, here_total, more, more_total)
+        output_T_H_d = output_G_H_T_d.flatten(0, 1).transpose(0, 1)
+        ctx.save_for_backward(query, key, value, output_T_H_d, total_G_H_T)
         ctx.parts, ctx.scale = parts, scale
-        return output
+        return output_T_H_d
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (gradient,) = grad_outputs
-        query, key, value, output, total_G_H_T = ctx.saved_tensors
-        query_G_H_T_d, key_G_H_T_d, value_G_H_T_d = _by_key_head(query, key, value)
+        (gradient_T_H_d,) = grad_outputs
+        query, key, value, output_T_H_d, total_G_H_T = ctx.saved_tensors
+        query_G_H_T_d, key_G_H_T_d, value_G_H_T_d = by_key_head(query, key, value)
         output_G_H_T_d, gradient_G_H_T_d = (
-            part[0].transpose(0, 1).unflatten(0, query_G_H_T_d.shape[:2]) for part in (output, gradient)
+            part.transpose(0, 1).unflatten(0, query_G_H_T_d.shape[:2]) for part in (output_T_H_d, gradient_T_H_d)
         )
         d_query, d_key, d_value = (_laid_out_like(query_G_H_T_d) for _ in range(3))
         for queries, keys, causal, to_prompt in ctx.parts:
@@ -99,14 +104,7 @@ class _Attention(torch.autograd.Function):
             _put(d_query[:, :, queries], d_query_part, first=to_prompt)
             _put(d_key[:, :, keys], d_key_part, first=causal)
             _put(d_value[:, :, keys], d_value_part, first=causal)
-        return d_query.flatten(0, 1)[None], d_key.sum(1)[None], d_value.sum(1)[None], None, None
-
-
-def _by_key_head(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Heads that share keys as a batch of their own: the keys are repeated by a stride of zero, not copied."""
-    repeats = query.shape[1] // key.shape[1]
-    key_G_H_T_d, value_G_H_T_d = (part[0, :, None].expand(-1, repeats, -1, -1) for part in (key, value))
-    return query[0].unflatten(0, (key.shape[1], repeats)), key_G_H_T_d, value_G_H_T_d
+        return d_query.flatten(0, 1), d_key.sum(1), d_value.sum(1), None, None
 
 
 def _laid_out_like(query_G_H_T_d: Tensor) -> Tensor:

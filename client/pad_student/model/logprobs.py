@@ -1,12 +1,12 @@
 """The student's log-likelihood of responses, with gradient, in bounded memory.
 
-Only the decoder body runs on whole rows; the output head sees the positions that predict response tokens. Where the
-model allows, a prompt's states are computed once for all its responses. A batch may be divided into parts, which are
-run one after the other and once more for the gradient, so that only one part's activations are ever held.
+Only the decoder body runs on whole rows; the output head sees the positions that predict response tokens. If the
+model allows, a prompt's states are computed once for all its responses. A batch may be divided into parts. They run
+one after the other, and again for the gradient, so that only one part's activations are ever held.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pad_student.errors import StudentError
-from pad_student.model import sharing
-from pad_student.model.forward import packed_states, padded_states
-from pad_student.model.output_head import Transform, forward_replaced, target_log_probs
-from pad_student.model.packing import packed_parts, padded_parts, rows_of
-from pad_student.model.shared_attention import shared_attention
+from pad_student.model import shared_attention
+from pad_student.model.forward import packed_states, padded_states, why_not_packed
+from pad_student.model.output_head import forward_replaced, target_log_probs
+from pad_student.model.packing import Row, packed_parts, padded_parts, rows_of
+from pad_torch.attention import attention_of
+from pad_torch.logit_transform import LogitTransform
+from pad_torch.modes import evaluating
+from pad_torch.trials import trial_ids
 
 
 class UnsupportedModel(StudentError, ValueError):
-    """A model whose log-likelihoods cannot be had from its decoder body and output head as done here."""
+    """A model whose decoder body and output head do not give its log-likelihoods."""
 
 
 class Batch(NamedTuple):
@@ -54,9 +57,9 @@ def collate(
 
     Args:
         prompt_ids: of each row; a prompt with n responses is given n times.
-        response_ids: of each row, end-of-turn token included where the response is finished.
+        response_ids: of each row, with the end-of-turn token if the response is finished.
         pad_id: any valid token id; padding is masked.
-        max_length: the longest row allowed. A longer one is an error, because cutting it would change what is learnt.
+        max_length: the longest row allowed. A longer one is an error, because cutting it would change the loss.
 
     Raises:
         ValueError: for an empty prompt or response, a row too long, or differing numbers of rows.
@@ -95,7 +98,7 @@ def response_log_likelihoods(
 ) -> ResponseLogLikelihoods:
     """Log-likelihood of each row's response tokens under a causal language model, with gradient.
 
-    Works inside the ``forward`` of ``model``, so that DDP, FSDP and DeepSpeed see the pass as one of theirs. A model
+    Runs inside ``model``'s own ``forward``, so that DDP, FSDP and DeepSpeed take the pass for one of theirs. A model
     that Accelerate prepared for mixed precision must be called under ``accelerator.autocast()``.
 
     Args:
@@ -103,70 +106,80 @@ def response_log_likelihoods(
         input_ids: [B, L], as ``collate`` makes them, on the model's device.
         attention_mask: [B, L].
         response_mask: bool [B, L].
-        per_token: also return one value a token.
-        chunk_size: predictions whose logits are held at once; by default as many as ``head`` finds good.
-        shared: compute a prompt that neighbouring rows share once; only where ``why_not_shared`` has no objection.
+        per_token: also return one value for each token.
+        chunk_size: predictions whose logits are held at once; by default as ``target_log_probs`` chooses.
+        shared: compute a prompt that neighbouring rows share once; only if ``why_not_shared`` has no objection.
             The backward pass of a model with gradient checkpointing must then run within ``shared_prompts``.
-        max_tokens: the most tokens of a forward pass, padding included, or one row; by default all at once. With more
-            than one pass, each is run again for its gradient, and the result is the same.
+        max_tokens: the most tokens of a forward pass, padding included, or one row; by default all at once. More than
+            one pass gives the same result, and each is run again for its gradient.
 
     Returns:
-        Values in float32 (float64 for a float64 model), whatever the weights are in.
+        Values in float32 (float64 for a float64 model), whatever the dtype of the weights.
 
     Raises:
-        UnsupportedModel: when the decoder body and the output head cannot be told apart.
-        ValueError: when a row has no response token, or begins with one, which nothing predicts.
-        RuntimeError: when Accelerate's autocast would be lost.
+        UnsupportedModel: if the decoder body and the output head cannot be told apart.
+        ValueError: if a row has no response token, or begins with one, which nothing predicts.
+        RuntimeError: if Accelerate's autocast would be lost.
 
     """
     if response_mask[:, 0].any() or not response_mask.any(1).all():
         raise ValueError("every row needs a response token, and a prompt token before the first")
-
     rows = rows_of(input_ids, response_mask)
-    parts = list((packed_parts if shared else padded_parts)(rows, max_tokens))
+    parts = plan_parts(rows, shared=shared, max_tokens=max_tokens)
 
-    def token_values(**_: Any) -> Tensor:
-        causal_lm = _causal_lm(_unwrapped(model))
-        head = causal_lm.get_output_embeddings()
-        if causal_lm.get_decoder() is causal_lm or causal_lm.config.is_encoder_decoder:
-            raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
-        if head is None:
-            raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
+    def forward(**_: Any) -> Tensor:
+        """Values [K] of all parts, in the parts' order; of the inputs, ``rows`` holds all that is needed."""
+        causal_lm = _splittable(model)
 
-        def of_part(part: list[int]) -> Tensor:
-            states = packed_states if shared else padded_states
-            hidden_K_H, target_K = states(causal_lm, [rows[number] for number in part], input_ids.device)
-            return target_log_probs(head, hidden_K_H, target_K, Transform.of(_text_config(causal_lm)), chunk_size)
+        def values_of(part: list[int]) -> Tensor:
+            return _part_values(causal_lm, [rows[number] for number in part], input_ids.device, shared, chunk_size)
 
         if len(parts) == 1:
-            return of_part(parts[0])
-        # Run without a gradient at first, and again in the backward pass, when what the loss asks of it is known.
-        return torch.cat([checkpoint(of_part, part, use_reentrant=False) for part in parts])
+            return values_of(parts[0])
+        # Run without a gradient at first, and again in the backward pass, when the loss has given its own.
+        return torch.cat([checkpoint(values_of, part, use_reentrant=False) for part in parts])
 
     _refuse_lost_autocast(_unwrapped(model), input_ids.device)
-    with forward_replaced(_unwrapped(model), token_values):
+    with forward_replaced(_unwrapped(model), forward):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
-    order = [number for part in parts for number in part]
-    found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
-    per_row = tuple(found[number] for number in range(len(rows)))
+    per_row = _in_row_order(values_K, parts, rows)
     sums_B = torch.stack([values.sum() for values in per_row])
     return ResponseLogLikelihoods(sums_B, response_mask.sum(1), per_row if per_token else None)
 
 
-@contextmanager
-def shared_prompts(model: nn.Module) -> Iterator[None]:
-    """What a backward pass with gradient checkpointing must run in after a forward pass with ``shared``."""
-    with shared_attention(_causal_lm(_unwrapped(model))):
-        yield
+def plan_parts(rows: Sequence[Row], *, shared: bool, max_tokens: int | None) -> list[list[int]]:
+    """Numbers of the rows of each forward pass, which has at most ``max_tokens`` tokens or one row."""
+    return list((packed_parts if shared else padded_parts)(rows, max_tokens))
+
+
+def _part_values(
+    causal_lm: Any, rows: Sequence[Row], device: torch.device, shared: bool, chunk_size: int | None
+) -> Tensor:
+    """Log-probabilities [K] of the tokens that some rows predict, row after row."""
+    hidden_K_D, target_K = (packed_states if shared else padded_states)(causal_lm, rows, device)
+    transform = LogitTransform.of(causal_lm.config.get_text_config())
+    return target_log_probs(causal_lm.get_output_embeddings(), hidden_K_D, target_K, transform, chunk_size)
+
+
+def _in_row_order(values_K: Tensor, parts: Sequence[Sequence[int]], rows: Sequence[Row]) -> tuple[Tensor, ...]:
+    """Values of each row, from those of the parts."""
+    order = [number for part in parts for number in part]
+    found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
+    return tuple(found[number] for number in range(len(rows)))
+
+
+def shared_prompts(model: nn.Module) -> AbstractContextManager[None]:
+    """The block that the backward pass of a model with gradient checkpointing needs after ``shared``."""
+    return attention_of(_causal_lm(_unwrapped(model)), shared_attention.NAME)
 
 
 def why_not_shared(model: nn.Module) -> str | None:
-    """Why a model's prompts cannot be computed once for all responses; None where they can. It is tried."""
-    return sharing.why_not_shared(_causal_lm(_unwrapped(model)))
+    """Why a model cannot compute a prompt once for all its responses, or None; tried on a small input."""
+    return why_not_packed(_causal_lm(_unwrapped(model)))
 
 
 def use_defined_attention(model: nn.Module) -> None:
-    """Gemma-2 caps its attention scores, which fused kernels leave out: take the plain one there."""
+    """Take plain attention for a model that caps attention scores, as Gemma-2 does: fused kernels do not cap."""
     if getattr(_text_config(model), "attn_logit_softcapping", None):
         _causal_lm(_unwrapped(model)).set_attn_implementation("eager")
 
@@ -180,12 +193,12 @@ def trial_log_likelihoods(model: nn.Module, batch: Batch | None = None) -> Tenso
         batch: on the model's device.
     """
     batch = batch or _random_batch(model)
-    with _in_eval_mode(model):
+    with evaluating(model):
         return torch.cat(response_log_likelihoods(model, *batch, per_token=True).token_log_likelihoods or ())
 
 
 def tolerance_of(model: nn.Module) -> float:
-    """How far token log-likelihoods may be off by rounding, as a part of how far they lie apart."""
+    """The largest error of token log-likelihoods that rounding explains, relative to their spread."""
     return 0.1 if _computes_in_half(model, next(model.parameters()).device) else 1e-2
 
 
@@ -193,24 +206,24 @@ def tolerance_of(model: nn.Module) -> float:
 def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> None:
     """Compare with ``model(...).logits`` on a small input, before any training relies on the shortcut.
 
-    Catches a transform of the logits that is not known here: a multiplier, another cap, a second head.
+    This finds a transform of the logits that ``LogitTransform`` does not know: another cap, a second head.
 
     Args:
         model: as for ``response_log_likelihoods``, not yet wrapped for several devices.
         batch: on the model's device; by default two short rows of random tokens.
 
     Raises:
-        UnsupportedModel: when token log-probabilities differ by more than rounding explains.
+        UnsupportedModel: if token log-probabilities differ by more than rounding explains.
 
     """
     batch = batch or _random_batch(model)
     ours = trial_log_likelihoods(model, batch)
-    with _in_eval_mode(model):
+    with evaluating(model):
         logits_B_L_V = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     predicted_B_L = batch.response_mask[:, 1:]
     log_p_K_V = logits_B_L_V[:, :-1][predicted_B_L].to(ours.dtype).log_softmax(-1)
     theirs_K = log_p_K_V.gather(1, batch.input_ids[:, 1:][predicted_B_L].unsqueeze(1)).squeeze(1)
-    # Relative to how far log-probabilities lie apart: near-uniform ones hide a wrong scale from an absolute bound.
+    # Relative to the spread of log-probabilities: near-uniform ones would hide a wrong scale from an absolute bound.
     error = ((ours - theirs_K).abs().max() / log_p_K_V.std(-1).max().clamp_min(1e-12)).item()
     if not error <= (tolerance := tolerance_of(model)):
         raise UnsupportedModel(
@@ -221,7 +234,7 @@ def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> N
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP, FSDP, DeepSpeed and torch.compile, PEFT left on."""
+    """The model inside DDP, FSDP, DeepSpeed and torch.compile, still with its PEFT wrapper."""
     if isinstance(model, nn.DataParallel):
         raise UnsupportedModel(
             "nn.DataParallel is not supported: start one process a device, as accelerate launch does"
@@ -231,7 +244,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _causal_lm(model: nn.Module) -> Any:
-    """The transformers model below PEFT, whose layers then hold the adapters."""
+    """The transformers model inside PEFT, whose layers hold the adapters."""
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise UnsupportedModel(
             "prompt-learning adapters add positions of their own; use LoRA or another weight adapter"
@@ -243,13 +256,23 @@ def _causal_lm(model: nn.Module) -> Any:
     return causal_lm
 
 
+def _splittable(model: nn.Module) -> Any:
+    """The transformers model inside ``model``, if it is a decoder body with an output head."""
+    causal_lm = _causal_lm(_unwrapped(model))
+    if causal_lm.get_decoder() is causal_lm or causal_lm.config.is_encoder_decoder:
+        raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
+    if causal_lm.get_output_embeddings() is None:
+        raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
+    return causal_lm
+
+
 def _computes_in_half(model: nn.Module, device: torch.device) -> bool:
     halves = (torch.bfloat16, torch.float16)
     return torch.is_autocast_enabled(device.type) or any(p.dtype in halves for p in model.parameters())
 
 
 def _refuse_lost_autocast(model: nn.Module, device: torch.device) -> None:
-    """Accelerate puts autocast on ``forward`` itself, which is replaced here: the pass would silently be float32."""
+    """Refuse a model whose autocast Accelerate put on the ``forward`` that is replaced: it would run in float32."""
     if "_original_forward" in model.__dict__ and not torch.is_autocast_enabled(device.type):
         raise RuntimeError("this model is prepared for mixed precision: call under `with accelerator.autocast():`")
 
@@ -258,19 +281,8 @@ def _text_config(model: nn.Module) -> Any:
     return _causal_lm(_unwrapped(model)).config.get_text_config()
 
 
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-
-
 def _random_batch(model: nn.Module) -> Batch:
     vocab_size, device = _text_config(model).vocab_size, next(model.parameters()).device
-    ids = torch.randint(vocab_size, (24,), generator=torch.Generator().manual_seed(0)).tolist()
+    ids = trial_ids(vocab_size, 24)
     rows = collate([ids[:3], ids[12:17]], [ids[3:12], ids[17:21]], pad_id=0)
     return Batch(*(tensor.to(device) for tensor in rows))

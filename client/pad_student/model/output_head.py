@@ -1,13 +1,14 @@
 """Log-probabilities of given tokens from hidden states, without ever holding the logits of all of them.
 
-A vocabulary of 256,000 makes logits the largest tensor of training. Where the output head is a plain matrix they are
-made a block of the vocabulary at a time, so that the matrix and its gradient are gone through once; where it is
-something else, an adapter say, a chunk of the positions at a time. Either way they are made again for the gradient.
+A vocabulary of 256,000 makes logits the largest tensor of training. If the output head is a plain matrix, they are
+made for one block of the vocabulary at a time, so that the matrix and its gradient are gone through once. If it is
+something else, an adapter for example, they are made for one chunk of the predictions at a time. Either way they are
+made again for the gradient.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,71 +16,54 @@ from torch.distributed.fsdp import FSDPModule
 from torch.utils.checkpoint import checkpoint
 
 from pad_student.model.distributed.sharding import in_zero_shards
+from pad_torch.logit_transform import LogitTransform
 
-CPU_LOGITS, GPU_LOGITS = 2**23, 2**26  # held at once: 32 MiB in float32, and 256 MiB where kernels need to be large
+CPU_LOGITS, GPU_LOGITS = 2**23, 2**26  # held at once: 32 MiB in float32, and 256 MiB, as GPUs need large kernels
 
-USUAL_CHUNK = 256  # predictions, where the size of the vocabulary is the head's own affair
-
-
-class Transform(NamedTuple):
-    """What stands between output head and softmax: Cohere multiplies, Granite divides, Gemma caps."""
-
-    factor: float
-    cap: float | None
-
-    @classmethod
-    def of(cls, config: Any) -> "Transform":
-        """As a transformers text config says."""
-        factor = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
-        return cls(factor, getattr(config, "final_logit_softcapping", None))
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        """Transformed logits, at least float32."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        scaled = logits if self.factor == 1 else logits * self.factor
-        return self.cap * torch.tanh(scaled / self.cap) if self.cap else scaled
-
-    def gradient_(self, gradient: Tensor, transformed: Tensor) -> Tensor:
-        """The gradient by the logits, in place, from that by what they became."""
-        if self.cap:
-            gradient *= 1 - (transformed / self.cap).square()
-        return gradient if self.factor == 1 else gradient.mul_(self.factor)
+USUAL_CHUNK = 256  # predictions, if only the head knows the size of its vocabulary
 
 
 def target_log_probs(
-    head: nn.Module, hidden: Tensor, target: Tensor, transform: Transform, chunk_size: int | None = None
+    output_head: nn.Module,
+    hidden_K_D: Tensor,
+    target_K: Tensor,
+    transform: LogitTransform,
+    chunk_size: int | None = None,
 ) -> Tensor:
-    """Log-probability [K] of each ``target`` [K] after hidden states [K, H], at least float32, differentiable once.
+    """Log-probability [K] of each target after its hidden states, at least float32, differentiable once.
 
     Args:
-        head: the model's output head.
-        hidden: states behind the last layer.
-        target: token ids.
+        output_head: the model's.
+        hidden_K_D: the last layer's states.
+        target_K: token ids.
         transform: of the logits.
         chunk_size: predictions whose logits may be held at once; by default what the device's ``…_LOGITS`` allow.
     """
-    sharded = isinstance(head, FSDPModule) or in_zero_shards(head)
-    if sharded and isinstance(head, nn.Linear):
+    sharded = isinstance(output_head, FSDPModule) or in_zero_shards(output_head)
+    if sharded and isinstance(output_head, nn.Linear):
         # Sharded weights are whole within a call of the module, and one call is all that FSDP takes.
-        with forward_replaced(head, lambda states: _by_vocabulary(head, states, target, transform, chunk_size)):
-            return head(hidden)
-    if isinstance(head, nn.Linear) and _is_plain(head):
-        return _by_vocabulary(head, hidden, target, transform, chunk_size)
+        def by_vocabulary(states_K_D: Tensor) -> Tensor:
+            return _by_vocabulary(output_head, states_K_D, target_K, transform, chunk_size)
 
-    def of_chunk(hidden_C_H: Tensor, target_C: Tensor) -> Tensor:
-        logits_C_V = transform(head(hidden_C_H))
-        return logits_C_V.gather(1, target_C.unsqueeze(1)).squeeze(1) - logits_C_V.logsumexp(-1)
+        with forward_replaced(output_head, by_vocabulary):
+            return output_head(hidden_K_D)
+    if isinstance(output_head, nn.Linear) and _is_plain(output_head):
+        return _by_vocabulary(output_head, hidden_K_D, target_K, transform, chunk_size)
 
-    # Each call gathers shards from all processes, which have different numbers of tokens: there is one for all.
-    size = len(target) if sharded else chunk_size or USUAL_CHUNK
-    chunks = zip(hidden.split(size), target.split(size), strict=True)
-    # Recomputing the head's chunk in the backward pass is what frees its logits in the forward one.
+    def of_chunk(hidden_K_D: Tensor, target_K: Tensor) -> Tensor:
+        logits_K_V = transform(output_head(hidden_K_D))
+        return logits_K_V.gather(1, target_K.unsqueeze(1)).squeeze(1) - logits_K_V.logsumexp(-1)
+
+    # Each call gathers shards from all processes, whose numbers of predictions differ, so each makes just one call.
+    size = len(target_K) if sharded else chunk_size or USUAL_CHUNK
+    chunks = zip(hidden_K_D.split(size), target_K.split(size), strict=True)
+    # The backward pass computes a chunk again, so that the forward pass need not keep its logits.
     return torch.cat([checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 @contextmanager
 def forward_replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
-    """Let ``module.forward`` be another function for a while: wrappers and hooks around it stay in force."""
+    """Within the block, ``module.forward`` is another function; wrappers and hooks around it stay in force."""
     own = module.__dict__.get("forward")
     module.forward = forward
     try:
@@ -92,81 +76,81 @@ def forward_replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Itera
 
 
 def _by_vocabulary(
-    head: nn.Linear, hidden: Tensor, target: Tensor, transform: Transform, chunk_size: int | None
+    output_head: nn.Linear, hidden_K_D: Tensor, target_K: Tensor, transform: LogitTransform, chunk_size: int | None
 ) -> Tensor:
-    most = CPU_LOGITS if hidden.device.type == "cpu" else GPU_LOGITS
-    most = chunk_size * head.out_features if chunk_size else most
-    block = max(1, min(head.out_features, most // len(target)))
-    return _ByVocabulary.apply(hidden, head.weight, head.bias, target, transform, block)
+    most = CPU_LOGITS if hidden_K_D.device.type == "cpu" else GPU_LOGITS
+    most = chunk_size * output_head.out_features if chunk_size else most
+    block = max(1, min(output_head.out_features, most // len(target_K)))
+    return _ByVocabulary.apply(hidden_K_D, output_head.weight, output_head.bias, target_K, transform, block)
 
 
-def _is_plain(head: nn.Linear) -> bool:
-    """Whether calling the head does no more than multiply by a matrix that is all here."""
-    hooked = head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or "forward" in head.__dict__
-    whole = type(head.weight) is nn.Parameter and not in_zero_shards(head)  # nor a DTensor
-    return type(head) is nn.Linear and not hooked and whole
+def _is_plain(output_head: nn.Linear) -> bool:
+    """Whether calling the head only multiplies by a matrix, all of which is on this device."""
+    hooks = output_head._forward_hooks or output_head._forward_pre_hooks or output_head._backward_hooks
+    is_own = type(output_head) is nn.Linear and not hooks and "forward" not in output_head.__dict__
+    return is_own and type(output_head.weight) is nn.Parameter and not in_zero_shards(output_head)  # nor a DTensor
 
 
 class _ByVocabulary(torch.autograd.Function):
-    """A running log-sum-exp over blocks of the vocabulary; its gradient by the same blocks again."""
+    """A running log-sum-exp over blocks of the vocabulary; the gradient goes through the same blocks again."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        target: Tensor,
-        transform: Transform,
+        hidden_K_D: Tensor,
+        weight_V_D: Tensor,
+        bias_V: Tensor | None,
+        target_K: Tensor,
+        transform: LogitTransform,
         block: int,
     ) -> Tensor:
-        device = hidden.device.type
-        ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        device = hidden_K_D.device.type
+        ctx.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_V_D.dtype
         ctx.transform, ctx.block = transform, block
-        total_K = hidden.new_full(target.shape, -torch.inf, dtype=torch.promote_types(ctx.dtype, torch.float32))
+        total_dtype = torch.promote_types(ctx.dtype, torch.float32)
+        total_K = hidden_K_D.new_full(target_K.shape, -torch.inf, dtype=total_dtype)
         target_logit_K = total_K.clone()
-        for start in range(0, len(weight), block):
-            logits_K_B = transform(_logits(ctx, hidden, weight, bias, start))
-            here_K, index_K_1 = _within(target, start, logits_K_B.shape[1])
-            total_K = torch.logaddexp(total_K, logits_K_B.logsumexp(-1))
-            target_logit_K = torch.where(here_K, logits_K_B.gather(1, index_K_1).squeeze(1), target_logit_K)
-        ctx.save_for_backward(hidden, weight, bias, target, total_K)
+        for start in range(0, len(weight_V_D), block):
+            logits_K_V = transform(_logits(ctx, hidden_K_D, weight_V_D, bias_V, start))
+            here_K, index_K_1 = _within(target_K, start, logits_K_V.shape[1])
+            total_K = torch.logaddexp(total_K, logits_K_V.logsumexp(-1))
+            target_logit_K = torch.where(here_K, logits_K_V.gather(1, index_K_1).squeeze(1), target_logit_K)
+        ctx.save_for_backward(hidden_K_D, weight_V_D, bias_V, target_K, total_K)
         return target_logit_K - total_K
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (gradient_K,) = grad_outputs
-        hidden, weight, bias, target, total_K = ctx.saved_tensors
+        hidden_K_D, weight_V_D, bias_V, target_K, total_K = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-        d_hidden = torch.zeros_like(hidden) if wants_hidden else None
-        d_weight = torch.empty_like(weight) if wants_weight else None
-        d_bias = torch.empty_like(bias) if wants_bias else None
-        for start in range(0, len(weight), ctx.block):
+        d_hidden_K_D = torch.zeros_like(hidden_K_D) if wants_hidden else None
+        d_weight_V_D = torch.empty_like(weight_V_D) if wants_weight else None
+        d_bias_V = torch.empty_like(bias_V) if wants_bias else None
+        for start in range(0, len(weight_V_D), ctx.block):
             at = slice(start, start + ctx.block)
-            logits_K_B = ctx.transform(_logits(ctx, hidden, weight, bias, start))
-            here_K, index_K_1 = _within(target, start, logits_K_B.shape[1])
-            d_K_B = (logits_K_B - total_K[:, None]).exp_().mul_(-gradient_K[:, None])
-            d_K_B.scatter_add_(1, index_K_1, (gradient_K * here_K)[:, None])
-            d_K_B = ctx.transform.gradient_(d_K_B, logits_K_B).to(ctx.dtype)
-            if d_hidden is not None:
-                d_hidden += d_K_B @ weight[at].to(ctx.dtype)
-            if d_weight is not None:
-                d_weight[at] = d_K_B.T @ hidden.to(ctx.dtype)
-            if d_bias is not None:
-                d_bias[at] = d_K_B.sum(0)
-        return d_hidden, d_weight, d_bias, None, None, None
+            logits_K_V = ctx.transform(_logits(ctx, hidden_K_D, weight_V_D, bias_V, start))
+            here_K, index_K_1 = _within(target_K, start, logits_K_V.shape[1])
+            d_K_V = (logits_K_V - total_K[:, None]).exp_().mul_(-gradient_K[:, None])
+            d_K_V.scatter_add_(1, index_K_1, (gradient_K * here_K)[:, None])
+            d_K_V = ctx.transform.gradient_(d_K_V, logits_K_V).to(ctx.dtype)
+            if d_hidden_K_D is not None:
+                d_hidden_K_D += d_K_V @ weight_V_D[at].to(ctx.dtype)
+            if d_weight_V_D is not None:
+                d_weight_V_D[at] = d_K_V.T @ hidden_K_D.to(ctx.dtype)
+            if d_bias_V is not None:
+                d_bias_V[at] = d_K_V.sum(0)
+        return d_hidden_K_D, d_weight_V_D, d_bias_V, None, None, None
 
 
-def _logits(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, start: int) -> Tensor:
+def _logits(ctx: Any, hidden_K_D: Tensor, weight_V_D: Tensor, bias_V: Tensor | None, start: int) -> Tensor:
     at = slice(start, start + ctx.block)
-    with torch.autocast(hidden.device.type, enabled=False):
-        return nn.functional.linear(
-            hidden.to(ctx.dtype), weight[at].to(ctx.dtype), None if bias is None else bias[at].to(ctx.dtype)
-        )
+    bias = None if bias_V is None else bias_V[at].to(ctx.dtype)
+    with torch.autocast(hidden_K_D.device.type, enabled=False):
+        return nn.functional.linear(hidden_K_D.to(ctx.dtype), weight_V_D[at].to(ctx.dtype), bias)
 
 
 def _within(target_K: Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
-    """Which targets lie in a block of the vocabulary, and where; any place for the others."""
+    """Which targets lie in a block of the vocabulary, and at which index; any index for the others."""
     place_K = target_K - start
     return (place_K >= 0) & (place_K < size), place_K.clamp(0, size - 1)[:, None]

@@ -1,83 +1,34 @@
 """Attention over packed groups: a prompt attends to itself, each response to the prompt and to itself."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout as drop
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from pad_student.model import fused_attention
 from pad_student.model.packing import Group, Packed
+from pad_torch.attention import AttentionCall, register_attention
 
 NAME = "shared_prompt"
 
 
-@contextmanager
-def shared_attention(causal_lm: Any) -> Iterator[None]:
-    """Within this, the model takes packed groups. What is recomputed for a gradient must be within it, too."""
-    before = causal_lm.config._attn_implementation
-    causal_lm.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        causal_lm.set_attn_implementation(before)
-
-
-def attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    packed: Packed,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """What transformers calls for each layer: query ``[1, H, T, d]``, key and value ``[1, G, T, d]``.
-
-    Returns:
-        ``[1, T, H, d]``, and no attention weights.
-
-    Raises:
-        ValueError: where the model adds something to its attention scores.
-    """
-    if attention_mask is not None or query.shape[0] != 1 or "position_bias" in others:
-        raise ValueError("the model adds something to its attention scores")
-    packed.windows.append(sliding_window)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if sliding_window is not None and packed.longest <= sliding_window:
-        sliding_window = None
-    plain = not (dropout or sliding_window or softcap) and s_aux is None
-    if plain and fused_attention.usable(query, key, value):
-        return fused_attention.attend(query, key, value, packed.groups, scale), None
-    repeats = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(repeats, 1) for part in (key, value))
-
-    def attend(queries: slice, prompt: slice) -> Tensor:
-        own = slice(queries.start, queries.stop)
-        places = [prompt] if queries == prompt else [prompt, own]
-        keys, values = (torch.cat([part[:, :, at] for at in places], 2) for part in (key, value))
-        positions = torch.cat([packed.positions_T[at] for at in places])
-        distance = packed.positions_T[queries, None] - positions
-        mask = (distance >= 0) & (distance < (sliding_window or packed.longest))
-        if softcap or s_aux is not None:
-            return _by_scores(query[:, :, queries], keys, values, mask, scale, softcap, s_aux, dropout)
-        return scaled_dot_product_attention(
-            query[:, :, queries], keys, values, attn_mask=mask, dropout_p=dropout, scale=scale
-        )
-
-    outputs = [attend(queries, group.prompt) for group in packed.groups for queries in _queries(group)]
-    return torch.cat(outputs, 2).transpose(1, 2).contiguous(), None
+def attend(call: AttentionCall, packed: Packed) -> Tensor:
+    """Output ``[T, H, d]`` of one layer's attention over packed groups, with a gradient."""
+    window = call.window if call.window is not None and call.window < packed.longest else None
+    is_plain = not (call.dropout or window or call.softcap) and call.sinks_H is None
+    if is_plain and fused_attention.usable(call):
+        return fused_attention.attend(call, packed.groups)
+    repeats = len(call.query_H_T_d) // len(call.key_G_T_d)
+    key_H_T_d, value_H_T_d = (part.repeat_interleave(repeats, 0) for part in (call.key_G_T_d, call.value_G_T_d))
+    outputs = []
+    for group in packed.groups:
+        for queries in _queries(group):
+            places = [group.prompt] if queries == group.prompt else [group.prompt, queries]
+            key, value = (torch.cat([part[:, at] for at in places], 1) for part in (key_H_T_d, value_H_T_d))
+            positions = torch.cat([packed.positions_T[at] for at in places])
+            distance = packed.positions_T[queries, None] - positions
+            mask = (distance >= 0) & (distance < (window or packed.longest))
+            outputs.append(_masked(call, call.query_H_T_d[:, queries], key, value, mask))
+    return torch.cat(outputs, 1).transpose(0, 1).contiguous()
 
 
 def _queries(group: Group) -> list[slice]:
@@ -85,27 +36,21 @@ def _queries(group: Group) -> list[slice]:
     return [group.prompt, *(response for response in group.responses if response.start < response.stop)]
 
 
-def _by_scores(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor,
-    scale: float,
-    softcap: float | None,
-    sinks: Tensor | None,
-    dropout: float,
-) -> Tensor:
-    """Where scores are capped, or a head has a sink: a key of its own, with no value."""
-    scores = (query @ key.mT) * scale
+def _masked(call: AttentionCall, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention of some queries to some keys, both by head; ``mask`` is true if a query sees a key."""
+    if not call.softcap and call.sinks_H is None:
+        return scaled_dot_product_attention(
+            query[None], key[None], value[None], attn_mask=mask, dropout_p=call.dropout, scale=call.scale
+        )[0]
+    scores = (query @ key.mT) * call.scale
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
-    if softcap:
-        scores = softcap * torch.tanh(scores / softcap)
+    if call.softcap:
+        scores = call.softcap * torch.tanh(scores / call.softcap)
     scores = scores.masked_fill(~mask, -torch.inf)
-    if sinks is not None:
-        scores = torch.cat([scores, sinks.to(scores).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], -1)
-    weights = scores.softmax(-1)[..., : key.shape[2]]
-    return drop(weights, dropout).to(value.dtype) @ value
+    if call.sinks_H is not None:
+        scores = torch.cat([scores, call.sinks_H.to(scores)[:, None, None].expand(*scores.shape[:2], 1)], -1)
+    weights = scores.softmax(-1)[..., : key.shape[1]]
+    return dropout(weights, call.dropout).to(value.dtype) @ value
 
 
-AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, lambda *_, **__: None)
+register_attention(NAME, "packed", attend)

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pad_student.errors import StudentError
 from pad_student.model.logprobs import use_defined_attention
+from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder
 from pad_wire.model_names import is_missing_directory
@@ -195,18 +196,6 @@ def context_of(model: Any) -> float:
 def stable_seed(*parts: object) -> int:
     """56 bits that depend on nothing but ``parts``."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
-
-
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Evaluation mode, in which dropout is off."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

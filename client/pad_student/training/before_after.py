@@ -14,10 +14,11 @@ from pad_student.errors import StudentError
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.rewards import likelihood_reward
-from pad_student.sampling.generate import evaluating, sample_responses
+from pad_student.sampling.generate import sample_responses
 from pad_student.storage.jsonl import Appender
 from pad_student.teacher.client import Teacher
 from pad_student.training.batches import TrainingRow, batch_of
+from pad_torch.modes import evaluating
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 

@@ -6,7 +6,7 @@ import yaml
 
 from support.paths import ROOT
 
-PACKAGES = {"pad_wire": "shared", "pad_teacher": "server", "pad_student": "client"}
+PACKAGES = {"pad_wire": "shared", "pad_torch": "shared", "pad_teacher": "server", "pad_student": "client"}
 
 
 def rooms(package: str) -> set[str]:

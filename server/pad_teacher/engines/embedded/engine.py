@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from pad_teacher.engines.base import Engine, EngineFailed, RowTooLarge
 from pad_teacher.engines.embedded import packed_linear, padded_forward, tree_attention, tree_forward
 from pad_teacher.engines.embedded.memory import MemoryModel
-from pad_teacher.engines.embedded.output_head import Head, project
+from pad_teacher.engines.embedded.output_head import OutputHead, project
 from pad_teacher.engines.embedded.padded_forward import decoder_of
 from pad_teacher.engines.embedded.prefix_tree import pack
 from pad_teacher.engines.embedded.rows import Row, RowLogprobs, answer, rows_of
@@ -46,10 +46,10 @@ class TransformersEngine(Engine):
         self._memory_limit: int | None = None
         self._plain_attention = model.config._attn_implementation
         with torch.inference_mode():
-            self.plain_because = tree_forward.why_not(model)
+            self.plain_because = tree_forward.why_not_tree(model)
             if packed_linear.usable(model):
                 packed_linear.pack_linears(self._decoder)
-            self._head = Head.of(model, packed=packed_linear.usable(model))
+            self._head = OutputHead.of(model, packed=packed_linear.usable(model))
         self._hidden_states = padded_forward.hidden_states if self.plain_because else tree_forward.hidden_states
         if self.plain_because:
             log.warning("every response runs with a prompt of its own", reason=self.plain_because)
@@ -88,7 +88,7 @@ class TransformersEngine(Engine):
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         """See ``Engine``: the model's own full logits, one sequence, log-softmax in float64."""
         ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
-        with packed_linear.unpacked(), tree_forward.left(self._model, self._plain_attention):
+        with packed_linear.unpacked(), tree_forward.plain_attention(self._model, self._plain_attention):
             logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
         log_probs = logits.double().log_softmax(-1)
         return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
@@ -112,7 +112,7 @@ class TransformersEngine(Engine):
             tokens = padded_forward.most_tokens(rows, self._max_forward_tokens)
         else:
             tokens = len(pack([row.ids_L for row in rows]).ids_T)
-        predicted = self.memory.predict(tokens, sum(len(row.targets_K_M) for row in rows))
+        predicted = self.memory.predict(tokens, sum(len(row.targets) for row in rows))
         if self.plain_because:
             return predicted
         itemsize = self._model.dtype.itemsize

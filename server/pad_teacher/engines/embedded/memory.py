@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pad_teacher.engines.embedded.output_head import Head, chunk_bytes
+from pad_teacher.engines.embedded.output_head import OutputHead, chunk_bytes
 from pad_teacher.engines.embedded.rows import Row
 
 ROW, TRIALS = 64, (4, 16)  # tokens of a row, and rows: short ones, so that scores held for attention do not show
@@ -24,10 +24,10 @@ class MemoryModel:
     fixed: float
     per_token: float
     per_prediction: int
-    head: Head
+    head: OutputHead
 
     @classmethod
-    def measure(cls, run: Callable[[Sequence[Row]], Tensor], head: Head, device: torch.device) -> "MemoryModel":
+    def measure(cls, run: Callable[[Sequence[Row]], Tensor], head: OutputHead, device: torch.device) -> "MemoryModel":
         """Measure with ``run``, which runs the layers over rows and returns hidden states ``[K, D]``."""
 
         def trial(count: int) -> list[Row]:

@@ -10,103 +10,93 @@ from torch import Tensor
 
 from pad_teacher.engines.embedded import packed_linear
 from pad_teacher.engines.embedded.rows import Row, RowLogprobs
+from pad_torch.logit_transform import LogitTransform
 
-ROWS = 512  # positions a chunk
-COLUMNS = 32_768  # vocabulary entries a chunk: 64 MiB of float32 logits, twice while they are normalised
-COLUMNS_PACKED = 8_192  # on a CPU a chunk that its cache holds is normalised in half the time
+ROWS = 512  # predictions of a chunk
+COLUMNS = 32_768  # vocabulary entries of a chunk: 64 MiB of float32 logits, twice while they are normalised
+COLUMNS_PACKED = 8_192  # on a CPU: a chunk that fits its cache is normalised in half the time
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A model's output projection in chunks of the vocabulary, with what its architecture does to logits afterwards.
+class OutputHead:
+    """A model's output projection in chunks of the vocabulary, and the transform of its logits.
 
-    ``packed`` says that the chunks are laid out for oneDNN.
+    ``packed``: the chunks are laid out for oneDNN.
     """
 
     chunks: list[tuple[int, int, Tensor]]  # [start, stop) of the vocabulary, weights
     bias_V: Tensor | None
-    scale: float
-    softcap: float | None
+    transform: LogitTransform
     packed: bool = False
 
     @classmethod
-    def of(cls, model: Any, *, packed: bool = False) -> "Head":
+    def of(cls, model: Any, *, packed: bool = False) -> "OutputHead":
         """Read the projection of a transformers causal language model."""
         layer = model.get_output_embeddings()
-        config = model.config.get_text_config()
-        scale = getattr(config, "logit_scale", None) or 1.0  # Cohere multiplies
-        scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite divides
-        softcap = getattr(config, "final_logit_softcapping", None)
         chunks: list[tuple[int, int, Tensor]] = []
-        for weight_C_D in layer.weight.split(COLUMNS_PACKED if packed else COLUMNS):
+        for weight_V_D in layer.weight.split(COLUMNS_PACKED if packed else COLUMNS):
             start = chunks[-1][1] if chunks else 0
-            laid_out = packed_linear.pack(weight_C_D) if packed else weight_C_D
-            chunks.append((start, start + len(weight_C_D), laid_out))
-        return cls(chunks, getattr(layer, "bias", None), scale, softcap, packed)
+            laid_out = packed_linear.pack(weight_V_D) if packed else weight_V_D
+            chunks.append((start, start + len(weight_V_D), laid_out))
+        transform = LogitTransform.of(model.config.get_text_config())
+        return cls(chunks, getattr(layer, "bias", None), transform, packed)
 
     @property
     def vocabulary(self) -> int:
-        """Number of tokens it knows."""
+        """Size of the vocabulary."""
         return self.chunks[-1][1]
 
-    def logits(self, hidden_K_D: Tensor, start: int, stop: int, weight_C_D: Tensor) -> Tensor:
-        """Float32 logits ``[K, C]`` of one of the chunks."""
+    def logits(self, hidden_K_D: Tensor, start: int, stop: int, weight_V_D: Tensor) -> Tensor:
+        """Float32 logits ``[K, stop - start]`` of one of the chunks."""
         if self.packed:
-            logits = packed_linear.multiply(hidden_K_D, weight_C_D)
-        elif hidden_K_D.is_cuda and hidden_K_D.dtype == weight_C_D.dtype != torch.float32:
-            logits = torch.mm(hidden_K_D, weight_C_D.T, out_dtype=torch.float32)  # 16-bit factors, sums in float32
+            logits = packed_linear.multiply(hidden_K_D, weight_V_D)
+        elif hidden_K_D.is_cuda and hidden_K_D.dtype == weight_V_D.dtype != torch.float32:
+            logits = torch.mm(hidden_K_D, weight_V_D.T, out_dtype=torch.float32)  # 16-bit factors, sums in float32
         else:
-            logits = hidden_K_D.float() @ weight_C_D.float().T
+            logits = hidden_K_D.float() @ weight_V_D.float().T
         if self.bias_V is not None:
             logits += self.bias_V[start:stop].float()
-        if self.scale != 1.0:
-            logits *= self.scale
-        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
+        return self.transform.apply_(logits)
 
 
-def chunk_bytes(head: Head, predictions: int) -> int:
+def chunk_bytes(head: OutputHead, predictions: int) -> int:
     """Bytes held while a chunk is normalised: its logits and their log-softmax, or the logits of two chunks."""
     largest = max(stop - start for start, stop, _ in head.chunks)
     return 2 * 4 * min(predictions, ROWS) * largest
 
 
-def project(head: Head, hidden_K_D: Tensor, rows: Sequence[Row]) -> list[RowLogprobs]:
-    """What ``rows`` ask of their predictions, whose hidden states stand in ``hidden_K_D`` row after row."""
+def project(head: OutputHead, hidden_K_D: Tensor, rows: Sequence[Row]) -> list[RowLogprobs]:
+    """Log-probabilities that ``rows`` ask for, from the hidden states of their predictions, row after row."""
     # Rows may ask about different numbers of targets: repeat the first to fill, and cut what was filled.
-    width, top = max(row.targets_K_M.shape[1] for row in rows), max(row.top for row in rows)
-    targets_K_M = torch.from_numpy(
-        np.concatenate([np.pad(t, ((0, 0), (0, width - t.shape[1])), "edge") for t in (r.targets_K_M for r in rows)])
-    ).to(hidden_K_D.device)
+    width, top = max(row.targets.shape[1] for row in rows), max(row.top for row in rows)
+    filled = [np.pad(row.targets, ((0, 0), (0, width - row.targets.shape[1])), "edge") for row in rows]
+    targets = torch.from_numpy(np.concatenate(filled)).to(hidden_K_D.device)
     chunks = [
-        _project_rows(head, hidden, targets, top)
-        for hidden, targets in zip(hidden_K_D.split(ROWS), targets_K_M.split(ROWS), strict=True)
+        _project_chunk(head, *chunk, top) for chunk in zip(hidden_K_D.split(ROWS), targets.split(ROWS), strict=True)
     ]
     found, ids, values = (torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True))
-    ends = np.cumsum([len(row.targets_K_M) for row in rows])
+    ends = np.cumsum([len(row.targets) for row in rows])
+    places = [slice(end - len(row.targets), end) for row, end in zip(rows, ends, strict=True)]
     return [
-        RowLogprobs(
-            found[end - len(row.targets_K_M) : end, : row.targets_K_M.shape[1]],
-            ids[end - len(row.targets_K_M) : end, : row.top],
-            values[end - len(row.targets_K_M) : end, : row.top],
-        )
-        for row, end in zip(rows, ends, strict=True)
+        RowLogprobs(found[at, : row.targets.shape[1]], ids[at, : row.top], values[at, : row.top])
+        for row, at in zip(rows, places, strict=True)
     ]
 
 
-def _project_rows(head: Head, hidden: Tensor, targets: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
+def _project_chunk(head: OutputHead, hidden_K_D: Tensor, targets: Tensor, top: int) -> tuple[Tensor, Tensor, Tensor]:
     """Log-softmax over the whole vocabulary, read at ``targets`` and at the ``top`` likeliest tokens."""
-    log_total = hidden.new_full((len(hidden), 1), -torch.inf, dtype=torch.float32)
-    picked = hidden.new_zeros(targets.shape, dtype=torch.float32)
-    best, best_ids = picked.new_empty((len(hidden), 0)), targets.new_empty((len(hidden), 0))
-    for start, stop, weight_C_D in head.chunks:
-        logits = head.logits(hidden, start, stop, weight_C_D)
+    log_total = hidden_K_D.new_full((len(hidden_K_D), 1), -torch.inf, dtype=torch.float32)
+    picked = hidden_K_D.new_zeros(targets.shape, dtype=torch.float32)
+    best, best_ids = picked.new_empty((len(targets), 0)), targets.new_empty((len(targets), 0))
+    for start, stop, weight_V_D in head.chunks:
+        logits_K_V = head.logits(hidden_K_D, start, stop, weight_V_D)
         # log_softmax is one fused pass and logsumexp four; at the largest logit it is small, and so exact.
-        largest, at = logits.max(-1, keepdim=True)
-        log_total = torch.logaddexp(log_total, largest - logits.log_softmax(-1).gather(-1, at))
+        largest, at = logits_K_V.max(-1, keepdim=True)
+        log_total = torch.logaddexp(log_total, largest - logits_K_V.log_softmax(-1).gather(-1, at))
         here = (targets >= start) & (targets < stop)
-        picked = torch.where(here, logits.gather(-1, (targets - start).clamp(0, stop - start - 1)), picked)
+        picked = torch.where(here, logits_K_V.gather(-1, (targets - start).clamp(0, stop - start - 1)), picked)
         if top:
-            values, ids = logits.topk(min(top, stop - start), -1)
+            values, ids = logits_K_V.topk(min(top, stop - start), -1)
             best, place = torch.cat([best, values], -1).topk(min(top, best.shape[-1] + values.shape[-1]), -1)
             best_ids = torch.cat([best_ids, ids + start], -1).gather(-1, place)
     return picked - log_total, best_ids, best - log_total

@@ -1,4 +1,4 @@
-"""What an engine is asked, as rows: token ids to run, and what to read from the predictions at their end."""
+"""Queries as rows: token ids to run, and the targets to read from the predictions at their end."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from pad_teacher.engines.queries import (
     shared_tokens,
 )
 
-MIN_SHARED = 16  # tokens: to compute fewer again costs less than one more step of attention
+MIN_SHARED = 16  # tokens: computing fewer again costs less than one more step of attention
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Token ids of one sequence, the first position whose prediction is wanted, and each prediction's targets.
 
-    ``cost`` is about how many of the ids are computed for it behind the row before it; ``top`` asks for the
-    likeliest tokens too.
+    ``targets`` [K, targets of a prediction] are token ids. ``cost`` is about the number of tokens to compute, given
+    that the prefix shared with the previous row is there already. ``top`` asks for that many likeliest tokens too.
     """
 
     ids_L: IntArray
     start: int
-    targets_K_M: IntArray
+    targets: IntArray
     cost: int
     top: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RowLogprobs:
-    """Log-probabilities of a row's targets, and ids and log-probabilities of the likeliest tokens."""
+    """Log-probabilities of a row's targets, in their shape, and of the likeliest tokens [K, top] with their ids."""
 
-    targets_K_M: FloatArray
-    top_ids_K_T: IntArray
-    top_K_T: FloatArray
+    target_logprobs: FloatArray
+    top_ids: IntArray
+    top_logprobs: FloatArray
 
 
 def _shared(ids: IntArray, before: IntArray) -> int:
@@ -56,7 +56,7 @@ def rows_of(query: Query) -> list[Row]:
             prompt, start = np.asarray(prompt_ids), len(prompt_ids) - 1
             responses = [np.asarray(ids) for ids in response_ids]
             again = len(prompt) if len(prompt) < MIN_SHARED else 0
-            # The last token of a response predicts nothing that is asked for.
+            # Nobody asks for the prediction at the last token of a response.
             return [
                 Row(
                     np.concatenate([prompt, ids[:-1]]),
@@ -75,18 +75,18 @@ def rows_of(query: Query) -> list[Row]:
             ]
         case Echo(text, top, everywhere):
             ids = np.asarray(text)
-            # What follows the last token is not known: its target is a placeholder, and dropped below.
+            # The token after the last one is not known: its target is a placeholder, and ``answer`` drops it.
             targets = np.append(ids[1:], 0)[:, None] if everywhere else np.zeros((1, 1), np.int64)
             return [Row(ids, 0 if everywhere else len(ids) - 1, targets, len(ids), top)]
 
 
 def answer(query: Query, scored: Iterator[RowLogprobs]) -> Answer:
-    """The answer to one query, taking the results of its rows."""
+    """The answer to one query; takes the results of its rows from ``scored``."""
     match query:
         case TokenSet(_, response_ids):
-            return [next(scored).targets_K_M[:, 0] for _ in response_ids]
+            return [next(scored).target_logprobs[:, 0] for _ in response_ids]
         case Questions(prompts, _):
-            return [next(scored).targets_K_M[0] for _ in prompts]
+            return [next(scored).target_logprobs[0] for _ in prompts]
         case Echo():
             row = next(scored)
-            return EchoLogprobs(row.targets_K_M[:-1, 0], row.top_ids_K_T, row.top_K_T)
+            return EchoLogprobs(row.target_logprobs[:-1, 0], row.top_ids, row.top_logprobs)

@@ -1,12 +1,16 @@
-"""Tree attention on GPUs with 16-bit weights: one variable-length flash kernel a level of the tree."""
+"""Tree attention on GPUs with 16-bit weights: one variable-length flash kernel for each level of the tree."""
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
-from pad_teacher.engines.embedded.merge_attention import merge
 from pad_teacher.engines.embedded.prefix_tree import PrefixTree
+from pad_torch.attention import AttentionCall
+from pad_torch.merge_attention import merge_attention
 
 
 def usable(query: Tensor, value: Tensor) -> bool:
@@ -19,57 +23,61 @@ def usable(query: Tensor, value: Tensor) -> bool:
     )
 
 
-def attend(
-    query_H_T_d: Tensor, key_G_T_d: Tensor, value_G_T_d: Tensor, tree: PrefixTree, scale: float
-) -> tuple[Tensor, Tensor]:
+def attend(call: AttentionCall, tree: PrefixTree) -> tuple[Tensor, Tensor]:
     """Output ``[T, H, d]`` and log-sum-exp ``[T, H]``: every node causally, then each level's descendants to it."""
-    query, key, value = (part.transpose(0, 1).contiguous() for part in (query_H_T_d, key_G_T_d, value_G_T_d))
-    own = [(node.start, node.stop) for node in tree.nodes]
-    output, total = _varlen(query, key, value, own, own, scale, causal=True)
+    query_T_H_d, key_T_G_d, value_T_G_d = (
+        part.transpose(0, 1).contiguous() for part in (call.query_H_T_d, call.key_G_T_d, call.value_G_T_d)
+    )
+    own = _Spans([(node.start, node.stop) for node in tree.nodes], query_T_H_d.device)
+    output, total = _varlen((query_T_H_d, key_T_G_d, value_T_G_d), own, own, call.scale, causal=True)
     for depth in range(max(node.depth for node in tree.nodes)):
         level = [node for node in tree.nodes if node.depth == depth and node.below > node.stop]
-        behind, nodes = [(node.stop, node.below) for node in level], [(node.start, node.stop) for node in level]
-        rows, columns = (_places(spans, query.device) for spans in (behind, nodes))
-        more, more_total = _varlen(query[rows], key[columns], value[columns], behind, nodes, scale, causal=False)
-        here, here_total = output[rows], total[rows]
-        merge(here, here_total, more, more_total)
-        output[rows], total[rows] = here, here_total
+        below = _Spans([(node.stop, node.below) for node in level], query_T_H_d.device)
+        nodes = _Spans([(node.start, node.stop) for node in level], query_T_H_d.device)
+        taken = query_T_H_d[below.places], key_T_G_d[nodes.places], value_T_G_d[nodes.places]
+        more, more_total = _varlen(taken, below, nodes, call.scale, causal=False)
+        here, here_total = output[below.places], total[below.places]
+        merge_attention(here, here_total, more, more_total)
+        output[below.places], total[below.places] = here, here_total
     return output, total
 
 
+@dataclass(frozen=True)
+class _Spans:
+    """Stretches [start, stop) of the packed sequence, as the kernel and as indexing name them."""
+
+    bounds: list[tuple[int, int]]
+    device: torch.device
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """Int32 [stretches + 1]: each one's end when they stand one after the other, after a 0."""
+        lengths = [stop - start for start, stop in self.bounds]
+        return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest."""
+        return max(stop - start for start, stop in self.bounds)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Indices of all their tokens."""
+        return torch.as_tensor(np.concatenate([np.arange(*span) for span in self.bounds]), device=self.device)
+
+
 def _varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    rows: list[tuple[int, int]],
-    columns: list[tuple[int, int]],
-    scale: float,
-    *,
-    causal: bool,
+    parts: tuple[Tensor, Tensor, Tensor], queries: _Spans, keys: _Spans, scale: float, *, causal: bool
 ) -> tuple[Tensor, Tensor]:
-    (ends_of_rows, longest_row), (ends_of_columns, longest_column) = (
-        _ends(spans, query.device) for spans in (rows, columns)
-    )
     output, total = varlen_attn(
-        query,
-        key,
-        value,
-        ends_of_rows,
-        ends_of_columns,
-        longest_row,
-        longest_column,
+        *parts,
+        queries.ends,
+        keys.ends,
+        queries.longest,
+        keys.longest,
         return_aux=AuxRequest(lse=True),
         scale=scale,
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=True,
     )
     return output, total.T.contiguous()  # the kernel gives [H, T]
-
-
-def _ends(spans: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, int]:
-    lengths = [stop - start for start, stop in spans]
-    return torch.tensor([0, *np.cumsum(lengths)], dtype=torch.int32, device=device), max(lengths)
-
-
-def _places(spans: list[tuple[int, int]], device: torch.device) -> Tensor:
-    return torch.as_tensor(np.concatenate([np.arange(*span) for span in spans]), device=device)

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from pad_teacher.engines.base import EngineFailed, RowTooLarge
-from pad_teacher.engines.embedded import output_head as projection
+from pad_teacher.engines.embedded import output_head
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import Echo, EchoLogprobs, TokenSet
 from pad_teacher.scoring import golden_check as golden
 from pad_teacher.scoring.teacher import Teacher
+from pad_torch.logit_transform import LogitTransform
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
 from support.tiny import ARCHITECTURES, VOCABULARY, oracle, tiny_model
@@ -64,8 +65,8 @@ def test_chunks_of_rows_and_vocabulary_do_not_show(monkeypatch: pytest.MonkeyPat
     architecture = "gemma2, soft caps and sliding window"
     text = Echo(random_ids(20, 3), top=4, everywhere=True)
     whole = echo(TransformersEngine(tiny_model(architecture)), text)[0]
-    monkeypatch.setattr(projection, "ROWS", 3)
-    monkeypatch.setattr(projection, "COLUMNS_PACKED", 50)
+    monkeypatch.setattr(output_head, "ROWS", 3)
+    monkeypatch.setattr(output_head, "COLUMNS_PACKED", 50)
     chunked = echo(TransformersEngine(tiny_model(architecture)), text)[0]
     assert chunked.token_logprobs == pytest.approx(whole.token_logprobs, abs=1e-5)
     assert chunked.top_logprobs == pytest.approx(whole.top_logprobs, abs=1e-5)
@@ -74,15 +75,15 @@ def test_chunks_of_rows_and_vocabulary_do_not_show(monkeypatch: pytest.MonkeyPat
 
 def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
-    original = projection.Head.logits
+    original = output_head.OutputHead.logits
 
     def record(self: Any, hidden: torch.Tensor, start: int, stop: int, weight: torch.Tensor) -> torch.Tensor:
         seen.append(len(hidden) * (stop - start))
         return original(self, hidden, start, stop, weight)
 
-    monkeypatch.setattr(projection.Head, "logits", record)
-    monkeypatch.setattr(projection, "ROWS", 8)
-    monkeypatch.setattr(projection, "COLUMNS_PACKED", 100)
+    monkeypatch.setattr(output_head.OutputHead, "logits", record)
+    monkeypatch.setattr(output_head, "ROWS", 8)
+    monkeypatch.setattr(output_head, "COLUMNS_PACKED", 100)
     TransformersEngine(tiny_model()).token_logprobs(SETS)
     assert max(seen) <= 800
 
@@ -160,7 +161,7 @@ def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
 def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
     engine = TransformersEngine(tiny_model("granite, scaled logits"))
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
-    engine._head = dataclasses.replace(engine._head, scale=1.0)
+    engine._head = dataclasses.replace(engine._head, transform=LogitTransform(1.0, None))
     with pytest.raises(golden.GoldenMismatch, match="nats a token"):
         golden.check(teacher)
 

@@ -11,8 +11,8 @@ from transformers import LlamaForCausalLM
 
 from pad_teacher.engines.embedded import packed_linear, tree_attention
 from pad_teacher.engines.embedded.engine import TransformersEngine
-from pad_teacher.engines.embedded.merge_attention import merge
 from pad_teacher.engines.queries import Questions, TokenSet
+from pad_torch.merge_attention import merge_attention
 from support.tiny import ARCHITECTURES, PLAIN, SPARSE, VOCABULARY, oracle, tiny_model
 
 
@@ -85,31 +85,6 @@ def test_each_prompt_token_and_each_response_token_runs_once() -> None:
     assert tokens_run(engine, item) == 40 + 4 * 9
 
 
-def test_the_last_layer_runs_only_where_a_prediction_is_wanted() -> None:
-    engine, seen = TransformersEngine(tiny_model()), []
-    for layer in engine._decoder.layers:
-        layer.mlp.gate_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
-    item = TokenSet(random_ids(40, 1), [random_ids(10, seed) for seed in range(2, 6)])
-    found = engine.token_logprobs([item])[0]
-    assert seen == [40 + 4 * 9, 1 + 4 * 9]
-    for ids, values in zip(item.response_ids, found, strict=True):
-        assert values == pytest.approx(oracle(tiny_model(), item.prompt_ids, ids), abs=3e-5)
-
-
-def test_a_last_layer_that_needs_all_positions_is_noticed() -> None:
-    model, seen = tiny_model(), []
-
-    def check(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        if inputs[0].shape[1] != seen[-1]:
-            raise ValueError("positions are missing")
-
-    layer = model.model.layers[-1]
-    layer.input_layernorm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
-    layer.mlp.register_forward_pre_hook(check)
-    layer.mlp.gate_proj.register_forward_pre_hook(check)
-    assert "positions are missing" in str(TransformersEngine(model).plain_because)
-
-
 def test_orders_of_one_question_share_what_stands_before_the_options() -> None:
     engine = TransformersEngine(tiny_model())
     stem, options = random_ids(40, 1), [random_ids(20, seed) for seed in range(2, 5)]
@@ -135,11 +110,11 @@ def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, 
 
     def attend(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         scores = 3 * query @ key[part].T
-        total = scores.logsumexp(-1).clamp(min=tree_attention.NOWHERE)
+        total = scores.logsumexp(-1).clamp(min=tree_attention.NO_KEYS)
         return ((scores - total[:, None]).exp() @ value[part]), total
 
     output, total = attend(slice(0, first))
-    merge(output, total, *attend(slice(first, None)))
+    merge_attention(output, total, *attend(slice(first, None)))
     whole, whole_total = attend(slice(None))
     assert torch.allclose(output, whole, atol=1e-12)
     assert torch.allclose(total, whole_total, atol=1e-12)
