@@ -39,7 +39,7 @@ def test_the_teacher_takes_its_flags_and_has_keys() -> None:
     assert seconds(teacher["stop_grace_period"]) > settings.drain_seconds
 
 
-def test_the_teacher_can_change_nothing_but_what_it_keeps_in_memory() -> None:
+def test_the_teacher_writes_only_to_memory() -> None:
     teacher = services()["teacher"]
     assert teacher["read_only"]
     assert teacher["cap_drop"] == ["ALL"]
@@ -51,7 +51,7 @@ def test_only_the_teacher_is_reached_from_outside() -> None:
     assert [name for name, port in published.items() if not port.startswith("127.0.0.1:")] == ["teacher"]
 
 
-def test_every_file_that_compose_mounts_is_there_and_every_secret_is_kept_out_of_git() -> None:
+def test_compose_mounts_files_that_exist_and_ignored_secrets() -> None:
     for service in services().values():
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
@@ -81,7 +81,7 @@ def test_grafana_finds_the_dashboard_and_prometheus() -> None:
     assert mounts["./grafana/provisioning"] == "/etc/grafana/provisioning"
 
 
-def test_the_gpu_file_adds_gpus_and_shared_memory_to_the_same_teacher() -> None:
+def test_the_gpu_file_adds_gpus_and_shared_memory() -> None:
     (name,) = services("compose.gpu.yaml")
     teacher = services("compose.gpu.yaml")[name]
     assert name in services()

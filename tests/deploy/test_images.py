@@ -42,13 +42,13 @@ def test_the_dockerfile_is_clean() -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_every_image_runs_as_a_user_that_is_a_number_and_not_root(image: str) -> None:
+def test_every_image_runs_as_a_numbered_user_that_is_not_root(image: str) -> None:
     assert last(image, "USER") == f"{UID}:{UID}"
     assert f"--uid {UID}" in " ".join(instruction.rest for instruction in stages()[image])
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_every_image_installs_extras_that_there_are_with_the_versions_of_a_lock(image: str) -> None:
+def test_every_image_installs_known_extras_with_a_lock(image: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
     installs = [rest for word, rest in stages()[image] if word == "RUN" and "pip install" in rest]
     for install in installs:
@@ -61,7 +61,7 @@ def test_every_image_installs_extras_that_there_are_with_the_versions_of_a_lock(
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_every_file_an_image_copies_is_there_and_sent_to_the_builder(image: str) -> None:
+def test_every_file_an_image_copies_exists_and_is_sent(image: str) -> None:
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for word, rest in stages()[image]:
         for name in rest.split()[:-1] if word == "COPY" else []:
@@ -76,7 +76,7 @@ def test_no_weights_are_in_an_image_and_models_are_a_mount(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", TEACHERS)
-def test_a_teacher_listens_where_it_says_and_is_healthy_when_it_is_ready(image: str) -> None:
+def test_a_teacher_listens_on_its_port_and_is_healthy_if_ready(image: str) -> None:
     program, command, *arguments = json.loads(last(image, "ENTRYPOINT"))
     assert (program, command) == ("pad-teacher", "serve")
     settings = serve_settings([*arguments, "--model", "/models/some"])

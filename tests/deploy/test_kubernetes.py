@@ -27,7 +27,7 @@ def test_kubernetes_takes_every_manifest(version: str) -> None:
     check("kubernetes-validate", "--strict", "--no-warn", "-k", version, *MANIFESTS)
 
 
-def test_the_teacher_takes_its_flags_and_has_the_keys_of_a_secret() -> None:
+def test_the_teacher_has_its_flags_and_the_keys_of_a_secret() -> None:
     settings = serve_settings(container()["args"])
     mounts = {mount["mountPath"]: mount for mount in container()["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod()["volumes"]}
@@ -39,7 +39,7 @@ def test_the_teacher_takes_its_flags_and_has_the_keys_of_a_secret() -> None:
     assert pod()["terminationGracePeriodSeconds"] > settings.drain_seconds
 
 
-def test_probes_ask_health_routes_at_the_port_the_teacher_listens_on() -> None:
+def test_probes_ask_health_routes_on_the_teachers_port() -> None:
     (port,) = container()["ports"]
     assert port["containerPort"] == serve_settings(container()["args"]).port
     routes = {kind: container()[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
@@ -57,7 +57,7 @@ def test_reading_large_weights_may_take_an_hour() -> None:
     assert kinds()["Deployment"]["spec"]["progressDeadlineSeconds"] > 3600
 
 
-def test_the_teacher_is_not_root_and_writes_nowhere_but_in_its_scratch_space() -> None:
+def test_the_teacher_is_not_root_and_writes_only_to_scratch() -> None:
     assert pod()["securityContext"]["runAsNonRoot"]
     assert pod()["securityContext"]["runAsUser"] == UID
     assert not pod()["automountServiceAccountToken"]
@@ -69,7 +69,7 @@ def test_the_teacher_is_not_root_and_writes_nowhere_but_in_its_scratch_space() -
     assert {mount["name"] for mount in container()["volumeMounts"] if not mount.get("readOnly")} == scratch
 
 
-def test_every_selector_finds_the_teacher_and_every_claim_is_there() -> None:
+def test_every_selector_finds_the_teacher_and_its_claim() -> None:
     labels = kinds()["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert kinds()["Deployment"]["spec"]["selector"]["matchLabels"] == labels
     assert kinds()["Service"]["spec"]["selector"] == labels

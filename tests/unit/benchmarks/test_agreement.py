@@ -36,7 +36,7 @@ def test_scores_are_means_over_each_responses_tokens() -> None:
     assert mean_log_likelihoods(found(), SETS) == [[-2.0, -4.0], [-3.0]]
 
 
-def test_selection_probabilities_are_averages_over_rotations_of_renormalised_letters() -> None:
+def test_selection_averages_renormalised_letters_over_rotations() -> None:
     from harness.agreement import selection_probabilities
 
     (a, b), (only,) = selection_probabilities(letters(), SETS)
@@ -94,7 +94,7 @@ def test_differences_are_absolute_and_the_mean_keeps_its_sign() -> None:
     assert measured["mean_signed_nats"] == pytest.approx((0.1 - 0.2 + 0.4) / 4)
 
 
-def test_the_99th_percentile_leaves_out_the_one_largest_of_two_hundred() -> None:
+def test_the_99th_percentile_of_two_hundred_omits_the_largest() -> None:
     from harness.agreement import compare_likelihoods
 
     one = [[float(k)] for k in range(200)]
@@ -102,7 +102,7 @@ def test_the_99th_percentile_leaves_out_the_one_largest_of_two_hundred() -> None
     assert (measured["p99_nats"], measured["largest_nats"]) == (198.0, 199.0)
 
 
-def test_a_swapped_pair_spoils_its_sets_ranking_and_shows_how_close_it_was() -> None:
+def test_a_swapped_pair_spoils_its_ranking_and_shows_its_margin() -> None:
     from harness.agreement import compare_likelihoods
 
     one = [[3.0, 2.0, 1.0], [1.0, 2.0]]
@@ -121,7 +121,7 @@ def test_a_tie_is_the_same_order_only_as_a_tie() -> None:
     assert compare_likelihoods([[1.0, 1.5]], [[2.0, 2.0]])["same_ranking"] == 0.0
 
 
-def test_selections_agree_where_the_most_probable_response_is_the_same() -> None:
+def test_selections_agree_if_the_most_probable_is_the_same() -> None:
     from harness.agreement import compare_selections
 
     measured = compare_selections([[0.6, 0.4], [0.5, 0.5]], [[0.9, 0.1], [0.4, 0.6]])

@@ -40,7 +40,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     return state
 
 
-def test_another_processs_gpu_memory_is_the_most_in_use_but_for_our_own(measure: Any, gpu: Any) -> None:
+def test_another_processs_gpu_memory_leaves_out_our_own(measure: Any, gpu: Any) -> None:
     memory = measure.PeakMemory(os.getppid(), "cuda")
     for held in (700, 400):
         gpu.others, looks = held, gpu.looks
@@ -50,7 +50,7 @@ def test_another_processs_gpu_memory_is_the_most_in_use_but_for_our_own(measure:
     assert (read["held_before_bytes"], read["peak_memory_bytes"]) == (300, 700)
 
 
-def test_the_processs_own_gpu_memory_is_what_torch_allocated_since(measure: Any, gpu: Any) -> None:
+def test_our_own_gpu_memory_is_what_torch_allocated_since(measure: Any, gpu: Any) -> None:
     gpu.most = 900  # before this run
     memory = measure.PeakMemory(os.getpid(), "cuda")
     gpu.most = max(gpu.most, 250)
@@ -68,7 +68,7 @@ child.communicate(b"\\n")
 """
 
 
-def test_memory_on_a_cpu_is_of_the_process_and_of_all_that_it_has_started(measure: Any) -> None:
+def test_memory_on_a_cpu_includes_the_processs_children(measure: Any) -> None:
     # Not of this process, which other tests may have left children.
     with subprocess.Popen([sys.executable, "-S", "-c", PARENT], stdin=-1, stdout=-1) as parent:
         assert parent.stdout

@@ -84,7 +84,7 @@ def test_the_readme_quotes_the_committed_measurements() -> None:
     assert f"+{seeds['smallest_gain']:.3f}; median {seeds['median_wall_seconds']:.0f} s" in text
 
 
-def test_the_readme_quotes_how_fast_a_warm_cache_answers_and_it_is_fast_enough() -> None:
+def test_the_readme_quotes_how_fast_a_warm_cache_answers() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "cache.json").read_text())["rows"]
     text = (ROOT / "README.md").read_text()
     for row in rows:
@@ -92,7 +92,7 @@ def test_the_readme_quotes_how_fast_a_warm_cache_answers_and_it_is_fast_enough()
         assert row["times_faster_than_the_engine"] >= 50
 
 
-def test_the_tiny_world_quotes_its_measurements_and_they_are_good_enough() -> None:
+def test_the_tiny_world_page_quotes_its_measurements() -> None:
     measured = json.loads((ROOT / "examples" / "tinyworld" / "measured.json").read_text())
     text = (ROOT / "examples" / "tinyworld" / "README.md").read_text()
     likelihood, choice = (measured[f"pairs_ordered_by_{how}"]["all"] for how in ("likelihood", "multiple_choice"))
@@ -125,7 +125,7 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
         assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
 
 
-def test_the_page_on_vllm_quotes_how_far_the_engines_lie_apart_and_they_agree() -> None:
+def test_the_vllm_page_quotes_how_far_the_engines_differ() -> None:
     text = (ROOT / "docs" / "guides" / "vllm.md").read_text()
     for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
         measured = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
@@ -166,7 +166,7 @@ def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
             )
 
 
-def test_the_sizing_page_is_what_its_script_calculates_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sizing_page_quotes_what_its_script_calculates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import sizing
 
@@ -195,7 +195,7 @@ def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
     assert f"| likelihood and all four rotations | {both:.0f} |" in text
 
 
-def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_enough() -> None:
+def test_the_jobs_page_quotes_measurements_that_are_good_enough() -> None:
     text = (ROOT / "docs" / "guides" / "jobs.md").read_text()
     measured = json.loads((ROOT / "benchmarks" / "results" / "jobs.json").read_text())
     for row in measured["shares"]:
@@ -217,7 +217,7 @@ def test_the_page_on_jobs_quotes_the_committed_measurements_and_they_are_good_en
     assert set(overload["statuses"]) == {"200", "429"}
 
 
-def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() -> None:
+def test_the_operations_page_names_exactly_the_metrics() -> None:
     from pad_teacher.runtime.metrics import Metrics
 
     shown = {f"pad_{name.removeprefix('pad_')}" for name in Metrics().registry._names_to_collectors}
@@ -227,7 +227,7 @@ def test_the_page_on_operations_names_every_metric_and_none_that_is_not_there() 
     assert families == {name.removesuffix("_total") for name in named}
 
 
-def test_the_training_page_quotes_what_overlap_gains_and_it_is_good_enough() -> None:
+def test_the_training_page_quotes_what_overlap_gains() -> None:
     text = (ROOT / "docs" / "guides" / "training.md").read_text()
     measured = json.loads((ROOT / "benchmarks" / "results" / "overlap.json").read_text())
     larger, both = measured["wall_seconds_over_the_larger_alone"], measured["wall_seconds_over_both_alone_at_once"]
@@ -250,7 +250,7 @@ def test_the_training_page_quotes_the_committed_measurements() -> None:
     assert ("ppd", 64) in {(row["loss"], row["n"]) for row in measured["loss"]}
 
 
-def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
+def test_the_training_page_quotes_what_decomposing_costs() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
     text = (ROOT / "docs" / "guides" / "training.md").read_text()
     for row in rows:
@@ -265,7 +265,7 @@ def test_the_training_page_quotes_what_decomposing_costs_and_keeps() -> None:
         assert (costs + kept + directions in text) == (row["n"] in (8, 16, 64)), row
 
 
-def test_the_token_counts_of_decomposing_are_what_its_script_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompose_quotes_the_tokens_its_script_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import decompose
 

@@ -60,13 +60,13 @@ def needed(roots: list[Requirement]) -> Iterator[Requirement]:
 
 @pytest.mark.parametrize("lock", LOCKS)
 @pytest.mark.parametrize("python", PYTHONS)
-def test_everything_asked_for_is_pinned_once_and_within_its_range(lock: str, python: str) -> None:
+def test_every_requirement_is_pinned_once_within_its_range(lock: str, python: str) -> None:
     pinned = pins(lock, python_version=python, python_full_version=f"{python}.0", sys_platform="linux")
     for requirement in asked(LOCKS[lock]):
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
-def test_the_pins_fit_each_other_and_are_what_is_installed_so_pip_has_nothing_to_try() -> None:
+def test_the_pins_fit_each_other_and_are_installed() -> None:
     pinned = pins("constraints.txt")
     for requirement in needed(asked(LOCKS["constraints.txt"])):
         name = canonicalize_name(requirement.name)
@@ -76,7 +76,7 @@ def test_the_pins_fit_each_other_and_are_what_is_installed_so_pip_has_nothing_to
         assert installed.public == str(pinned[name]), f"{name} {installed} is installed: run make install"
 
 
-def test_a_teacher_on_vllm_and_one_without_run_the_same_torch_and_transformers() -> None:
+def test_both_engines_are_pinned_to_the_same_torch() -> None:
     core, vllm = (pins(lock) for lock in LOCKS)
     for name in ("torch", "transformers", "tokenizers", "pydantic", "fastapi"):
         assert core[name] == vllm[name]

@@ -57,7 +57,7 @@ def test_an_answer_cut_short_earns_part_of_the_credit(prompt):
 
 
 @each_kind
-def test_an_answer_that_goes_on_too_long_earns_less_than_the_best(prompt):
+def test_an_answer_that_goes_on_too_long_earns_less(prompt):
     assert grade.grade(prompt, world.best_answer(prompt) + " cat cat") < 1.0
 
 
@@ -81,7 +81,7 @@ def test_instructions_are_told_apart_by_their_text_alone():
 
 
 @pytest.mark.parametrize("prompt", ["count from cat to dog", "give the opposites of: cat", "say cat banana times"])
-def test_an_instruction_with_words_that_do_not_fit_is_no_instruction(prompt):
+def test_an_instruction_with_unfit_words_is_no_instruction(prompt):
     assert grade.parse(prompt) is None
 
 
@@ -128,7 +128,7 @@ def test_the_models_are_small():
     assert stored <= 20 * 2**20
 
 
-def test_teacher_and_student_share_neither_vocabulary_nor_template():
+def test_teacher_and_student_share_no_vocabulary_or_template():
     teacher, student = tokenizer_of("teacher"), tokenizer_of("student")
     assert len(teacher) != len(student)
     assert teacher.get_vocab() != student.get_vocab()
