@@ -12,9 +12,12 @@ from typing import Literal, TypeVar
 
 import structlog
 
-from pad_teacher.admission.batcher import Batcher, Client
+from pad_teacher.admission.batcher import Batcher
 from pad_teacher.admission.budgets import Budgets, day_of
-from pad_teacher.admission.usage_file import Ledger, UsageFileError
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.engine_runner import EngineRunner
+from pad_teacher.admission.queue import AdmissionQueue
+from pad_teacher.admission.usage_file import UsageFile, UsageFileError
 from pad_teacher.cache.in_flight import Unit
 from pad_teacher.cache.reuse import Reuse
 from pad_teacher.errors import Refusal, TeacherError
@@ -60,8 +63,8 @@ class Service:
         self._batcher: Batcher | None = None
         self._body_bytes = 0
         self._usage: dict[Client, Counter[str]] = {}
-        self._ledger = Ledger(settings.data) if settings.data else None
-        self.budgets = Budgets(self._ledger.used(day_of(time.time())) if self._ledger else None)
+        self._usage_file = UsageFile(settings.data) if settings.data else None
+        self.budgets = Budgets(self._usage_file.used(day_of(time.time())) if self._usage_file else None)
         self._starting: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._collecting: asyncio.Task[None] | None = None
@@ -70,8 +73,8 @@ class Service:
         """Begin to load; the service answers health routes meanwhile."""
         self._starting = asyncio.create_task(self._start(), name="load")
         self._collecting = asyncio.create_task(self._collect(), name="collect garbage")
-        if self._ledger:
-            self._saving = asyncio.create_task(self._save(self._ledger), name="save usage")
+        if self._usage_file:
+            self._saving = asyncio.create_task(self._save(self._usage_file), name="save usage")
 
     async def stop(self) -> None:
         """Refuse new work and let go of the engine; requests under way have been answered by now."""
@@ -82,10 +85,10 @@ class Service:
             self._collecting.cancel()
         if self._batcher:
             await self._batcher.close()
-        if self._saving and self._ledger:
+        if self._saving and self._usage_file:
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)
-            await self._save_once(self._ledger)
+            await self._save_once(self._usage_file)
         if self._reuse:
             await self.off_loop(self._reuse.close)
         if self._teacher:
@@ -218,15 +221,15 @@ class Service:
             self._fail(error)
             return
         self._teacher = teacher
-        self._batcher = Batcher(
-            teacher.engine,
-            self.metrics,
+        runner = EngineRunner(teacher.engine, self.metrics)
+        queue = AdmissionQueue(
             self.budgets,
-            max_batch_tokens=self.settings.max_batch_tokens,
-            max_queued_tokens=self.settings.max_queued_tokens,
-            keep=self._keep,
-            on_failure=self._fail,
+            self.metrics,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queued_tokens=settings.max_queued_tokens,
+            seconds_for=runner.seconds_for,
         )
+        self._batcher = Batcher(queue, runner, keep=self._keep, on_failure=self._fail)
         if self.status != "starting":
             return
         self.status, self.reason = "ready", None
@@ -242,16 +245,16 @@ class Service:
             if not self._body_bytes:  # with a large request under way no thread would run for a tenth of a second
                 self.let_go(gc.collect)  # behind what is still being let go of
 
-    async def _save(self, ledger: Ledger) -> None:
+    async def _save(self, usage_file: UsageFile) -> None:
         while True:
             await asyncio.sleep(SAVE_SECONDS)
-            await self._save_once(ledger)
+            await self._save_once(usage_file)
 
-    async def _save_once(self, ledger: Ledger) -> None:
+    async def _save_once(self, usage_file: UsageFile) -> None:
         changes = self.budgets.unsaved()
         try:
             if changes:
-                await asyncio.to_thread(ledger.add, changes)
+                await asyncio.to_thread(usage_file.add, changes)
         except UsageFileError as error:
             self.budgets.save_later(changes)
             log.error("usage not saved: it is kept in memory and tried again", reason=str(error))

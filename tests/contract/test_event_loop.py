@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from pad_teacher import service as service_module
-from pad_teacher.admission.batcher import Client
+from pad_teacher.admission.client import Client
 from pad_teacher.engines.queries import FloatArray
 from pad_teacher.scoring.plan import usage
 from pad_teacher.serve import stays
@@ -98,12 +98,12 @@ async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
         engine.gate.clear()
         with calls_a_step(monkeypatch) as steps:
             tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(4)]
-            while service.batcher._queue.tokens < 2 * MAX_SETS:
+            while service.batcher.queue.tokens < 2 * MAX_SETS:
                 await asyncio.sleep(0.001)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert service.batcher._queue.tokens == 0
+        assert service.batcher.queue.tokens == 0
         assert max(steps) < MOST_CALLS
         engine.gate.set()
 
@@ -116,7 +116,7 @@ async def test_many_who_wait_for_the_same_large_request_cost_the_event_loop_no_m
         engine.gate.clear()
         with calls_a_step(monkeypatch) as steps:
             tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(20)]
-            while service.batcher._queue.tokens < 19 * 8 * MAX_SETS:
+            while service.batcher.queue.tokens < 19 * 8 * MAX_SETS:
                 await asyncio.sleep(0.001)
             engine.gate.set()
             assert {(await task).status_code for task in tasks} == {200}

@@ -110,7 +110,7 @@ async def test_what_a_deadline_or_a_hang_up_drops_from_the_queue_is_given_back(
         await begun(engine)
         assert (await score(client, key | {"X-Deadline-Ms": "30"})).status_code == 504
         leaving = asyncio.create_task(score(client, key))
-        while not service.batcher._waiting:
+        while not service.batcher.queue.waiting:
             await anyio.sleep(0.001)
         assert await used_today(client, key) == 2 * COST
         leaving.cancel()
@@ -133,7 +133,7 @@ async def test_what_an_engine_that_dies_did_not_score_is_given_back(
         engine.gate.clear()
         engine.failure = RuntimeError("device lost")
         both = [asyncio.create_task(score(client, key)) for _ in range(2)]
-        while not service.batcher._waiting:
+        while not service.batcher.queue.waiting:
             await anyio.sleep(0.001)
         engine.gate.set()
         assert [(await task).status_code for task in both] == [503, 503]
@@ -163,7 +163,7 @@ async def test_the_use_of_ten_hundred_mixed_outcomes_is_what_was_run(
         for start in range(0, 1000, 100):
             await asyncio.gather(*(send(start + k) for k in range(100)))
         assert await used_today(client, key) == ran > 0
-        assert (service.batcher._waiting, service.batcher._places.tokens) == (0, 0)
+        assert (service.batcher.queue.waiting, service.batcher.queue.tokens) == (0, 0)
 
 
 async def test_a_revoked_key_is_401_and_its_request_under_way_finishes(
@@ -198,7 +198,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
 
         asks = [ask("light", light) for _ in range(20)] + [ask("heavy", heavy) for _ in range(20)]
         tasks = [asyncio.create_task(each) for each in asks]
-        while service.batcher._waiting < len(tasks):
+        while service.batcher.queue.waiting < len(tasks):
             await anyio.sleep(0.001)
         engine.gate.set()
         await asyncio.gather(first, *tasks)
@@ -241,7 +241,7 @@ async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second
             assert (await score(client)).status_code == 200
         engine.gate.clear()
         waiting = [asyncio.create_task(score(client)) for _ in range(101)]
-        while service.batcher._waiting < 100:
+        while service.batcher.queue.waiting < 100:
             await anyio.sleep(0.001)
         refused = await score(client)
         assert refused.status_code == 429

@@ -20,7 +20,7 @@ class UsageFileError(TeacherError):
     """The file cannot be read or written; the message names it."""
 
 
-class Ledger:
+class UsageFile:
     """Teacher tokens of each (key, UTC day). Its methods take as long as the disk does: not on the event loop."""
 
     def __init__(self, folder: Path) -> None:

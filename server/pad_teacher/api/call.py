@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pad_teacher.admission.batcher import Client, Request
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.request import PendingRequest
 from pad_teacher.api.chunked_json import json_pieces
 from pad_teacher.cache.reuse import Asked, Reuse
 from pad_teacher.runtime.metrics import Metrics
@@ -30,9 +31,9 @@ class UnderWay:
         self._reuse = reuse
         self._asked: Asked | None = None
         self._plan: Plan | None = None
-        self._request: Request | None = None
+        self._request: PendingRequest | None = None
 
-    def begin(self, read: Callable[[], Request_], plan: Callable[[Request_], Plan]) -> Request:
+    def begin(self, read: Callable[[], Request_], plan: Callable[[Request_], Plan]) -> PendingRequest:
         """Read and plan it, and make of that what the batcher takes."""
         asked = read()
         try:
@@ -41,7 +42,7 @@ class UnderWay:
             if isinstance(asked, ScoringRequest):
                 empty(asked.sets)
         self._asked = self._reuse.ask(self._plan.queries)
-        self._request = Request(self._client, self._asked.units)
+        self._request = PendingRequest(self._client, self._asked.units)
         return self._request
 
     def finish(self, metrics: Metrics) -> tuple[list[bytes], Usage, int]:

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pad_teacher.admission.batcher import Client
+from pad_teacher.admission.client import Client
 from pad_teacher.admission.keys import KeyRing
 from pad_teacher.errors import Refusal
 from pad_teacher.runtime.metrics import Metrics

@@ -14,8 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from pad_teacher.admission import batcher as batching
-from pad_teacher.admission.batcher import Client
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.request import PendingRequest
 from pad_teacher.api.call import UnderWay
 from pad_teacher.api.chunked_json import JsonPieces, json_pieces
 from pad_teacher.api.openapi import documented
@@ -78,7 +78,7 @@ def _handler(
     async def handle(http: Request) -> Response:
         teacher, batcher = service.teacher, service.batcher
         client: Client = http.state.client
-        batcher.refuse_if_full(client)  # before anything is read or tokenised
+        batcher.queue.refuse_if_full(client)  # before anything is read or tokenised
         budget = Budget(service.settings.max_queued_tokens, service.settings.max_batch_tokens, _deadline(http))
         under_way = UnderWay(client, service.reuse)
         try:
@@ -92,7 +92,7 @@ def _handler(
                     finally:
                         body.release()  # a refusal's traceback would keep it
 
-                def begin() -> batching.Request:
+                def begin() -> PendingRequest:
                     return under_way.begin(read, lambda asked: plan(teacher, asked, budget))
 
                 async def score() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pad_teacher.admission.budgets import Budgets
 from pad_teacher.admission.keys import NO_LIMITS, KeyLimits
-from pad_teacher.admission.usage_file import FILE, Ledger, UsageFileError
+from pad_teacher.admission.usage_file import FILE, UsageFile, UsageFileError
 from pad_teacher.errors import Refusal
 
 NOON = 20_000 * 86_400 + 12 * 3600.0
@@ -134,13 +134,13 @@ def test_keys_do_not_share_a_budget() -> None:
 
 def test_a_days_use_outlives_the_process_and_two_of_them_add_up(tmp_path: Path) -> None:
     for _ in range(2):
-        budgets = Budgets(Ledger(tmp_path / "new").used("2024-10-04"), Clock())
+        budgets = Budgets(UsageFile(tmp_path / "new").used("2024-10-04"), Clock())
         budgets.take("lab", DAY, 300)
-        Ledger(tmp_path / "new").add(budgets.unsaved())
-    used = Ledger(tmp_path / "new").used("2024-10-04")
+        UsageFile(tmp_path / "new").add(budgets.unsaved())
+    used = UsageFile(tmp_path / "new").used("2024-10-04")
     assert used == {("lab", "2024-10-04"): 600}
     assert refused(Budgets(used, Clock()), DAY, 401).detail.code == "quota_exceeded"
-    assert Ledger(tmp_path / "new").used("2024-10-05") == {}
+    assert UsageFile(tmp_path / "new").used("2024-10-05") == {}
     Budgets(used, Clock(NOON + 86_400)).take("lab", DAY, 1000)
 
 
@@ -162,5 +162,5 @@ def test_usage_that_cannot_be_kept_is_one_line_that_names_the_place(tmp_path: Pa
         place.mkdir()
         (place / FILE).write_bytes(content)
     with pytest.raises(UsageFileError, match="data") as caught:
-        Ledger(place)
+        UsageFile(place)
     assert "\n" not in str(caught.value)

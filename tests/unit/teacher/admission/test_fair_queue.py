@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.admission.fair_queue import MAX_ITEMS, MAX_LEFT, FairQueue, Group, Item
+from pad_teacher.admission.fair_queue import MAX_ITEMS, MAX_REMEMBERED, FairQueue, Group, Item
 
 
 def push(queue: FairQueue[Item], key: str, job: str, item: Item, cost: int) -> Group[Item]:
@@ -111,18 +111,17 @@ def test_coming_and_going_never_gets_more_than_the_share_and_the_credit_whatever
             push(queue, "coming", "x", "coming", 10)
         for _ in range(pause):
             served.update(queue.pop(20))
-    while "coming" in queue._root.lines:
+    while ("coming", "x") in queue.jobs:
         served.update(queue.pop(20))
     assert 10 * served["coming"] <= 10 * served["steady"] + credit + 30
 
 
 def test_lines_in_which_nothing_waits_are_remembered_in_bounded_number() -> None:
     queue: FairQueue[str] = FairQueue()
-    for k in range(5 * MAX_LEFT):
+    for k in range(5 * MAX_REMEMBERED):
         push(queue, "", f"job{k}", "j", 10)
         assert queue.pop(100) == ["j"]
-    (line,) = queue._root._left.values()
-    assert len(line.inside._left) <= MAX_LEFT
+    assert queue.remembered <= MAX_REMEMBERED + 1  # the key, and its jobs
 
 
 def test_an_item_larger_than_the_budget_goes_alone_rather_than_never() -> None:
@@ -171,7 +170,7 @@ def test_an_item_that_does_not_pay_takes_nothing_from_the_batch_and_nothing_from
     assert queue.tokens == 30
     assert queue.pop(20) == ["free", "paid", "free"]
     assert queue.tokens == 0
-    assert not queue._root.lines
+    assert not queue.jobs
 
 
 def test_an_item_that_is_passed_over_is_charged_when_it_goes_and_not_before() -> None:
@@ -234,7 +233,7 @@ def test_every_item_comes_out_once_or_was_discarded_and_tokens_return_to_zero(
     every = {(r, k) for r, (_, _, costs) in enumerate(pushed) for k in range(len(costs))}
     assert sorted(out) == sorted(every - dropped)
     assert queue.tokens == 0
-    assert not queue._root.lines
+    assert not queue.jobs
 
 
 @given(st.lists(costs, max_size=20), st.integers(1, 100))

@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pad_teacher.admission.batcher import Batcher, Client, Request
+from pad_teacher.admission.batcher import Batcher
 from pad_teacher.admission.budgets import Budgets
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.engine_runner import EngineRunner
+from pad_teacher.admission.queue import AdmissionQueue
+from pad_teacher.admission.request import PendingRequest
 from pad_teacher.cache.in_flight import InFlight, Unit
 from pad_teacher.engines.base import RowTooLarge
 from pad_teacher.engines.queries import TokenSet
@@ -30,21 +34,15 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 async def batcher(engine: FakeEngine, anyio_backend: str) -> AsyncIterator[Batcher]:
-    made = Batcher(
-        engine,
-        Metrics(),
-        Budgets(),
-        max_batch_tokens=100,
-        max_queued_tokens=1000,
-        keep=lambda _: None,
-        on_failure=lambda _: None,
-    )
+    metrics = Metrics()
+    queue = AdmissionQueue(Budgets(), metrics, max_batch_tokens=100, max_queued_tokens=1000)
+    made = Batcher(queue, EngineRunner(engine, metrics), keep=lambda _: None, on_failure=lambda _: None)
     yield made
     await made.close()
 
 
-def request(unit: Unit, job: str = "job") -> Request:
-    return Request(Client("", job), [unit])
+def request(unit: Unit, job: str = "job") -> PendingRequest:
+    return PendingRequest(Client("", job), [unit])
 
 
 def test_rows_that_are_under_way_are_joined_and_others_are_not() -> None:
@@ -128,7 +126,7 @@ async def test_a_unit_is_computed_for_those_who_stay_even_if_the_one_whose_turn_
 
 
 async def test_a_result_that_comes_twice_counts_once() -> None:
-    waiting = Request(Client("", "job"), [Unit((b"a",), QUERY), Unit((b"b",), QUERY)])
+    waiting = PendingRequest(Client("", "job"), [Unit((b"a",), QUERY), Unit((b"b",), QUERY)])
     waiting.done = asyncio.get_running_loop().create_future()
     for _ in range(2):
         waiting.answer(0, [np.zeros(2, np.float32)])
@@ -138,5 +136,5 @@ async def test_a_result_that_comes_twice_counts_once() -> None:
 
 
 async def test_a_request_that_waits_for_nothing_is_done_at_once(batcher: Batcher, engine: FakeEngine) -> None:
-    await batcher.submit(Request(Client("", "job"), []), None)
+    await batcher.submit(PendingRequest(Client("", "job"), []), None)
     assert not engine.calls

@@ -1,0 +1,184 @@
+"""The admission queue: which requests may wait, in what order they are served, and what a 429 says."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from math import ceil
+
+from pad_teacher.admission.budgets import Budgets
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.fair_queue import FairQueue
+from pad_teacher.admission.queue_room import QueueRoom
+from pad_teacher.admission.request import PendingRequest, QueuedUnit
+from pad_teacher.errors import Refusal
+from pad_teacher.runtime.metrics import Metrics
+
+CREDIT_BATCHES = 4  # a returning job may spend this much of its unused share by going first
+MAX_RETRY_SECONDS = 60  # room becomes free before all that waits is done
+
+
+class AdmissionQueue:
+    """Requests between their arrival and the engine. Belongs to the event loop.
+
+    - A request is admitted whole or not at all: it holds room and is charged to its key for all its tokens.
+    - Each admitted token leaves once: in a batch or by ``withdraw``. Then its room is free.
+    - A key is charged for exactly the tokens that the engine computed for it: the rest is given back.
+    - Units leave in the order of the fair queue, in batches of at most ``max_batch_tokens``.
+    - After ``close`` nothing is admitted; what waits can still be taken out.
+    """
+
+    def __init__(
+        self,
+        budgets: Budgets,
+        metrics: Metrics,
+        *,
+        max_batch_tokens: int,
+        max_queued_tokens: int,
+        seconds_for: Callable[[int], float | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Make an empty queue.
+
+        Args:
+            budgets: charged with each admitted request.
+            metrics: shown the size of the queue, the waits and the dropped tokens.
+            max_batch_tokens: tokens of one batch; a larger unit goes alone.
+            max_queued_tokens: tokens that may wait.
+            seconds_for: expected time to compute some tokens, None if unknown.
+            clock: seconds, the clock of all deadlines.
+        """
+        self._budgets = budgets
+        self._metrics = metrics
+        self._max_batch_tokens = max_batch_tokens
+        self._max_queued_tokens = max_queued_tokens
+        self._seconds_for = seconds_for
+        self._clock = clock
+        self._fair = FairQueue(CREDIT_BATCHES * max_batch_tokens, QueuedUnit.claim)
+        self._room = QueueRoom(max_queued_tokens)
+        self._waiting = 0
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Requests of which some units have not left the queue."""
+        return self._waiting
+
+    @property
+    def tokens(self) -> int:
+        """Teacher tokens that hold room in the queue."""
+        return self._room.tokens
+
+    @property
+    def jobs(self) -> set[tuple[str, str]]:
+        """The (key, job) pairs that have units in the queue."""
+        return self._fair.jobs
+
+    def served(self, key: str, job: str) -> float:
+        """Tokens of the job's share that are used up, as the fair queue counts them."""
+        return self._fair.served(key, job)
+
+    def refuse_if_full(self, client: Client, cost: int = 1) -> None:
+        """Refuse a request for which there is no room. A full queue has room for owners below their share.
+
+        Raises:
+            Refusal: ``quota_exceeded``; or ``overloaded``, to be retried when the waiting tokens are expected to be
+                done: after 1 second if no batch was measured yet, after ``MAX_RETRY_SECONDS`` at most.
+        """
+        self._budgets.refuse_if_spent(client.key, client.limits)
+        if not self._room.has_room(client.owner, client.limits.weight, cost):
+            wait = ceil(self._seconds_for(self._room.tokens) or 1)
+            retry_after = min(MAX_RETRY_SECONDS, max(1, wait))
+            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=retry_after)
+
+    def admit(self, request: PendingRequest, deadline: float | None) -> asyncio.Future[None]:
+        """Queue ``request`` and return the future that ends its wait.
+
+        Raises:
+            Refusal: ``engine_failed``, ``deadline_exceeded``, ``too_long``, ``overloaded``, ``budget_exceeded`` or
+                ``quota_exceeded``.
+        """
+        client, cost = request.client, request.group.tokens
+        if self._closed:
+            raise engine_failed()
+        if deadline is not None and deadline <= self._clock():
+            raise Refusal("deadline_exceeded", "the deadline had passed when the request was read")
+        if cost > self._max_queued_tokens:
+            limit = self._max_queued_tokens
+            raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
+        self.refuse_if_full(client, cost)
+        request.day = self._budgets.take(client.key, client.limits, cost)
+        request.admitted = self._clock()
+        request.done = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        self._room.hold(client.owner, client.limits.weight, cost)
+        self._fair.push(client.key, client.job, request.group, client.limits.weight)
+        self._show_size()
+        self._arrived.set()
+        return request.done
+
+    def withdraw(self, request: PendingRequest, reason: str | None) -> None:
+        """Take out the units of ``request`` that still wait, if any; ``reason`` as for ``give_back``."""
+        client = request.client
+        tokens = self._fair.discard(client.key, client.job, request.group)
+        if tokens:
+            self._waiting -= 1
+            self._room.free(client.owner, tokens)
+            self._show_size()
+            self.give_back(request, tokens, reason)
+
+    async def next_batch(self) -> list[QueuedUnit]:
+        """Wait until something is queued, and take out the next batch."""
+        while not (batch := self.take_batch()):
+            self._arrived.clear()
+            await self._arrived.wait()
+        return batch
+
+    def take_batch(self) -> list[QueuedUnit]:
+        """Take out the next batch; empty if nothing waits.
+
+        A unit that another request has paid for comes along free: its tokens are given back, and its result, if
+        there is one already, is handed on.
+        """
+        batch = self._fair.pop(self._max_batch_tokens)
+        tokens: Counter[PendingRequest] = Counter()
+        for queued in batch:
+            cost = queued.unit.query.cost
+            tokens[queued.request] += cost
+            if not queued.pays:
+                self.give_back(queued.request, cost, None)
+            if queued.unit.result is not None:
+                queued.request.answer(queued.index, queued.unit.result)
+        now = self._clock()
+        for request, count in tokens.items():
+            self._room.free(request.client.owner, count)
+            self._waiting -= not request.group.items
+            if not request.begun:
+                request.begun = True
+                self._metrics.wait_seconds.observe(now - request.admitted)
+        self._show_size()
+        return batch
+
+    def give_back(self, request: PendingRequest, tokens: int, reason: str | None) -> None:
+        """Return tokens to the key of ``request``.
+
+        ``reason`` says why nobody computed them: ``deadline``, ``client_left`` or ``failed``; None if another request
+        paid for them.
+        """
+        self._budgets.give_back(request.client.key, tokens, request.day)
+        if reason:
+            self._metrics.dropped_tokens.labels(reason).inc(tokens)
+
+    def close(self) -> None:
+        """Admit nothing from now on: the engine has failed."""
+        self._closed = True
+
+    def _show_size(self) -> None:
+        self._metrics.queued_tokens.set(self._room.tokens)
+        self._metrics.queued_requests.set(self._waiting)
+
+
+def engine_failed() -> Refusal:
+    """The refusal of all requests once the engine has failed."""
+    return Refusal("engine_failed", "the teacher's engine has failed")
