@@ -108,15 +108,13 @@ class AdmissionQueue:
             limit = self._max_queued_tokens
             raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
         self.refuse_if_full(client, cost)
-        request.day = self._budgets.take(client.key, client.limits, cost)
-        request.admitted = self._clock()
-        request.done = asyncio.get_running_loop().create_future()
+        done = request.admit(self._budgets.take(client.key, client.limits, cost), self._clock())
         self._waiting += 1
         self._room.hold(client.owner, client.limits.weight, cost)
         self._fair.push(client.key, client.job, request.group, client.limits.weight)
         self._show_size()
         self._arrived.set()
-        return request.done
+        return done
 
     def withdraw(self, request: PendingRequest, reason: str | None) -> None:
         """Take out the units of ``request`` that still wait, if any; ``reason`` as for ``give_back``."""

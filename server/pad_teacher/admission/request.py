@@ -42,7 +42,7 @@ class PendingRequest:
         self.results = [_NOT_YET] * len(units)
         self.done: asyncio.Future[None] | None = None  # set when it is admitted
         self.day = ""  # the UTC day whose quota it was charged to
-        self.admitted = 0.0
+        self.admitted = 0.0  # on the queue's clock
         self.begun = False  # whether any of its units has left the queue for the engine
         self._missing = len(units)
         for index, unit in enumerate(units):
@@ -52,6 +52,12 @@ class PendingRequest:
     def wanted(self) -> bool:
         """Whether the client still waits."""
         return self.done is not None and not self.done.done()
+
+    def admit(self, day: str, now: float) -> asyncio.Future[None]:
+        """Begin the wait: the queue has charged it to ``day`` at ``now``. Returns the future that ends it."""
+        self.day, self.admitted = day, now
+        self.done = asyncio.get_running_loop().create_future()
+        return self.done
 
     def answer(self, index: int, result: Answer) -> None:
         """Take the result of one unit; the last one ends the wait."""

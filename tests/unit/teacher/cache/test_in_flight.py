@@ -127,12 +127,12 @@ async def test_a_unit_is_computed_for_those_who_stay_even_if_the_one_whose_turn_
 
 async def test_a_result_that_comes_twice_counts_once() -> None:
     waiting = PendingRequest(Client("", "job"), [Unit((b"a",), QUERY), Unit((b"b",), QUERY)])
-    waiting.done = asyncio.get_running_loop().create_future()
+    done = waiting.admit("", 0.0)
     for _ in range(2):
         waiting.answer(0, [np.zeros(2, np.float32)])
-    assert not waiting.done.done()
+    assert not done.done()
     waiting.answer(1, [np.zeros(2, np.float32)])
-    assert waiting.done.done()
+    assert done.done()
 
 
 async def test_a_request_that_waits_for_nothing_is_done_at_once(batcher: Batcher, engine: FakeEngine) -> None:
