@@ -1,11 +1,13 @@
 """A running application around a fake teacher, called without a network.
 
-With PAD_TEST_ENGINE=vllm the routes' tests run on vLLM instead: a tiny Llama, and transformers says what is right.
+With PAD_TEST_ENGINE=vllm the routes' tests run on vLLM instead, with a tiny Llama; transformers computes the expected
+values.
 """
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,14 +15,12 @@ import anyio
 import httpx
 import pytest
 import structlog
-import torch
 
 from pad_teacher.api.app import create_app
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
-from support import fakes
-from support.app import Running
-from support.fakes import FakeEngine, fake_teacher
+from support.app import ExpectedLogLikelihood, Running
+from support.fakes import FakeEngine, fake_teacher, log_prob
 from support.processes import ENGINE, VLLM_OPTIONS
 from support.tiny import vllm_model
 
@@ -36,9 +36,23 @@ def quiet_logs() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
+@dataclass
+class UnderTest:
+    """An engine, and an independent computation of what it must return."""
+
+    engine: Any
+    log_prob: Callable[[Sequence[int], int], float]
+    tolerance: float
+
+    def log_likelihood(self, prompt: list[int], response: list[int]) -> Any:
+        """The expected sum over the response's tokens, which ``==`` compares within the tolerance."""
+        values = [self.log_prob(prompt + response[:k], token) for k, token in enumerate(response)]
+        return pytest.approx(sum(values), abs=self.tolerance)
+
+
 @pytest.fixture(scope="session")
-def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The engine under test where it is not the fake one."""
+def vllm_under_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnderTest | None]:
+    """A tiny Llama on vLLM, if the tests are to run on vLLM."""
     if ENGINE != "vllm":
         yield None
         return
@@ -48,13 +62,14 @@ def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     model.save_pretrained(folder)
     limits = {"max_context_tokens": FakeEngine.max_context_tokens, "max_batch_tokens": 8192}
     engine = VllmEngine.load(str(folder), revision=None, dtype="float32", options=VLLM_OPTIONS, **limits)
-    fakes.REAL, fakes.TOLERANCE = _plain(model), 1e-4
     close, engine.close = engine.close, lambda: None  # each application closes its engine, and this one serves all
-    yield engine
+    yield UnderTest(engine, _transformers_log_prob(model), tolerance=1e-4)
     close()
 
 
-def _plain(model: Any) -> Callable[[Sequence[int], int], float]:
+def _transformers_log_prob(model: Any) -> Callable[[Sequence[int], int], float]:
+    import torch
+
     @cache
     def after(prefix: tuple[int, ...]) -> torch.Tensor:
         with torch.inference_mode():
@@ -64,8 +79,18 @@ def _plain(model: Any) -> Callable[[Sequence[int], int], float]:
 
 
 @pytest.fixture
-def engine(real_engine: Any) -> Any:
-    return real_engine or FakeEngine()
+def under_test(vllm_under_test: UnderTest | None) -> UnderTest:
+    return vllm_under_test or UnderTest(FakeEngine(), log_prob, tolerance=1e-5)
+
+
+@pytest.fixture
+def engine(under_test: UnderTest) -> Any:
+    return under_test.engine
+
+
+@pytest.fixture
+def expected(under_test: UnderTest) -> ExpectedLogLikelihood:
+    return under_test.log_likelihood
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from support import fakes
-from support.fakes import byte_tokenizer, log_prob
+from support.app import ExpectedLogLikelihood
+from support.fakes import byte_tokenizer
 
 pytestmark = pytest.mark.anyio
 
@@ -19,24 +19,22 @@ def ids(text: str) -> list[int]:
     return byte_tokenizer()(text, add_special_tokens=False)["input_ids"]
 
 
-def expected(prompt: list[int], response: list[int]) -> float:
-    return sum(log_prob(prompt + response[:k], token) for k, token in enumerate(response))
-
-
-async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(client: httpx.AsyncClient) -> None:
+async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(
+    client: httpx.AsyncClient, expected: ExpectedLogLikelihood
+) -> None:
     reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
     end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
     prompt = ids("<|user|>hi<|end|><|assistant|>")
     first, cut, _ = reply["sets"][0]["responses"]
-    assert first["log_likelihood"] == pytest.approx(expected(prompt, [*ids("yes"), end]), abs=fakes.TOLERANCE)
+    assert first["log_likelihood"] == expected(prompt, [*ids("yes"), end])
     assert first["tokens"] == 4
     assert first["mean_log_likelihood"] == pytest.approx(first["log_likelihood"] / 4)
-    assert cut["log_likelihood"] == pytest.approx(expected(prompt, ids("no")), abs=fakes.TOLERANCE)
+    assert cut["log_likelihood"] == expected(prompt, ids("no"))
     assert cut["tokens"] == 2
 
 
 async def test_messages_are_rendered_with_their_roles_and_an_empty_finished_response_is_its_end(
-    client: httpx.AsyncClient,
+    client: httpx.AsyncClient, expected: ExpectedLogLikelihood
 ) -> None:
     reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
     prompt = ids("<|system|>be kind<|end|><|user|>é?<|end|><|assistant|>")
@@ -44,7 +42,7 @@ async def test_messages_are_rendered_with_their_roles_and_an_empty_finished_resp
     end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
     assert snowman["tokens"] == 4
     assert empty["tokens"] == 1
-    assert empty["log_likelihood"] == pytest.approx(log_prob(prompt, end), abs=fakes.TOLERANCE)
+    assert empty["log_likelihood"] == expected(prompt, [end])
     assert reply["sets"][1]["id"] == "1"
 
 

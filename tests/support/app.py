@@ -14,7 +14,10 @@ from pad_teacher.runtime import logs
 from pad_teacher.service import Service
 
 Running = Callable[..., AbstractAsyncContextManager[tuple[httpx.AsyncClient, Service]]]
+"""Start the application with some settings, as the fixture ``running`` does."""
 
+ExpectedLogLikelihood = Callable[[list[int], list[int]], Any]
+"""Log-likelihood of a response after a prompt, in nats, to compare a reply with by ``==``."""
 
 ONE = {"sets": [{"prompt": "hi", "responses": ["yes", "no"]}]}
 

@@ -14,7 +14,7 @@ from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerFast
 
@@ -24,9 +24,6 @@ TEMPLATE = (
     "<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-# Where a real engine stands in the fake one's place: what a plain computation says, and how near it must come.
-REAL: Callable[[Sequence[int], int], float] | None = None
-TOLERANCE = 1e-5
 SPECIAL = ["<|pad|>", "<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
@@ -51,9 +48,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def log_prob(prefix: Sequence[int], token: int) -> float:
-    """What the engine under test must say: made up, from all tokens before ``token``; or ``REAL`` says it."""
-    if REAL is not None:
-        return REAL(prefix, token)
+    """The fake engine's log-probability of ``token`` after ``prefix``: made up, from all these tokens."""
     digest = hashlib.blake2b(str((tuple(prefix), token)).encode(), digest_size=4).digest()
     return -0.01 - int.from_bytes(digest, "big") % 5000 / 1000
 
