@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, CliSuppress, NoDecode
 
-from pad_wire import Form, Orders
+from pad_student.preference.settings import OnPolicySettings, PreferenceSettings, QuestionSettings
 
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0)]
-Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
 
 
 def _comma_separated(given: Any) -> Any:
@@ -36,15 +35,6 @@ class TeacherAccess(Settings):
     """The teacher's key; better given as PAD_STUDENT_KEY, since other users can see a command line."""
     job: str | None = None
     """The name that the teacher counts this work under."""
-
-
-class SelectionQuestion(Settings):
-    """How the multiple-choice question is put to the teacher."""
-
-    form: Form = "listwise"
-    """One question with all responses, or one for each pair."""
-    orders: Orders = "cyclic"
-    """The orders of the options that are averaged, to cancel the teacher's bias for a letter."""
 
 
 class Sampled(Settings):
@@ -91,7 +81,7 @@ class SampleSettings(Sampled, PromptData):
     """Responses a prompt."""
 
 
-class ScoreSettings(TeacherAccess, SelectionQuestion):
+class ScoreSettings(TeacherAccess, QuestionSettings):
     """Have a teacher score response sets; a rerun continues where its output ends."""
 
     sets: Path
@@ -162,7 +152,7 @@ class ReportSettings(Settings):
     """The page; by default report.html in the run's directory."""
 
 
-class Training(Settings):
+class Training(Settings, PreferenceSettings):
     """What training from scores needs, wherever the scores come from.
 
     Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
@@ -177,24 +167,6 @@ class Training(Settings):
     """Optimiser steps; without it, one pass over the prompts (or num_train_epochs of them)."""
     prompts_per_step: Positive = 32
     """Prompts whose losses make one optimiser step."""
-    parts: Positive = 1
-    """Preference decomposing: each prompt's responses are used in this many steps of n / parts responses."""
-    loss: Loss = "ppd"
-    """ppd and vpd are the paper's; released_kl is what its published code minimises."""
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Weight of the log selection probability in the teacher's reward; the rest is the likelihood's."""
-    beta_teacher: Annotated[float, Field(gt=0)] = 10.0
-    """Sharpness of the teacher's preferences."""
-    beta_student: Annotated[float, Field(gt=0)] = 2.0
-    """Sharpness of the student's preferences; a smaller one asks for a larger spread."""
-    normalization: Literal["mean", "sum", "bytes"] = "mean"
-    """What a log-likelihood is divided by: tokens, nothing or bytes."""
-    anchor: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the negative log-likelihood of the response that the teacher likes best."""
-    max_forward_tokens: Positive | None = None
-    """Tokens in one forward pass; more are divided over several, which bounds memory and changes no result."""
-    learning_rate: Annotated[float, Field(gt=0)] = 8e-7
-    """The highest learning rate."""
     report_prompts: Annotated[int, Field(ge=0)] = 4
     """Prompts that are answered before and after training, for the report."""
     lora: Positive | dict[str, Any] | None = None
@@ -227,7 +199,7 @@ class TrainSettings(Training):
     """The directory for the trained student, its checkpoints and logs."""
 
 
-class DistillSettings(Training, TeacherAccess, SelectionQuestion, PromptData):
+class DistillSettings(Training, TeacherAccess, PromptData, OnPolicySettings, QuestionSettings):
     """Sample, score and train in rounds, from a YAML file and flags.
 
     Any other field of transformers.TrainingArguments may stand beside these in YAML (save_steps: 50), and be given as
@@ -238,22 +210,6 @@ class DistillSettings(Training, TeacherAccess, SelectionQuestion, PromptData):
     """The prompts: a file (JSON lines, JSON, parquet, CSV, Arrow), a directory, or a dataset of the Hub."""
     output_dir: Path
     """The directory for the trained student, its checkpoints and logs."""
-    n: Annotated[int, Field(ge=2)] = 4
-    """Responses a prompt."""
-    temperature: Annotated[float, Field(gt=0)] = 0.8
-    """Sampling temperature."""
-    max_response_tokens: Positive = 1024
-    """Where a response is cut."""
-    sampling_batch_size: Positive = 16
-    """Prompts sampled at once; bounds the memory that sampling takes."""
-    sampler_url: str | None = None
-    """A vLLM server that samples with the student's weights of each round; by default the student samples itself."""
-    sampler_tolerance: Annotated[float, Field(gt=0)] = 0.1
-    """Nats a token that the server's log-probabilities may be off the student's own before the run stops."""
-    staleness: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps that responses may be behind the student they train; 0 is fully on-policy, 1 samples ahead."""
-    decompose: Literal["on-policy", "fixed"] = "on-policy"
-    """How parts come about: each sampled from the student as it then is, or all at once."""
 
 
 def training_arguments() -> set[str]:

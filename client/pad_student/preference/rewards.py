@@ -5,14 +5,14 @@ would mean certainty.
 """
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from pad_student.errors import StudentError
+from pad_student.preference.settings import Normalization
 
-Normalization = Literal["mean", "sum", "bytes"]
 SelectionProbabilities = Tensor | Sequence[Sequence[float | None]]
 
 

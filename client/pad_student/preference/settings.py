@@ -1,0 +1,134 @@
+"""The settings that ``PADConfig`` and the commands share: name, type, default, bounds and help, each written once."""
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from pad_wire import Form, Orders
+
+Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
+Normalization = Literal["mean", "sum", "bytes"]
+Decompose = Literal["on-policy", "fixed"]
+
+Settings = TypeVar("Settings", bound=type)
+
+
+def with_help(settings: Settings) -> Settings:
+    """Copy each field's description to the place that transformers' argument parser reads help texts from."""
+    hints = get_type_hints(settings, include_extras=True)
+    for each in fields(settings):
+        (info,) = (note for note in hints[each.name].__metadata__ if isinstance(note, FieldInfo))
+        each.metadata = {"help": info.description}  # type: ignore[assignment]
+    return settings
+
+
+@with_help
+@dataclass
+class QuestionSettings:
+    """How the teacher is asked to choose among responses."""
+
+    form: Annotated[
+        Form, Field(description="Form of the multiple-choice question: all responses in one, or one for each pair.")
+    ] = "listwise"
+    orders: Annotated[
+        Orders,
+        Field(description="Option orders to average, which cancels the teacher's preference for a letter."),
+    ] = "cyclic"
+
+
+@with_help
+@dataclass
+class PreferenceSettings:
+    """How scored responses become a loss."""
+
+    parts: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Preference decomposing: a prompt's n responses serve this many steps, n / parts in each.",
+        ),
+    ] = 1
+    loss: Annotated[
+        Loss,
+        Field(description="Loss: ppd and vpd are the paper's; released_kl is the one in its published code."),
+    ] = "ppd"
+    alpha: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Weight of the log selection probability in the teacher's reward; the rest is likelihood.",
+        ),
+    ] = 0.8
+    beta_teacher: Annotated[float, Field(gt=0, description="Sharpness of the teacher's preferences.")] = 10.0
+    beta_student: Annotated[
+        float,
+        Field(gt=0, description="Sharpness of the student's preferences; a smaller one asks for a larger spread."),
+    ] = 2.0
+    normalization: Annotated[
+        Normalization,
+        Field(description="Divisor of a log-likelihood: its tokens (mean), nothing (sum), or its text's bytes."),
+    ] = "mean"
+    anchor: Annotated[
+        float,
+        Field(ge=0, description="Weight of the negative log-likelihood of the response that the teacher likes best."),
+    ] = 0.0
+    max_forward_tokens: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Tokens in one forward pass; a larger micro-batch takes several, for the same gradient.",
+        ),
+    ] = None
+    learning_rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 8e-7
+
+
+@with_help
+@dataclass
+class OnPolicySettings:
+    """How the student's responses are sampled during training."""
+
+    n: Annotated[int, Field(ge=2, description="Responses to each prompt.")] = 4
+    temperature: Annotated[float, Field(gt=0, description="Sampling temperature.")] = 0.8
+    max_response_tokens: Annotated[int, Field(ge=1, description="Longest response; longer ones are cut.")] = 1024
+    sampling_batch_size: Annotated[
+        int, Field(ge=1, description="Prompts sampled in one batch; bounds the memory of sampling.")
+    ] = 16
+    sampler_url: Annotated[
+        str | None,
+        Field(description="A vLLM server that samples with each round's weights; by default the trainer samples."),
+    ] = None
+    sampler_tolerance: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Nats a token by which the server's log-probabilities may differ before the run stops.",
+        ),
+    ] = 0.1
+    staleness: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Steps by which responses may lag behind the student: 0 is fully on-policy, 1 samples ahead.",
+        ),
+    ] = 0
+    decompose: Annotated[
+        Decompose,
+        Field(description="Sample each part from the student as it then is (on-policy), or all together (fixed)."),
+    ] = "on-policy"
+
+
+class _Bounds(BaseModel, OnPolicySettings, PreferenceSettings, QuestionSettings):
+    """All of the above as a model that checks them."""
+
+
+def why_out_of_bounds(settings: object) -> str | None:
+    """The first setting of ``settings`` with a wrong type or value, in one line; None if all are fine."""
+    try:
+        _Bounds.model_validate(settings, from_attributes=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        return f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}"
+    return None
