@@ -46,7 +46,7 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Training
         default_factory=torch.cuda.is_available, metadata={"help": "Pin batches in memory; on if there is a GPU."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Off: rows are response sets."})
-    report_to: str | list[str] | None = field(
+    report_to: None | str | list[str] = field(  # noqa: RUF036 -- HfArgumentParser reads no other order
         default="none", metadata={"help": "Trackers; metrics.jsonl is always written."}
     )
     liger_kernel_config: Any = field(
