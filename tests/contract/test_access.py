@@ -1,3 +1,5 @@
+"""Keys and host names: who is answered, and who sees which usage."""
+
 from pathlib import Path
 
 import httpx

@@ -1,3 +1,5 @@
+"""``POST /v1/completions``, in OpenAI's form as lm-evaluation-harness sends it."""
+
 import json
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""The OpenAPI description, and random requests that follow it or nearly do."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The numbers that the scoring routes return, and the usage that they count."""
+
 import math
 from itertools import pairwise
 

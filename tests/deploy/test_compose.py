@@ -1,3 +1,5 @@
+"""The compose files and the settings of Prometheus and Grafana next to them."""
+
 import re
 
 import pytest

@@ -1,3 +1,5 @@
+"""The Dockerfile: users, extras, files, health checks."""
+
 import json
 import re
 import tomllib

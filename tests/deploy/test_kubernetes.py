@@ -1,3 +1,5 @@
+"""The manifests for Kubernetes."""
+
 from typing import Any
 
 import pytest

@@ -1,3 +1,5 @@
+"""``pad-student distill`` in two processes: the result of one, also after a kill."""
+
 import json
 import os
 import random

@@ -1,3 +1,5 @@
+"""Training on scored sets in two processes: weights and metrics of one."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""Real ``pad-student`` processes that are killed, interrupted or out of room."""
+
 import json
 import random
 import resource

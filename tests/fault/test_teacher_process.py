@@ -1,3 +1,5 @@
+"""A real ``pad-teacher`` process with hostile bodies, hang-ups and signals."""
+
 import json
 import shutil
 import signal

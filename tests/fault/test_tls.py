@@ -1,3 +1,5 @@
+"""HTTPS between real processes, and certificates that do not fit."""
+
 import ssl
 import subprocess
 import sys

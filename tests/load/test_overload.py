@@ -1,3 +1,5 @@
+"""More requests than the service can queue."""
+
 import asyncio
 from collections import Counter
 from pathlib import Path

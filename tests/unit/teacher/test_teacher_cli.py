@@ -1,3 +1,5 @@
+"""The ``pad-teacher`` command: settings, mistakes, ``--help``."""
+
 import subprocess
 import sys
 from importlib.metadata import version

@@ -1,3 +1,5 @@
+"""Files written whole or not at all."""
+
 import os
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Prompts and responses to token ids under a chat template."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Whether a model's name is a directory or an id on the Hub."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""Sampling, scoring and training at the same time."""
+
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event

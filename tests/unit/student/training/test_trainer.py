@@ -1,3 +1,5 @@
+"""Training on the student's own samples: rounds, checkpoints, metrics."""
+
 import shutil
 from itertools import pairwise
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Token budgets a minute and quotas a day."""
+
 from collections import Counter
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""The fair queue: shares by weight, credit, and no starvation."""
+
 from collections import Counter
 
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""The key file: names, hashes, limits, and changes while the service runs."""
+
 import os
 import stat
 from pathlib import Path

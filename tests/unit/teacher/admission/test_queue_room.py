@@ -1,3 +1,5 @@
+"""How the room in the queue is divided among owners."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

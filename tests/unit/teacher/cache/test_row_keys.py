@@ -1,3 +1,5 @@
+"""Keys of rows: equal exactly if the score must be equal."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""The predicted memory of a forward pass against the measured one."""
+
 import random
 
 import pytest

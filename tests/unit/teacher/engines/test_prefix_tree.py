@@ -1,3 +1,5 @@
+"""The prefix tree of a batch of rows."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

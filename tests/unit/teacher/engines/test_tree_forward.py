@@ -1,3 +1,5 @@
+"""Shared prefixes computed once change no number, for every architecture."""
+
 import random
 from collections.abc import Callable
 from typing import Any

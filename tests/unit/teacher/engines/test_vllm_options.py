@@ -1,3 +1,5 @@
+"""Arguments for vLLM: their sources, and those that are refused."""
+
 import json
 from pathlib import Path
 from typing import Any

@@ -1,3 +1,5 @@
+"""Prompts that come again are tokenised once."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
