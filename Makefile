@@ -57,13 +57,13 @@ lint: install  ## style, spelling, types and who may import whom
 	$(BIN)/lint-imports
 
 bench: install  ## the demo over three seeds, measured again
-	$(BIN)/python benchmarks/demo_seeds.py
+	$(BIN)/python -m benchmarks.demo_seeds
 
-bench-scoring: install  ## every way to score response sets, side by side (peers: benchmarks/install_peers.sh)
-	$(BIN)/python benchmarks/scoring.py
+bench-scoring: install  ## every contender that scores response sets, side by side (peers: benchmarks/install_peers.sh)
+	$(BIN)/python -m benchmarks.scoring
 
 soak: install  ## half an hour of everything at once against one service
-	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python -m benchmarks.soak
 
 clean:  ## forget the environment and all runs
 	rm -rf .venv runs

@@ -1,6 +1,6 @@
 """How much faster a request is answered when all it asks was scored before. Writes cache.json.
 
-    python benchmarks/cache.py
+    python -m benchmarks.cache
 
 A real service process and HTTP on loopback. Each round posts sets that no round before has posted, and then the same
 again; after the last round the service is stopped, and started again with the same data directory.
@@ -20,9 +20,10 @@ from typing import Any
 
 import httpx
 import torch
-from harness.model import make_model, source_text
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS, ROOT
+from benchmarks.harness.model import make_model, source_text
+
 SETS, PROMPT, N, RESPONSE = 64, 64, 4, 32  # tokens: about, of the random model's tokenizer
 ROUNDS, WARM = 3, 5  # rounds, and warm requests of each
 
@@ -126,16 +127,14 @@ def main() -> None:
         "smollm2-135m, random": shaped,
     }
     result = {
-        "command": "python benchmarks/cache.py",
+        "command": "python -m benchmarks.cache",
         "threads": torch.get_num_threads(),
         "request": {"sets": SETS, "n": N, "prompt": PROMPT, "response": RESPONSE},
         "rounds": ROUNDS,
         "warm_requests_a_round": WARM,
         "rows": [measure(name, model) for name, model in models.items()],
     }
-    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
-        json.dumps(result, indent=2) + "\n"
-    )
+    (RESULTS / "cache.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

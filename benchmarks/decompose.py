@@ -1,22 +1,21 @@
 """Preference decomposing: what each way to split n responses into parts costs, and what it keeps.
 
-    python benchmarks/decompose.py
+    python -m benchmarks.decompose
 
 Costs are of one prompt. Tokens are counted by the service's own functions, for responses of equal length; only the
 loss's milliseconds and what is kept are measured. Fixed parts and on-policy ones cost the same tokens.
 """
 
-import datetime
 import json
 from math import log, sqrt
-from pathlib import Path
 from typing import Any
 
 import torch
-from losses_time import loss_seconds
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from benchmarks.harness.environment import RESULTS, now
+from benchmarks.harness.losses import loss_seconds
 from pad_student.preference.losses import LOSSES
 from pad_student.preference.plackett_luce import log_prob
 from pad_teacher.engines.queries import Questions, TokenSet
@@ -39,8 +38,8 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     result = {
-        "command": "python benchmarks/decompose.py",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": "python -m benchmarks.decompose",
+        "date": now(),
         "prompt": PROMPT,
         "response": RESPONSE,
         "teacher_spread": TEACHER_SPREAD,
@@ -49,9 +48,7 @@ def main() -> None:
         "sets": SETS,
         "rows": [row for n in SIZES for row in rows_of(n)],
     }
-    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
-        json.dumps(result, indent=2) + "\n"
-    )
+    (RESULTS / "decompose.json").write_text(json.dumps(result, indent=2) + "\n")
     for row in result["rows"]:
         print("  ".join(f"{value:.3f}" if isinstance(value, float) else f"{value}" for value in row.values()))
 

@@ -4,10 +4,10 @@ import json
 import platform
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS, ROOT
+
 SEEDS = (0, 1, 2)
 
 
@@ -26,7 +26,7 @@ def main() -> None:
         "median_wall_seconds": median(run["wall_seconds"] for run in runs),
         "runs": runs,
     }
-    (ROOT / "benchmarks" / "results" / "demo_seeds.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (RESULTS / "demo_seeds.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"smallest gain {summary['smallest_gain']:.3f}, median {summary['median_gain']:.3f}")
 
 

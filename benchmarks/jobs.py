@@ -1,6 +1,6 @@
 """One teacher, many jobs: throughput, fair shares, a greedy job beside a polite one, ten times the load.
 
-    python benchmarks/jobs.py
+    python -m benchmarks.jobs
 
 The service is a process of its own on loopback, with an engine that sleeps 50 µs a token: what is measured is the
 scheduler and the way of a request to it, not a model. Writes jobs.json.
@@ -14,12 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS, ROOT
+
 TEACHER = ROOT / "examples" / "tinyworld" / "teacher"
 BATCH, QUEUE = 1024, 64_000  # tokens
 SIZES = (1, 2, 4, 8)  # sets of a request; job k sends requests of SIZES[k % 4]
@@ -179,12 +179,10 @@ def service(*command: str) -> Iterator[str]:
 
 
 def main() -> None:
-    result: dict[str, Any] = {"command": "python benchmarks/jobs.py", "batch_tokens": BATCH, "queue_tokens": QUEUE}
-    with service(str(ROOT / "benchmarks" / "harness" / "metered.py")) as url:
+    result: dict[str, Any] = {"command": "python -m benchmarks.jobs", "batch_tokens": BATCH, "queue_tokens": QUEUE}
+    with service("-m", "benchmarks.harness.metered_service") as url:
         result |= asyncio.run(measure(url))
-    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
-        json.dumps(result, indent=2) + "\n"
-    )
+    (RESULTS / "jobs.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

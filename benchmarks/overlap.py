@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS, ROOT
+
 TINY = ROOT / "examples" / "tinyworld"
 TEACHER_CORE, STUDENT_CORE = 0, 1
 ROUNDS = 3
@@ -54,14 +55,14 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
     over_both = {case: round(seconds / medians[AT_ONCE], 3) for case, seconds in medians.items()}
     sizes = {"steps": STEPS, "prompts_a_step": PROMPTS, "n": 4, "sampled_sent_and_trained_at_once": BATCH}
     result = {
-        "command": "python benchmarks/overlap.py",
+        "command": "python -m benchmarks.overlap",
         **sizes,
         "wall_seconds_over_the_larger_alone": ratios,
         "wall_seconds_over_both_alone_at_once": over_both,
         "median_wall_seconds": medians,
         "runs": found,
     }
-    (ROOT / "benchmarks" / "results" / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "overlap.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(ratios), json.dumps(over_both))
 
 
@@ -72,7 +73,7 @@ def run(case: str, folder: Path, round_: int) -> dict[str, float]:
         outs = [str(folder / f"{case} {round_}, {each}") for each in cases]
         children = [
             subprocess.Popen(
-                [sys.executable, __file__, each, url, str(folder / "recorded"), out],
+                [sys.executable, "-m", "benchmarks.overlap", each, url, str(folder / "recorded"), out],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

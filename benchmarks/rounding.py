@@ -1,10 +1,10 @@
-"""How far each way's numbers lie from float64, and how much of that its matrix products make. Writes rounding.json.
+"""Distance of each contender's numbers from float64, and the part that matrix products contribute.
 
-    python benchmarks/rounding.py
+    python -m benchmarks.rounding
 
-The default workload on a CPU in float32: plain transformers, this engine as it is, which lays the weights of all but
-the first layers out for oneDNN, and this engine with all of them so, and with none. Beside them one product of each
-kind alone: its error and its speed.
+The default workload on a CPU in float32. The contenders are plain transformers and this engine, which packs the
+weights of all but the first layers for oneDNN, and the same engine with all layers packed and with none. Measures the
+error and speed of one product of each size too. Writes results/rounding.json.
 """
 
 import json
@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.model import make_model, make_tokenizer
-from harness.workload import Sizes, make_workload
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
+from benchmarks.harness.environment import RESULTS
+from benchmarks.harness.model import make_model, make_tokenizer
+from benchmarks.harness.workload import Sizes, make_workload
 from pad_teacher.engines.embedded import packed_linear
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import TokenSet
 
-HERE = Path(__file__).parent
 SETS = 8
 PRODUCTS = {"queries, outputs": (576, 576), "gates": (576, 1536), "down": (1536, 576)}  # inner, outer
 ROWS, ROUNDS = 8192, 9
@@ -41,20 +41,19 @@ def main() -> None:
         root = Path(folder)
         model = make_model("smollm2-135m", "float32", "cpu", root)
         workload = make_workload(make_tokenizer(root), Sizes(256, 128, 4, 8, mixed=False, selection=False), root)
-        script = HERE / "harness" / "reference.py"
-        asked = [script, model, workload, root / "exact.npz", "--sets", str(SETS)]
-        subprocess.run([sys.executable, *map(str, asked)], check=True)
+        asked = [model, workload, root / "exact.npz", "--sets", str(SETS)]
+        subprocess.run([sys.executable, "-m", "benchmarks.harness.reference", *map(str, asked)], check=True)
         exact = np.load(root / "exact.npz")
         sets = [TokenSet(item["prompt_ids"], item["response_ids"]) for item in json.loads(workload.read_text())]
-        ways = {name: _error(way(model, sets[:SETS]), exact) for name, way in WAYS.items()}
+        contenders = {name: _error(contender(model, sets[:SETS]), exact) for name, contender in CONTENDERS.items()}
     products = {name: _product(*sizes) for name, sizes in PRODUCTS.items()}
     result = {
-        "command": "python benchmarks/rounding.py",
+        "command": "python -m benchmarks.rounding",
         "torch": torch.__version__,
-        "ways": ways,
+        "contenders": contenders,
         "products": products,
     }
-    (HERE / "results" / "rounding.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "rounding.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
@@ -89,7 +88,7 @@ def _unpacked(model: Path, sets: list[TokenSet]) -> list[list[Any]]:
         packed_linear.usable = usable
 
 
-WAYS: dict[str, Callable[[Path, list[TokenSet]], list[list[Any]]]] = {
+CONTENDERS: dict[str, Callable[[Path, list[TokenSet]], list[list[Any]]]] = {
     "plain transformers": _plain,
     "this engine": _ours,
     "this engine, all layers packed": _all_packed,
@@ -109,22 +108,22 @@ def _error(found: list[list[Any]], exact: Any) -> dict[str, float]:
 
 
 def _product(inner: int, outer: int) -> dict[str, dict[str, float]]:
-    """Root-mean-square error beside the exact product's root mean square, and FLOP a second."""
+    """Root-mean-square error over the exact product's root mean square, and FLOP a second, by kind of product."""
     inputs, weight = torch.randn(ROWS, inner), torch.randn(outer, inner) / inner**0.5
     exact, packed = inputs.double() @ weight.double().T, packed_linear.pack(weight)
-    ways = {"plain": lambda: linear(inputs, weight), "packed": lambda: packed_linear.multiply(inputs, packed)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    products = {"plain": lambda: linear(inputs, weight), "packed": lambda: packed_linear.multiply(inputs, packed)}
+    seconds: dict[str, list[float]] = {name: [] for name in products}
     for _ in range(ROUNDS):
-        for name, way in ways.items():
+        for name, product in products.items():
             began = time.perf_counter()
-            way()
+            product()
             seconds[name].append(time.perf_counter() - began)
     return {
         name: {
-            "error": float((way().double() - exact).square().mean().sqrt() / exact.square().mean().sqrt()),
+            "error": float((product().double() - exact).square().mean().sqrt() / exact.square().mean().sqrt()),
             "flop_per_second": 2 * ROWS * inner * outer / median(seconds[name]),
         }
-        for name, way in ways.items()
+        for name, product in products.items()
     }
 
 

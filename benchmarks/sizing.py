@@ -1,6 +1,6 @@
 """What real teachers need and give, by arithmetic: nothing here is measured.
 
-    python benchmarks/sizing.py
+    python -m benchmarks.sizing
 
 A response set costs what the formula of docs/measurements/scoring.md says. The constants below are the assumptions,
 each with its source. Writes benchmarks/results/sizing.json, which docs/measurements/sizing.md quotes.
@@ -9,11 +9,11 @@ each with its source. Writes benchmarks/results/sizing.json, which docs/measurem
 import json
 from dataclasses import asdict, dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from harness.floor import floor_of
-from harness.shapes import SHAPES, Shape
+from benchmarks.harness.environment import RESULTS
+from benchmarks.harness.floor import floor_of
+from benchmarks.harness.shapes import SHAPES, Shape
 
 GIB = 2**30
 BYTES = 2  # of a bfloat16
@@ -137,16 +137,14 @@ def row(name: str, kind: str) -> dict[str, Any]:
 def main() -> None:
     students = {str(response): 1 / student_seconds(response) for response in RESPONSES}
     result = {
-        "command": "python benchmarks/sizing.py",
+        "command": "python -m benchmarks.sizing",
         "note": "calculated, not measured",
         "prompt": PROMPT,
         "n": N,
         "student_sets_per_second": students,
         "rows": [row(name, kind) for name in TEACHERS for kind in GPUS],
     }
-    (Path(__file__).parent / "results" / Path(__file__).with_suffix(".json").name).write_text(
-        json.dumps(result, indent=2) + "\n"
-    )
+    (RESULTS / "sizing.json").write_text(json.dumps(result, indent=2) + "\n")
     for found in result["rows"]:
         rates = "  ".join(f"{rate['sets_per_second']:6.1f}" for rate in found["rates"])
         print(f"{found['teacher']:14} {found['gpus']} x {found['gpu']:12} cache {found['cache_tokens']:8,}  {rates}")

@@ -1,6 +1,6 @@
 """Half an hour of everything at once against one service: flat memory, no 5xx, nothing left. Writes soak.json.
 
-    python benchmarks/soak.py [--minutes 30]
+    python -m benchmarks.soak [--minutes 30]
 
 Jobs of different request sizes, wrong input, deadlines too short, clients that hang up, and repeated requests, one
 after another in each of six clients. Resident memory is read every ten seconds; behind the first fifth, when caches
@@ -24,7 +24,8 @@ from typing import Any
 
 import httpx
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.harness.environment import RESULTS, ROOT
+
 CLIENTS, PAUSE = 6, 0.1  # seconds between a client's requests: the machine has other things to do
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "red", "blue", "green", "say", "count", "to", "twice"]
 WRONG = ['{"sets": NaN}', '{"sets": []}', "[" * 10_000, '{"sets": [{"prompt": 3, "responses": ["a"]}]}', "\xff"]
@@ -48,7 +49,7 @@ def main() -> None:
         entries = [json.loads(line) for line in log.read_text().splitlines()]
         faults = sum(entry["level"] in ("error", "critical") and entry.get("status") != 504 for entry in entries)
     result = {"command": "make soak", "minutes": minutes, **found, "exit_status": status, "errors_in_log": faults}
-    (ROOT / "benchmarks" / "results" / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "soak.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""How far two engines' scores of the same response sets lie apart: likelihoods, rankings, selection probabilities."""
+"""The differences between two engines' scores of the same sets: likelihoods, rankings, selection probabilities."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -13,19 +13,19 @@ Scores = list[list[float]]  # [set][response]
 
 
 class MissingScore(ValueError):
-    """An engine has not scored all that it was asked; the message says where."""
+    """An engine left out a score; the message names the set and the response."""
 
 
 class NonFiniteScore(ValueError):
-    """An engine gave a score that is NaN or infinite; the message says where."""
+    """An engine gave a score that is NaN or infinite; the message names the set and the response."""
 
 
 def mean_log_likelihoods(found: Mapping[str, Any], sets: Sequence[dict[str, Any]]) -> Scores:
-    """Mean over the tokens of each response, in nats; ``found["0.1"]`` has those of set 0's response 1.
+    """Mean log-probability of each response's tokens, in nats. ``found["0.1"]`` has those of set 0's response 1.
 
     Raises:
-        MissingScore: where not every token of every response has its log-probability.
-        NonFiniteScore: where one of them is NaN or infinite.
+        MissingScore: a token has no log-probability.
+        NonFiniteScore: a score is NaN or infinite.
     """
     return [
         [float(_values(found, s, r, len(ids)).mean()) for r, ids in enumerate(item["response_ids"])]
@@ -34,11 +34,11 @@ def mean_log_likelihoods(found: Mapping[str, Any], sets: Sequence[dict[str, Any]
 
 
 def selection_probabilities(found: Mapping[str, Any], sets: Sequence[dict[str, Any]]) -> Scores:
-    """Of each response, from the letters of all rotations; ``found["0.1"]`` has those of set 0's question 1.
+    """Selection probability of each response, averaged over rotations. ``found["0.1"]`` has set 0's question 1.
 
     Raises:
-        MissingScore: where not every letter of every question has its log-probability.
-        NonFiniteScore: where one of them is NaN or infinite.
+        MissingScore: a letter of a question has no log-probability.
+        NonFiniteScore: a score is NaN or infinite.
     """
     chosen = []
     for s, item in enumerate(sets):
@@ -49,14 +49,14 @@ def selection_probabilities(found: Mapping[str, Any], sets: Sequence[dict[str, A
 
 
 def compare_likelihoods(one: Scores, other: Scores) -> dict[str, float]:
-    """Absolute differences in nats, and how much of the order of each set's responses is the same.
+    """Absolute differences in nats, and the share of each set's order that is the same.
 
-    A pair of responses is in the same order where both engines put the same one first, or both call it a tie. The
-    margin of a swapped pair is how far apart ``other`` has its two responses.
+    A pair of responses is in the same order if both engines put the same one first, or both have a tie. The margin of
+    a swapped pair is the difference that ``other`` has between its two responses.
 
     Raises:
-        MissingScore: where the two are not scores of the same sets.
-        NonFiniteScore: where one of them is NaN or infinite.
+        MissingScore: the two do not have scores of the same sets.
+        NonFiniteScore: a score is NaN or infinite.
     """
     differences = _differences(one, other)
     swapped, pairs, same_sets = [], 0, 0
@@ -79,8 +79,8 @@ def compare_selections(one: Scores, other: Scores) -> dict[str, float]:
     """Absolute differences of probabilities, and the share of sets whose most probable response is the same.
 
     Raises:
-        MissingScore: where the two are not scores of the same sets.
-        NonFiniteScore: where one of them is NaN or infinite.
+        MissingScore: the two do not have scores of the same sets.
+        NonFiniteScore: a score is NaN or infinite.
     """
     differences = _differences(one, other)
     same = [np.argmax(first) == np.argmax(second) for first, second in zip(one, other, strict=True)]
@@ -88,7 +88,7 @@ def compare_selections(one: Scores, other: Scores) -> dict[str, float]:
 
 
 def _spread(differences: NDArray[np.float64]) -> dict[str, float]:
-    """Of absolute values; the 99th percentile is one that occurs, so it never understates a small sample."""
+    """Of absolute values. The 99th percentile is an observed value, so it never understates a small sample."""
     size = np.abs(differences)
     p99 = float(np.quantile(size, 0.99, method="higher"))
     return {"median": float(np.median(size)), "p99": p99, "largest": float(size.max())}

@@ -1,15 +1,15 @@
-"""The floor: operations that no exact scorer can do without, for one workload."""
+"""The floor: the operations that any exact scorer needs for one workload."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.shapes import Shape
+from benchmarks.harness.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """FLOP of one workload. ``linear`` and ``head`` are the floor; attention is reported beside it."""
+    """FLOP of one workload. ``linear`` and ``head`` are the floor; attention is reported next to it."""
 
     linear: int
     head: int
@@ -23,7 +23,7 @@ class Floor:
 
 
 def floor_of(shape: Shape, sets: Sequence[dict[str, Any]]) -> Floor:
-    """Count each prompt token once. A response's last token is predicted, but never read."""
+    """Count each prompt token once. A response's last token is predicted but not read."""
     read = scored = attended = tokens = 0
     for item in sets:
         prompt = len(item["prompt_ids"])

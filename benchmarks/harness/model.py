@@ -1,4 +1,4 @@
-"""A model directory made on the spot: a shape's random weights, and a tokenizer learnt from Python's own sources."""
+"""Makes a model directory: a shape's random weights, and a tokenizer learnt from Python's own sources."""
 
 import json
 import shutil
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness.shapes import SHAPES
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-TOKENS = 49_152  # of the tokenizer; a model's vocabulary may be larger
+from benchmarks.harness.shapes import SHAPES
+
+TOKENS = 49_152  # in the tokenizer; a model's vocabulary may be larger
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -21,7 +22,7 @@ TEMPLATE = (
 
 
 def make_model(shape: str, dtype: str, device: str, root: Path) -> Path:
-    """The directory of ``shape``'s model, made if it is not there; its weights depend on the kind of device alone."""
+    """The directory of ``shape``'s model, made if missing. Weights depend on shape, dtype and the type of device."""
     folder = root / f"{shape}-{dtype}-{torch.device(device).type}"
     tokenizer = make_tokenizer(root)
     if (folder / "made").exists():
@@ -38,12 +39,12 @@ def make_model(shape: str, dtype: str, device: str, root: Path) -> Path:
     (folder / "made").touch()
     del model
     if torch.device(device).type == "cuda":
-        torch.cuda.empty_cache()  # else this process would hold it while others look for room
+        torch.cuda.empty_cache()  # else this process would keep memory that the contenders need
     return folder
 
 
 def make_tokenizer(root: Path) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with a ChatML template."""
+    """A byte-level BPE tokenizer with a ChatML template, made if missing."""
     folder = root / "tokenizer"
     if not (folder / "made").exists():
         learnt = Tokenizer(models.BPE())
@@ -66,7 +67,7 @@ def make_tokenizer(root: Path) -> PreTrainedTokenizerFast:
 
 @cache
 def source_text() -> str:
-    """Python's standard library, without its tests: text that every machine has."""
+    """The sources of Python's standard library without its tests: text that every machine has."""
     library = Path(sysconfig.get_paths()["stdlib"])
     skipped = {"site-packages", "test", "tests", "idle_test"}
     files = (file for file in sorted(library.rglob("*.py")) if not skipped & set(file.relative_to(library).parts))

@@ -1,10 +1,10 @@
-"""The numbers to compare with: a decoder in float64 from the weights alone, without transformers or project code.
+"""The exact numbers: a decoder in float64 from the weights alone, without transformers or project code.
 
-    python benchmarks/harness/reference.py MODEL WORKLOAD OUT.npz --sets 2 --device cpu
+    python -m benchmarks.harness.reference MODEL WORKLOAD OUT.npz --sets 2 --device cpu
 
-Only the rotary table is in float32: models are trained with that one, and every runtime has it. In float64 it would
-give all ways an error in common, as large as their own.
-Axes: L positions, D hidden, H heads, G key-value heads, E head size, V vocabulary.
+Only the rotary table is in float32: models are trained with that table, and every runtime uses it. A float64 table
+would add the same error to all contenders, as large as their own.
+Axes: L row length · V vocabulary · D hidden · H heads · G key heads · d head size.
 """
 
 import argparse
@@ -56,18 +56,18 @@ class Decoder:
     def _attention(self, h_L_D: Tensor, at: str, index: int) -> Tensor:
         c, length = self.config, len(h_L_D)
         size, heads, groups = c["head_dim"], c["num_attention_heads"], c["num_key_value_heads"]
-        q_H_L_E = self._rotated(self._linear(h_L_D, at + "q_proj").view(length, heads, size).transpose(0, 1))
-        k_G_L_E = self._rotated(self._linear(h_L_D, at + "k_proj").view(length, groups, size).transpose(0, 1))
-        v_G_L_E = self._linear(h_L_D, at + "v_proj").view(length, groups, size).transpose(0, 1)
-        k_H_L_E, v_H_L_E = (x.repeat_interleave(heads // groups, 0) for x in (k_G_L_E, v_G_L_E))
-        scores_H_L_L = q_H_L_E @ k_H_L_E.transpose(1, 2) * c.get("query_pre_attn_scalar", size) ** -0.5
+        q_H_L_d = self._rotated(self._linear(h_L_D, at + "q_proj").view(length, heads, size).transpose(0, 1))
+        k_G_L_d = self._rotated(self._linear(h_L_D, at + "k_proj").view(length, groups, size).transpose(0, 1))
+        v_G_L_d = self._linear(h_L_D, at + "v_proj").view(length, groups, size).transpose(0, 1)
+        k_H_L_d, v_H_L_d = (x.repeat_interleave(heads // groups, 0) for x in (k_G_L_d, v_G_L_d))
+        scores_H_L_L = q_H_L_d @ k_H_L_d.transpose(1, 2) * c.get("query_pre_attn_scalar", size) ** -0.5
         scores_H_L_L = _capped(scores_H_L_L, c.get("attn_logit_softcapping"))
         seen_L_L = torch.ones(length, length, dtype=torch.bool, device=h_L_D.device).tril()
         kinds = c.get("layer_types")
         if kinds and kinds[index] == "sliding_attention":
             seen_L_L &= ~seen_L_L.tril(-c["sliding_window"])
         weights_H_L_L = scores_H_L_L.masked_fill(~seen_L_L, -torch.inf).softmax(-1)
-        return self._linear((weights_H_L_L @ v_H_L_E).transpose(0, 1).reshape(length, -1), at + "o_proj")
+        return self._linear((weights_H_L_L @ v_H_L_d).transpose(0, 1).reshape(length, -1), at + "o_proj")
 
     def _mlp(self, h_L_D: Tensor, at: str) -> Tensor:
         gate = self._linear(h_L_D, at + "gate_proj")
@@ -82,15 +82,15 @@ class Decoder:
         out = h_L_D @ self.weights[name + ".weight"].T
         return out + self.weights[name + ".bias"] if name + ".bias" in self.weights else out
 
-    def _rotated(self, x_H_L_E: Tensor) -> Tensor:
-        _, length, size = x_H_L_E.shape
-        steps = torch.arange(0, size, 2, device=x_H_L_E.device).float() / size
+    def _rotated(self, x_H_L_d: Tensor) -> Tensor:
+        _, length, size = x_H_L_d.shape
+        steps = torch.arange(0, size, 2, device=x_H_L_d.device).float() / size
         frequencies = 1 / self.config["rope_parameters"]["rope_theta"] ** steps
-        places_L = torch.arange(length, device=x_H_L_E.device).float()
-        angles_L_E = (places_L[:, None] * frequencies).repeat(1, 2)
-        cos_L_E, sin_L_E = angles_L_E.cos().double(), angles_L_E.sin().double()
-        first, second = x_H_L_E.chunk(2, -1)
-        return x_H_L_E * cos_L_E + torch.cat([-second, first], -1) * sin_L_E
+        positions_L = torch.arange(length, device=x_H_L_d.device).float()
+        angles_L_d = (positions_L[:, None] * frequencies).repeat(1, 2)
+        cos_L_d, sin_L_d = angles_L_d.cos().double(), angles_L_d.sin().double()
+        first, second = x_H_L_d.chunk(2, -1)
+        return x_H_L_d * cos_L_d + torch.cat([-second, first], -1) * sin_L_d
 
 
 def _capped(x: Tensor, cap: float | None) -> Tensor:

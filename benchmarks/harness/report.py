@@ -1,4 +1,4 @@
-"""From runs to rows: medians, shares of the floor, disagreement with float64, and one table."""
+"""Rows and a table from runs: medians, shares of the floor, and the disagreement with float64."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,32 +6,37 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from harness.floor import Floor
 
-Runs = dict[tuple[str, str], list[dict[str, Any]]]  # by way and part
+from benchmarks.harness.floor import Floor
+
+Runs = dict[tuple[str, str], list[dict[str, Any]]]  # by contender and part
 
 
 def rows_of(runs: Runs, floor: Floor | None) -> list[dict[str, Any]]:
-    """One row a way and part, and one for each likelihood with a selection that was timed apart.
+    """One row for each contender and part, and one for each likelihood plus a selection that was timed separately.
 
-    Without a floor, as of a model whose shape is not known, they have no shares and no tokens a second.
+    Without a floor, which a model of unknown shape does not have, rows lack shares and tokens a second.
     """
-    rows = [_row(way, part, found, floor) for (way, part), found in runs.items()]
-    for (way, part), found in runs.items():
-        apart = runs.get((way, "likelihood"))
-        if part in ("pairwise", "single", "cyclic") and apart:
-            seconds = [a["seconds"] + b["seconds"] for a, b in zip(apart, found, strict=False)]
-            rows.append(_timed(way, f"likelihood, then {part}", seconds) | {"facts": {"sum_of_two_rows": True}})
-    ours = next((row["all_seconds"] for row in rows if (row["way"], row["part"]) == ("ours", "likelihood")), None)
+    rows = [_row(contender, part, found, floor) for (contender, part), found in runs.items()]
+    for (contender, part), found in runs.items():
+        likelihood = runs.get((contender, "likelihood"))
+        if part in ("pairwise", "single", "cyclic") and likelihood:
+            seconds = [a["seconds"] + b["seconds"] for a, b in zip(likelihood, found, strict=False)]
+            rows.append(_timed(contender, f"likelihood, then {part}", seconds) | {"facts": {"sum_of_two_rows": True}})
+    likelihoods = {row["contender"]: row["all_seconds"] for row in rows if row["part"] == "likelihood"}
+    ours = likelihoods.get("ours")
     for row in rows:
         if ours and row["part"] == "likelihood":
-            # Round by round: what is compared ran within minutes of each other.
+            # Round by round, because the runs of one round are minutes apart and see the same machine.
             row["times_ours"] = median(a / b for a, b in zip(row["all_seconds"], ours, strict=False))
     return rows
 
 
 def disagreement(out: Path, reference: Path) -> dict[str, Any] | None:
-    """Largest difference from float64, in nats: of a token, or of a response's mean where the way gives only that."""
+    """Largest difference from float64, in nats.
+
+    It is a token's, or a response's mean if the contender gives only means. None if a file is missing.
+    """
     if not out.exists() or not reference.exists():
         return None
     with np.load(out) as found, np.load(reference) as exact:
@@ -45,9 +50,9 @@ def disagreement(out: Path, reference: Path) -> dict[str, Any] | None:
 
 
 def table(rows: Sequence[dict[str, Any]], failed: dict[str, str]) -> str:
-    """The rows as people read them."""
+    """The rows as text, with one line for each contender that failed."""
     heads = (
-        "way",
+        "contender",
         "what",
         "seconds",
         "times ours",
@@ -61,11 +66,11 @@ def table(rows: Sequence[dict[str, Any]], failed: dict[str, str]) -> str:
     lines = [heads, *(_cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([*text, *(f"{way}: {why}" for way, why in failed.items())])
+    return "\n".join([*text, *(f"{contender}: {why}" for contender, why in failed.items())])
 
 
-def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor | None) -> dict[str, Any]:
-    row = _timed(way, part, [run["seconds"] for run in found])
+def _row(contender: str, part: str, found: Sequence[dict[str, Any]], floor: Floor | None) -> dict[str, Any]:
+    row = _timed(contender, part, [run["seconds"] for run in found])
     rates = [run["gemm_flop_per_second"] for run in found]
     fastest = [run["fastest_gemm_flop_per_second"] for run in found]
     row |= {"gemm_flop_per_second": rates, "fastest_gemm_flop_per_second": fastest}
@@ -77,7 +82,7 @@ def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor | No
     row["facts"] = {key: median(one[key] for one in facts) for key in facts[0]}
     if part == "likelihood" and floor:
         row["tokens_per_second"] = floor.tokens / row["seconds"]
-        # With attention's products counted too: what compares workloads of different lengths.
+        # The share with attention also counts attention's products: it compares workloads of different lengths.
         for key, flop, peaks in (
             ("share_of_floor", floor.flop, rates),
             ("share_with_attention", floor.flop + floor.attention, rates),
@@ -87,8 +92,8 @@ def _row(way: str, part: str, found: Sequence[dict[str, Any]], floor: Floor | No
     return row
 
 
-def _timed(way: str, part: str, seconds: list[float]) -> dict[str, Any]:
-    return {"way": way, "part": part, "seconds": median(seconds), "all_seconds": seconds}
+def _timed(contender: str, part: str, seconds: list[float]) -> dict[str, Any]:
+    return {"contender": contender, "part": part, "seconds": median(seconds), "all_seconds": seconds}
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -98,11 +103,11 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
     off, rates = row.get("disagreement"), row.get("gemm_flop_per_second")
     seconds = f"{row['seconds']:.2f}"
-    if "around_it_seconds" in row["facts"]:  # one set on the idle service: the engine's time and what HTTP adds
+    if "around_it_seconds" in row["facts"]:  # one set on the idle service: engine time plus the rest
         facts = row["facts"]
         seconds = f"{facts['request_seconds']:.3f} = {facts['engine_seconds']:.3f} + {facts['around_it_seconds']:.4f}"
     return (
-        row["way"],
+        row["contender"],
         row["part"],
         seconds,
         shown("times_ours", ".2f"),

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder's architecture and sizes; ``rest`` is what else its transformers config says."""
+    """A decoder's architecture and sizes; ``rest`` has the other values of its transformers config."""
 
     kind: str
     layers: int
@@ -23,8 +23,8 @@ class Shape:
 
     def config(self) -> dict[str, Any]:
         """Values of a transformers config."""
-        # Wide enough that attention is not uniform and logits spread by about 1.5, as a trained model's do; with the
-        # usual 0.02 every token would be about as likely as any other, and errors would hide.
+        # With the usual 0.02 all tokens would be about equally likely, which hides errors. This width makes logits
+        # spread by about 1.5, as a trained model's do.
         spread = 1.5 * self.hidden**-0.5
         return {
             "num_hidden_layers": self.layers,
@@ -62,7 +62,7 @@ def _gemma(query_scale: int) -> tuple[tuple[str, Any], ...]:
 
 
 SHAPES = {
-    "tiny": Shape("llama", 2, 64, 128, 2, 1, 32, 49_152, 1e4, tied=True),  # for trying a command out
+    "tiny": Shape("llama", 2, 64, 128, 2, 1, 32, 49_152, 1e4, tied=True),  # for smoke runs
     "smollm2-135m": Shape("llama", 30, 576, 1536, 9, 3, 64, 49_152, 1e5, tied=True),
     "qwen2.5-0.5b": Shape("qwen2", 24, 896, 4864, 14, 2, 64, 151_936, 1e6, tied=True, rest=_QWEN),
     "llama-3.1-8b": Shape("llama", 32, 4096, 14_336, 32, 8, 128, 128_256, 5e5, tied=False),

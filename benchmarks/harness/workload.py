@@ -1,4 +1,4 @@
-"""Response sets of wanted lengths, as text and as the token ids that the service makes of it."""
+"""Response sets of given lengths, as text and as the token ids that the service makes of it."""
 
 import hashlib
 import json
@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.model import source_text
-
+from benchmarks.harness.model import source_text
 from pad_teacher.scoring.questions import LETTERS, question_orders, question_text
 from pad_wire.chat import ChatEncoder
 
-SHORTEST, LONGEST = 16, 2000  # tokens, of mixed lengths
+SHORTEST, LONGEST = 16, 2000  # tokens of a text when lengths are mixed
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What a workload is made of; ``mixed`` draws every length log-uniformly instead."""
+    """Tokens of a prompt and a response, responses of a set, and sets; ``mixed`` draws lengths log-uniformly."""
 
     prompt: int
     response: int
@@ -30,7 +29,7 @@ class Sizes:
 
 
 def make_workload(tokenizer: Any, sizes: Sizes, root: Path) -> Path:
-    """Write the workload as JSON for all ways to read. All of them score the same ids."""
+    """Write the workload as JSON, so that all contenders score the same ids."""
     encoder, draw = ChatEncoder.of(tokenizer), random.Random(0)
     source = tokenizer(source_text()[:4_000_000], add_special_tokens=False)["input_ids"]
 
@@ -64,7 +63,7 @@ def make_workload(tokenizer: Any, sizes: Sizes, root: Path) -> Path:
 def _text(
     tokenizer: Any, source: Sequence[int], draw: random.Random, wanted: int, count: Callable[[str], int]
 ) -> str:
-    """A piece of the source that ``count`` says has ``wanted`` tokens: cut, tokenise again, adjust."""
+    """A piece of the source with ``wanted`` tokens by ``count``: cut, tokenise again, adjust."""
     for _ in range(1000):
         start, tokens = draw.randrange(len(source) - 2 * wanted), wanted
         for _ in range(4):

@@ -1,24 +1,23 @@
-"""The comparison of two engines' scores, which ``benchmarks/parity.py`` reports."""
+"""The comparison of two engines' scores that ``benchmarks.parity`` reports."""
 
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-
-from support.paths import ROOT
-
-pytestmark = pytest.mark.usefixtures("benchmarks")
+from benchmarks.harness.agreement import (
+    MissingScore,
+    NonFiniteScore,
+    compare_likelihoods,
+    compare_selections,
+    mean_log_likelihoods,
+    selection_probabilities,
+)
 
 SETS: list[dict[str, Any]] = [
     {"response_ids": [[1, 2], [3]], "cyclic": [{"labels": [7, 8]}, {"labels": [7, 8]}]},
     {"response_ids": [[4, 5, 6]], "cyclic": [{"labels": [7]}]},
 ]
-
-
-@pytest.fixture
-def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
 def found() -> dict[str, Any]:
@@ -31,22 +30,16 @@ def letters() -> dict[str, Any]:
 
 
 def test_scores_are_means_over_each_responses_tokens() -> None:
-    from harness.agreement import mean_log_likelihoods
-
     assert mean_log_likelihoods(found(), SETS) == [[-2.0, -4.0], [-3.0]]
 
 
 def test_selection_averages_renormalised_letters_over_rotations() -> None:
-    from harness.agreement import selection_probabilities
-
     (a, b), (only,) = selection_probabilities(letters(), SETS)
     assert (a, b, only) == pytest.approx(((0.75 + 0.5) / 2, (0.25 + 0.5) / 2, 1.0))
 
 
 @pytest.mark.parametrize("lacking", [{"0.1": None}, {"1.0": [-1.0, -2.0]}, {"0.1": [-1.0, -1.0]}, {"0.0": []}])
-def test_a_missing_token_is_an_error_that_says_where(lacking: dict[str, Any]) -> None:
-    from harness.agreement import MissingScore, mean_log_likelihoods
-
+def test_the_error_names_the_row_of_a_missing_token(lacking: dict[str, Any]) -> None:
     ((name, value),) = lacking.items()
     given = {key: values for key, values in (found() | lacking).items() if values is not None}
     with pytest.raises(MissingScore, match=f"set {name[0]}, row {name[2]}: {len(value or [])} of"):
@@ -54,15 +47,7 @@ def test_a_missing_token_is_an_error_that_says_where(lacking: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_an_error_that_says_where(value: float) -> None:
-    from harness.agreement import (
-        NonFiniteScore,
-        compare_likelihoods,
-        compare_selections,
-        mean_log_likelihoods,
-        selection_probabilities,
-    )
-
+def test_the_error_names_the_place_of_a_non_finite_number(value: float) -> None:
     with pytest.raises(NonFiniteScore, match=f"set 1, row 0, place 2: {value}"):
         mean_log_likelihoods(found() | {"1.0": [-1.0, -2.0, value]}, SETS)
     with pytest.raises(NonFiniteScore, match=f"set 0, row 1, place 0: {value}"):
@@ -75,8 +60,6 @@ def test_a_number_that_is_not_finite_is_an_error_that_says_where(value: float) -
 
 @pytest.mark.parametrize("other", [[], [[1.0]], [[1.0], [2.0]], [[1.0, 2.0], [3.0]]])
 def test_scores_of_other_sets_cannot_be_compared(other: list[list[float]]) -> None:
-    from harness.agreement import MissingScore, compare_likelihoods, compare_selections
-
     for compare in (compare_likelihoods, compare_selections):
         with pytest.raises(MissingScore, match="cannot be compared"):
             compare([[1.0, 2.0]], other)
@@ -85,8 +68,6 @@ def test_scores_of_other_sets_cannot_be_compared(other: list[list[float]]) -> No
 
 
 def test_differences_are_absolute_and_the_mean_keeps_its_sign() -> None:
-    from harness.agreement import compare_likelihoods
-
     measured = compare_likelihoods([[-1.0, -2.0, -3.0], [-4.0]], [[-1.1, -1.8, -3.0], [-4.4]])
     assert (measured["sets"], measured["responses"]) == (2, 4)
     assert measured["median_nats"] == pytest.approx(0.15)
@@ -95,16 +76,12 @@ def test_differences_are_absolute_and_the_mean_keeps_its_sign() -> None:
 
 
 def test_the_99th_percentile_of_two_hundred_omits_the_largest() -> None:
-    from harness.agreement import compare_likelihoods
-
     one = [[float(k)] for k in range(200)]
     measured = compare_likelihoods(one, [[0.0]] * 200)
     assert (measured["p99_nats"], measured["largest_nats"]) == (198.0, 199.0)
 
 
 def test_a_swapped_pair_spoils_its_ranking_and_shows_its_margin() -> None:
-    from harness.agreement import compare_likelihoods
-
     one = [[3.0, 2.0, 1.0], [1.0, 2.0]]
     measured = compare_likelihoods(one, [[2.0, 2.25, 1.0], [5.0, 7.0]])
     assert measured["same_ranking"] == 0.5
@@ -114,16 +91,12 @@ def test_a_swapped_pair_spoils_its_ranking_and_shows_its_margin() -> None:
 
 
 def test_a_tie_is_the_same_order_only_as_a_tie() -> None:
-    from harness.agreement import compare_likelihoods
-
     assert compare_likelihoods([[1.0, 1.0]], [[2.0, 2.0]])["same_pairs"] == 1.0
     assert compare_likelihoods([[1.0, 1.0]], [[2.0, 2.5]])["same_pairs"] == 0.0
     assert compare_likelihoods([[1.0, 1.5]], [[2.0, 2.0]])["same_ranking"] == 0.0
 
 
 def test_selections_agree_if_the_most_probable_is_the_same() -> None:
-    from harness.agreement import compare_selections
-
     measured = compare_selections([[0.6, 0.4], [0.5, 0.5]], [[0.9, 0.1], [0.4, 0.6]])
     assert measured["same_first"] == 0.5
     assert measured["largest"] == pytest.approx(0.3)

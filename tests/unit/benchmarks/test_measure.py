@@ -1,4 +1,4 @@
-"""What a benchmark's worker measures about memory; the GPU is a fake."""
+"""The memory that a benchmark's worker measures; the GPU is a fake."""
 
 import os
 import subprocess
@@ -9,18 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-
-from support.paths import ROOT
+from benchmarks.harness import measure
 
 TOTAL = 1000
-
-
-@pytest.fixture
-def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "ways"))
-    import measure
-
-    return measure
 
 
 @pytest.fixture
@@ -40,17 +31,17 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
     return state
 
 
-def test_another_processs_gpu_memory_leaves_out_our_own(measure: Any, gpu: Any) -> None:
+def test_another_processs_gpu_memory_leaves_out_our_own(gpu: Any) -> None:
     memory = measure.PeakMemory(os.getppid(), "cuda")
     for held in (700, 400):
         gpu.others, looks = held, gpu.looks
-        while gpu.looks < looks + 2:  # it looks every few milliseconds
+        while gpu.looks < looks + 2:  # it samples every few milliseconds
             time.sleep(0.001)
     read = memory.read()
     assert (read["held_before_bytes"], read["peak_memory_bytes"]) == (300, 700)
 
 
-def test_our_own_gpu_memory_is_what_torch_allocated_since(measure: Any, gpu: Any) -> None:
+def test_our_own_gpu_memory_is_what_torch_allocated_since(gpu: Any) -> None:
     gpu.most = 900  # before this run
     memory = measure.PeakMemory(os.getpid(), "cuda")
     gpu.most = max(gpu.most, 250)
@@ -68,7 +59,7 @@ child.communicate(b"\\n")
 """
 
 
-def test_memory_on_a_cpu_includes_the_processs_children(measure: Any) -> None:
+def test_memory_on_a_cpu_includes_the_processs_children() -> None:
     # Not of this process, which other tests may have left children.
     with subprocess.Popen([sys.executable, "-S", "-c", PARENT], stdin=-1, stdout=-1) as parent:
         assert parent.stdout

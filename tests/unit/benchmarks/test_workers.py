@@ -1,26 +1,26 @@
 """The processes that a benchmark compares."""
 
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from benchmarks.harness.registry import PARITY, SCORING, UPDATES, Contender
+from benchmarks.harness.workers import ContenderFailed, Worker
 
 from support.paths import ROOT
 
 
-@pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from harness import workers
-
-    return workers
-
-
-def test_a_way_that_has_died_fails_alone_and_can_be_stopped(workers: Any, tmp_path: Path) -> None:
-    worker = workers.Worker(workers.WAYS["ours"], Path(sys.executable), tmp_path / "log")
-    worker._process.kill()
-    worker._process.wait()
-    with pytest.raises(workers.WayFailed, match="ended with status -9"):
+def test_a_dead_worker_is_an_error_and_can_be_stopped(tmp_path: Path) -> None:
+    worker = Worker(SCORING["ours"], Path(sys.executable), tmp_path / "log")
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ContenderFailed, match="ended with status -9"):
         worker.ask(5, do="run")
     worker.stop()
+
+
+@pytest.mark.parametrize("contender", {each.module: each for each in (SCORING | PARITY | UPDATES).values()}.values())
+def test_every_contender_is_a_module(contender: Contender) -> None:
+    assert (ROOT / "benchmarks" / "contenders" / f"{contender.module}.py").is_file()

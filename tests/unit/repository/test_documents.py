@@ -108,7 +108,7 @@ def test_the_tiny_world_page_quotes_its_measurements() -> None:
 
 def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
     rows = json.loads((ROOT / "benchmarks" / "results" / name).read_text())["rows"]
-    return {row["way"]: row for row in rows if row["part"] == "likelihood"}
+    return {row["contender"]: row for row in rows if row["part"] == "likelihood"}
 
 
 def test_the_performance_page_quotes_the_committed_measurements() -> None:
@@ -121,8 +121,8 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
     assert f"{likelihood_rows('scoring_mixed.json')['ours']['seconds']:.1f} s in-process" in text
     for row in json.loads((ROOT / "benchmarks" / "results" / "growth.json").read_text())["rows"]:
         assert f"| {row['seconds']:.2f} | {row['predicted_seconds']:.2f} |" in text
-    for way in json.loads((ROOT / "benchmarks" / "results" / "rounding.json").read_text())["ways"].values():
-        assert f"| {way['root_mean_square']:.2e} | {way['largest']:.1e} |" in text
+    for errors in json.loads((ROOT / "benchmarks" / "results" / "rounding.json").read_text())["contenders"].values():
+        assert f"| {errors['root_mean_square']:.2e} | {errors['largest']:.1e} |" in text
 
 
 def test_the_vllm_page_quotes_how_far_the_engines_differ() -> None:
@@ -166,9 +166,8 @@ def test_no_source_reads_a_pickle_or_runs_remote_code() -> None:
             )
 
 
-def test_the_sizing_page_quotes_what_its_script_calculates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import sizing
+def test_the_sizing_page_quotes_what_its_script_calculates() -> None:
+    from benchmarks import sizing
 
     committed = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())
     assert committed["rows"] == [sizing.row(name, kind) for name in sizing.TEACHERS for kind in sizing.GPUS]
@@ -265,9 +264,8 @@ def test_the_training_page_quotes_what_decomposing_costs() -> None:
         assert (costs + kept + directions in text) == (row["n"] in (8, 16, 64)), row
 
 
-def test_decompose_quotes_the_tokens_its_script_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import decompose
+def test_decompose_quotes_the_tokens_its_script_counts() -> None:
+    from benchmarks import decompose
 
     rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
     for row in rows:

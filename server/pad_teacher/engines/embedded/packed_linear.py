@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 ROWS = 1024  # a number of rows to lay the weights out for; others run as fast
 # The first layers stay as they are, 2 of 30: oneDNN sums a dot product in longer chains than the plain product does,
-# and nearly all the rounding that this adds is that of the first layers (benchmarks/rounding.py).
+# and nearly all the rounding that this adds is that of the first layers (benchmarks.rounding).
 PLAIN_SHARE = 1 / 15
 
 

@@ -1,11 +1,11 @@
-"""Our trainer's step: prompts computed once, logits in blocks."""
+"""Our trainer's step: each prompt computed once, logits in blocks."""
 
 from contextlib import ExitStack
 
 from transformers import AutoTokenizer
-from updating import arguments, held_bytes, load_student, way
-from worker import Job, Way, work
 
+from benchmarks.contenders.updating import arguments, held_bytes, load_student, update_contender
+from benchmarks.contenders.worker import Job, LoadedContender, run_worker
 from pad_student.preference.config import PADConfig
 from pad_student.training.batches import batch_of
 from pad_student.training.trainer import PADTrainer
@@ -13,7 +13,7 @@ from pad_wire import ScoredResponse, ScoredSet, TeacherId
 from pad_wire.chat import ChatEncoder
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     baseline = held_bytes()
     model, tokenizer = load_student(job), AutoTokenizer.from_pretrained(job.model)
     teacher = TeacherId(model="none", fingerprint="none")
@@ -41,8 +41,9 @@ def load(job: Job, stack: ExitStack) -> Way:
     trainer = PADTrainer(model, config, sets, tokenizer)
     trainer.current_gradient_accumulation_steps = 1
     inputs = batch_of(sets, ChatEncoder.of(tokenizer), alpha=config.alpha)
-    return way(model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), ("torch", "transformers"))
+    packages = ("torch", "transformers")
+    return update_contender(model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), packages)
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,15 +1,15 @@
-"""A plain loop's step: the n responses of a prompt as a padded batch, each with its prompt, full logits."""
+"""A plain loop's step: the n responses of a prompt as a padded batch, the prompt repeated in each, full logits."""
 
 from contextlib import ExitStack
 
 import torch
-from updating import held_bytes, load_student, way
-from worker import Job, Way, work
 
+from benchmarks.contenders.updating import held_bytes, load_student, update_contender
+from benchmarks.contenders.worker import Job, LoadedContender, run_worker
 from pad_student.preference.losses import ppd
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     baseline = held_bytes()
     model, sets = load_student(job), job.sets
 
@@ -26,8 +26,8 @@ def load(job: Job, stack: ExitStack) -> Way:
             teacher_1_B = torch.arange(len(rows), dtype=torch.float32)[None]
             (ppd(teacher_1_B, 2 * mean_B[None]).mean() / len(sets)).backward()
 
-    return way(model, job, baseline, gradient, ("torch", "transformers"))
+    return update_contender(model, job, baseline, gradient, ("torch", "transformers"))
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,4 +1,4 @@
-"""What a worker measures about its process and its machine: the peak of matrix products, and memory."""
+"""Measurements of a process and its machine: the peak rate of matrix products, busy cores, and memory."""
 
 import os
 import re
@@ -14,9 +14,10 @@ import torch
 
 
 def gemm_flop_per_second(dtype: str, device: str) -> dict[str, float]:
-    """Best of several square matrix products in the dtype that the model runs in, by the library that does them.
+    """Peak rate of matrix products in the model's dtype, by library: the best of several.
 
-    ``mm`` is ``torch.mm``; ``fastest`` that or, on a CPU in float32, oneDNN's product with a weight laid out for it.
+    ``mm`` is ``torch.mm``. ``fastest`` is the better of ``mm`` and, on a CPU in float32, oneDNN's product with a
+    packed weight.
     """
     on_cpu = torch.device(device).type == "cpu"
     side = 2048 if on_cpu else 8192
@@ -24,7 +25,7 @@ def gemm_flop_per_second(dtype: str, device: str) -> dict[str, float]:
     rates = {"mm": 2 * side**3 / _best(lambda: torch.mm(x, y), device)}
     rates["fastest"] = rates["mm"]
     if on_cpu and dtype == "float32" and torch.backends.mkldnn.is_available():
-        # As wide as a layer: what its cache holds is what this library is best at.
+        # Layer-sized: this library is fastest on operands that fit in the cache.
         rows, width, height = 1024, 576, 1536
         weight = torch.ops.mkldnn._reorder_linear_weight(torch.randn(height, width), rows)
         inputs = torch.randn(rows, width)
@@ -45,20 +46,20 @@ def _best(product: Callable[[], object], device: str, times: int = 6) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Wait for what was started on the device."""
+    """Wait until the device has finished its work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Neighbours:
-    """How many cores something else kept busy since this was made: above a few per cent, a run does not count."""
+    """Counts the cores that other processes keep busy from now on. Above a few per cent, a run does not count."""
 
     def __init__(self, process: int) -> None:
         self._own = {*family(process), os.getpid()}
         self._began, self._before = time.monotonic(), self._ticks()
 
     def cores(self) -> float | None:
-        """Busy cores besides the scorer's and this process's; what a hypervisor took counts as busy."""
+        """Cores that other processes kept busy, with the time a hypervisor stole. None if unknown."""
         now = self._ticks()
         if now is None or self._before is None:
             return None
@@ -78,9 +79,9 @@ class Neighbours:
 
 
 class PeakMemory:
-    """The most memory that a process, with those it has started, held since this was made.
+    """The most memory that a process and its descendants held since this was made.
 
-    Of another process on a GPU, the most in use on the device by all but this one, looked at every few milliseconds.
+    For another process on a GPU, it samples the device's memory in use by all processes but this one every 5 ms.
     """
 
     def __init__(self, process: int, device: str) -> None:
@@ -92,7 +93,7 @@ class PeakMemory:
         self._before = torch.cuda.memory_allocated(device) if self._on_gpu and self._own else self._status("VmRSS")
 
     def read(self) -> dict[str, Any]:
-        """The peak, how it was read, and what was held before the run."""
+        """Peak bytes, bytes held before the run, and the source of the peak."""
         peak, before = None, self._before
         if self._in_use:
             peak, before = self._in_use.read()
@@ -101,7 +102,7 @@ class PeakMemory:
         elif self._how == "VmHWM":
             peak = self._status("VmHWM")
         elif self._how == "ru_maxrss":
-            # Over the life of the process, so loading counts too.
+            # This peak covers the life of the process, so loading counts too.
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {"peak_memory_bytes": peak, "held_before_bytes": before, "memory": self._how}
 
@@ -113,7 +114,7 @@ class PeakMemory:
             return "torch.cuda.max_memory_allocated"
         try:
             for folder in self._folders:
-                (folder / "clear_refs").write_text("5")  # VmHWM starts again from what is held now
+                (folder / "clear_refs").write_text("5")  # resets VmHWM to the memory held now
         except OSError:
             return "ru_maxrss" if self._own else "not seen: another process's memory"
         return "VmHWM"
@@ -124,7 +125,7 @@ class PeakMemory:
 
 
 class InUse:
-    """Memory of a GPU that processes other than this one use: its most, from now until it is read."""
+    """The most GPU memory in use by other processes, from now until it is read."""
 
     def __init__(self, device: str) -> None:
         self._device, self._ended = device, threading.Event()
@@ -133,7 +134,7 @@ class InUse:
         self._thread.start()
 
     def read(self) -> tuple[int, int]:
-        """The most, and what it was at the start, in bytes."""
+        """The most, and the amount at the start, in bytes."""
         self._ended.set()
         self._thread.join()
         return max(self._most, self._now()), self._before
@@ -148,5 +149,5 @@ class InUse:
 
 
 def family(process: int) -> list[int]:
-    """A process and all that it has started, directly or not."""
+    """The ids of a process and its descendants."""
     return [process, *(child.pid for child in psutil.Process(process).children(recursive=True))]

@@ -1,24 +1,23 @@
-"""All that the benchmark knows about our engines."""
+"""Our engines as contenders: how they are loaded, and the parts that are timed."""
 
 import multiprocessing
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from worker import Job, Part
-
+from benchmarks.contenders.worker import Job, Part
 from pad_teacher.engines.base import Engine
 from pad_teacher.engines.queries import Questions, TokenSet
 
 Sets = Sequence[dict[str, Any]]
 
-# Pairs in one order are what the authors ask, one question with all responses is what costs least, and all its
-# rotations are what the service asks by default.
+# Pairs in one order are the authors' form. One question with all responses is the cheapest form. All its rotations
+# are the service's default.
 FORMS = ("pairwise", "single", "cyclic")
 
-# Started in seconds: compiling and recording graphs take vLLM minutes, and text is scored in large steps anyway.
+# Eager, so that vLLM starts in seconds: compiling takes minutes and gains little for scoring in large steps.
 VLLM_CPU = {"enforce_eager": True, "block_size": 32}
-# This process measures matrix products on the same device, so vLLM must not plan with all of it.
+# Leaves memory for the matrix products that this process times on the same device.
 VLLM_CUDA = {"enforce_eager": True, "gpu_memory_utilization": 0.8}
 
 
@@ -33,12 +32,12 @@ def on_vllm(job: Job) -> Any:
     """The engine on vLLM with the service's default limits.
 
     Raises:
-        RuntimeError: where this vLLM was built for another kind of device.
+        RuntimeError: this vLLM was built for another type of device.
     """
     on_cpu = job.device == "cpu"
     if on_cpu:
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
-    # Else flashinfer would compile a sampler, which needs CUDA's compiler; nothing is sampled here.
+    # Without this flashinfer compiles a sampler, which needs CUDA's compiler; nothing is sampled here.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from vllm.platforms import current_platform
 
@@ -52,18 +51,18 @@ def on_vllm(job: Job) -> Any:
 
 
 def forget_prompts(engine: Any) -> None:
-    """Empty vLLM's prefix cache, so that a run finds nothing of the one before."""
+    """Empty vLLM's prefix cache, so that a run cannot reuse the previous one."""
     engine._wait(engine._llm.reset_prefix_cache())
 
 
 def scorer_of_vllm() -> int:
-    """The process of vLLM's that this one has started; the model runs in it, or in what it has started."""
+    """The id of vLLM's process that this one started; the model runs in it or in its children."""
     children = [child.pid for child in multiprocessing.active_children() if child.pid]
     return children[0] if children else os.getpid()
 
 
 def parts_of(engine: Engine, job: Job, before: Any = None) -> dict[str, Part]:
-    """All sets in one call: likelihoods, questions of each form, and both as one batch, as the service runs it."""
+    """All sets in one call: likelihoods, questions of each form, and both as one batch as the service runs them."""
     sets = job.sets
     parts = {"likelihood": Part(lambda: likelihood(engine, sets), lambda found: found, before=before)}
     for form in FORMS if job.selection else ():
@@ -73,7 +72,7 @@ def parts_of(engine: Engine, job: Job, before: Any = None) -> dict[str, Part]:
             lambda found: found[: len(sets)],
             before=before,
         )
-    likelihood(engine, [sets[0] | {"response_ids": sets[0]["response_ids"][:1]}])  # what the first call alone takes
+    likelihood(engine, [sets[0] | {"response_ids": sets[0]["response_ids"][:1]}])  # warms up
     return parts
 
 

@@ -1,18 +1,19 @@
-"""Scoring with a transformers model's full logits, as most code does it: what three of the ways share."""
+"""Scoring from a transformers model's full logits, as most code does it. Shared by several contenders."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from worker import Job
+
+from benchmarks.contenders.worker import Job
 
 
 def load_model(job: Job) -> Any:
-    """The model as its users load it."""
+    """The model, loaded as its users load it."""
     model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, job.dtype))
     if getattr(model.config, "attn_logit_softcapping", None):
-        model.set_attn_implementation("eager")  # the fused kernels leave the soft cap out
+        model.set_attn_implementation("eager")  # the fused kernels omit the soft cap
     return model.to(job.device).eval()
 
 

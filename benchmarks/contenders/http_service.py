@@ -1,4 +1,4 @@
-"""Our service over HTTP: a real ``pad-teacher serve`` on loopback, saturated, and with one set while idle."""
+"""Our service over HTTP: a real ``pad-teacher serve`` on loopback, saturated, and idle with one set."""
 
 import asyncio
 import json
@@ -13,7 +13,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 import httpx
-from worker import Job, Part, Way, work
+
+from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
 
 ROUTES = {"likelihood": "/v1/likelihood", "cyclic": "/v1/selection", "likelihood + cyclic": "/v1/score"}
 REPEATS = 3  # of one set on the idle service
@@ -36,11 +37,11 @@ class Service:
         self._url = self._wait(process)
 
     def saturated(self, route: str, **options: Any) -> list[dict[str, Any]]:
-        """Post all sets at once, each connection its share in one request."""
+        """Post all sets together; each connection posts its share in one request."""
         return asyncio.run(self._saturated(route, options))
 
     def idle(self) -> list[dict[str, float]]:
-        """Post one set alone, several times; what the engine itself took is in the service's metrics."""
+        """Post one set alone, several times. The engine's own seconds come from the service's metrics."""
         return asyncio.run(self._idle())
 
     def per_token(self, sets: int) -> list[list[list[float]]]:
@@ -98,10 +99,10 @@ async def _engine_seconds(client: httpx.AsyncClient) -> float:
     return float(found[1])
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     service = Service(job, stack)
 
-    # In a call of its own: the timed ones get what students get, one number a response.
+    # In a separate call: the timed calls ask for one number a response, as students do.
     tokens = service.per_token(job.options["reference_sets"])
 
     def of_idle(found: list[dict[str, float]]) -> dict[str, float]:
@@ -111,8 +112,8 @@ def load(job: Job, stack: ExitStack) -> Way:
     parts = {name: Part(lambda route=route: service.saturated(route)) for name, route in routes.items()}
     parts["likelihood"] = Part(parts["likelihood"].run, log_probs=lambda _: tokens)
     parts["one set, idle"] = Part(service.idle, facts=of_idle)
-    return Way(parts, scorer=service.process)
+    return LoadedContender(parts, scorer=service.process)
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,15 +1,16 @@
-"""TRL's DPO step on pairs of the same tokens, its reference computed beforehand, which is the less work for it."""
+"""TRL's DPO step on pairs of the same tokens. Its reference is precomputed, which is the least work for it."""
 
 from contextlib import ExitStack
 
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer
-from updating import arguments, held_bytes, load_student, way
-from worker import Job, Way, work
+
+from benchmarks.contenders.updating import arguments, held_bytes, load_student, update_contender
+from benchmarks.contenders.worker import Job, LoadedContender, run_worker
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     baseline = held_bytes()
     model, tokenizer = load_student(job), AutoTokenizer.from_pretrained(job.model)
     pairs = [
@@ -18,17 +19,14 @@ def load(job: Job, stack: ExitStack) -> Way:
         for item in job.sets
         for chosen, rejected in zip(item["response_ids"][::2], item["response_ids"][1::2], strict=True)
     ]
-    words = Dataset.from_list(
-        [{"prompt": "a", "chosen": "b", "rejected": "c"}]
-    )  # the trainer wants some to begin with
+    unused = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])  # the trainer requires a data set
     config = DPOConfig(**arguments(), precompute_ref_log_probs=True, max_length=None)
-    trainer = DPOTrainer(model, args=config, train_dataset=words, processing_class=tokenizer)
+    trainer = DPOTrainer(model, args=config, train_dataset=unused, processing_class=tokenizer)
     trainer.current_gradient_accumulation_steps = 1
     inputs = trainer.data_collator(pairs)
-    return way(
-        model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), ("torch", "transformers", "trl")
-    )
+    packages = ("torch", "transformers", "trl")
+    return update_contender(model, job, baseline, lambda: trainer.training_step(model, dict(inputs)), packages)
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,15 +1,16 @@
-"""lm-evaluation-harness' own scorer of Hugging Face models, which its log-likelihood tasks end in."""
+"""lm-evaluation-harness' own scorer of Hugging Face models, which its log-likelihood tasks call."""
 
 from contextlib import ExitStack
 
 import torch
-from full_logits import load_model
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer
-from worker import Job, Part, Way, work
+
+from benchmarks.contenders.full_logits import load_model
+from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     sets = job.sets
     scorer = HFLM(
         pretrained=load_model(job),
@@ -19,7 +20,7 @@ def load(job: Job, stack: ExitStack) -> Way:
     requests = [(("", ""), item["prompt_ids"], ids) for item in sets for ids in item["response_ids"]]
 
     def means(sums: list[tuple[float, bool]]) -> list[list[list[float]]]:
-        """It hands out one sum a response, not its tokens."""
+        """The mean of each response: HFLM returns one sum a response and no tokens."""
         rest = iter(sums)
         return [[[next(rest)[0] / len(ids)] for ids in item["response_ids"]] for item in sets]
 
@@ -29,8 +30,8 @@ def load(job: Job, stack: ExitStack) -> Way:
 
     scorer._loglikelihood_tokens(requests[:1], disable_tqdm=True)
     packages = ("torch", "transformers", "lm-eval")
-    return Way({"likelihood": Part(run, log_probs=means)}, packages)
+    return LoadedContender({"likelihood": Part(run, log_probs=means)}, packages)
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,13 +1,13 @@
-"""vLLM's ``prompt_logprobs`` as peers call it: prompt and response as one request, all requests in one call."""
+"""vLLM's ``prompt_logprobs`` in its usual form: prompt and response as one request, all requests in one call."""
 
 from contextlib import ExitStack
 from typing import Any
 
-import vllm_engine
-from worker import Job, Part, Way, work
+from benchmarks.contenders import vllm_engine
+from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     llm, sets = vllm_engine.start(job), job.sets
     from vllm import SamplingParams
 
@@ -24,8 +24,8 @@ def load(job: Job, stack: ExitStack) -> Way:
 
     llm.generate(requests[:1], asked, use_tqdm=False)
     parts = {"likelihood": Part(run, log_probs=lambda found: found, before=llm.reset_prefix_cache)}
-    return Way(parts, vllm_engine.packages())
+    return LoadedContender(parts, vllm_engine.packages())
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,13 +1,13 @@
-"""Plain transformers with the same weights in float32, whatever the others run in: what both engines are held to."""
+"""Plain transformers with the same weights in float32: the reference for both engines, whatever their dtype."""
 
 from contextlib import ExitStack
 from dataclasses import replace
 
-from full_logits import choose, load_model, score
-from worker import Job, Part, Way, work
+from benchmarks.contenders.full_logits import choose, load_model, score
+from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     model, sets = load_model(replace(job, dtype="float32")), job.sets
 
     def likelihood() -> list[list[list[float]]]:
@@ -19,8 +19,8 @@ def load(job: Job, stack: ExitStack) -> Way:
     parts = {"likelihood": Part(likelihood, lambda found: found)}
     if job.selection:
         parts["cyclic"] = Part(cyclic, lambda found: found)
-    return Way(parts)
+    return LoadedContender(parts)
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,7 +1,8 @@
-"""A way of scoring as a process of its own: a line of JSON in, a line of JSON out, until standard input ends.
+"""The process of a contender: reads an order as a line of JSON and answers with one, until standard input ends.
 
-``{"do": "load", "job": {...}}`` answers which parts the way has; ``{"do": "run", "part": ..., "out": file}`` times
-one of them and writes its log-probabilities there, with the peak of matrix products measured right before and after.
+``{"do": "load", "job": {...}}`` loads the contender and answers with its parts. ``{"do": "run", "part": ..., "out":
+FILE}`` times one part and writes its log-probabilities to FILE. The peak rate of matrix products is measured right
+before and after each run.
 """
 
 import json
@@ -15,13 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import measure
 import numpy as np
+
+from benchmarks.harness import measure
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to score, and on what."""
+    """The model, the workload and the device."""
 
     model: str
     dtype: str
@@ -38,51 +40,51 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that a way can be timed at."""
+    """One thing that a contender is timed on."""
 
     run: Callable[[], Any]
-    # From what run returned, untimed: log-probabilities [set][response][token], or one mean a response.
+    # Untimed. Makes log-probabilities [set][response][token], or one mean a response, from the result of ``run``.
     log_probs: Callable[[Any], list[list[Sequence[float]]]] | None = None
-    facts: Callable[[Any], dict[str, Any]] | None = None  # anything else worth reporting, untimed
-    before: Callable[[], Any] | None = None  # untimed, before each run
+    facts: Callable[[Any], dict[str, Any]] | None = None  # untimed; other values to report
+    before: Callable[[], Any] | None = None  # untimed; called before each run
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A loaded way, warmed up."""
+class LoadedContender:
+    """A contender that is loaded and warmed up."""
 
     parts: dict[str, Part]
     packages: tuple[str, ...] = ("torch", "transformers")
     scorer: int = field(default_factory=os.getpid)  # the process whose memory counts
 
 
-def work(load: Callable[[Job, ExitStack], Way]) -> None:
-    """Obey orders. What libraries print goes to standard error, so that it cannot be taken for a reply."""
+def run_worker(load: Callable[[Job, ExitStack], LoadedContender]) -> None:
+    """Carry out orders until standard input ends. Output of libraries goes to standard error, apart from replies."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    way = job = None
+    contender = job = None
     with ExitStack() as stack:
         for line in sys.stdin:
             order = json.loads(line)
             if order["do"] == "load":
                 job = Job(**order["job"])
-                way = load(job, stack)
-                versions = {name: version(name) for name in way.packages}
-                reply: dict[str, Any] = {"parts": list(way.parts), "versions": versions}
+                contender = load(job, stack)
+                versions = {name: version(name) for name in contender.packages}
+                reply: dict[str, Any] = {"parts": list(contender.parts), "versions": versions}
             else:
-                assert way
+                assert contender
                 assert job
-                reply = _run(way, job, order["part"], order["out"])
+                reply = _run(contender, job, order["part"], order["out"])
             print(json.dumps(reply), file=replies, flush=True)
 
 
-def _run(way: Way, job: Job, name: str, out: str) -> dict[str, Any]:
-    part = way.parts[name]
+def _run(contender: LoadedContender, job: Job, name: str, out: str) -> dict[str, Any]:
+    part = contender.parts[name]
     if part.before:
         part.before()
     peak_before = measure.gemm_flop_per_second(job.dtype, job.device)
-    memory = measure.PeakMemory(way.scorer, job.device)
-    neighbours = measure.Neighbours(way.scorer)
+    memory = measure.PeakMemory(contender.scorer, job.device)
+    neighbours = measure.Neighbours(contender.scorer)
     measure.synchronize(job.device)
     began = time.perf_counter()
     result = part.run()

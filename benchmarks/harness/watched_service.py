@@ -5,17 +5,15 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
 import uvicorn
-from harness.model import make_tokenizer
 from starlette.responses import JSONResponse
 
+from benchmarks.harness.environment import RUNS
+from benchmarks.harness.model import make_tokenizer
 from pad_teacher.api.app import create_app
 from pad_teacher.engines.base import Engine
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
@@ -121,7 +119,7 @@ def main() -> None:
         sys.setswitchinterval(SWITCH)
     logs.configure("error")
     engine = Sleeping()
-    tokenizer: Any = make_tokenizer(Path(__file__).parents[2] / "runs" / "bench")
+    tokenizer: Any = make_tokenizer(RUNS)
 
     def load() -> Teacher:
         teacher = Teacher.of("sleeping", ChatEncoder.of(tokenizer), engine)

@@ -1,4 +1,4 @@
-"""What the ways of updating a student share: the optimiser, the step around a gradient, and what is measured."""
+"""The parts that all updates of a student share: the optimiser, the step around a gradient, the measured part."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
-from worker import Job, Part, Way
+
+from benchmarks.contenders.worker import Job, LoadedContender, Part
 
 
 def load_student(job: Job) -> Any:
@@ -15,12 +16,22 @@ def load_student(job: Job) -> Any:
 
 
 def held_bytes() -> int:
-    """What this process holds now."""
+    """Resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def way(model: Any, job: Job, baseline: int, gradient: Callable[[], Any], packages: tuple[str, ...]) -> Way:
-    """One part: ``updates`` steps of clipping and AdamW around what adds to every ``grad``. One to warm up."""
+def update_contender(
+    model: Any, job: Job, baseline: int, gradient: Callable[[], Any], packages: tuple[str, ...]
+) -> LoadedContender:
+    """A contender with one part: ``updates`` steps of gradient, clipping and AdamW. One step warms up.
+
+    Args:
+        model: the student.
+        job: whose options give ``updates``.
+        baseline: bytes that the process held before it loaded the model.
+        gradient: adds to the ``grad`` of every parameter.
+        packages: whose versions are reported.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
     def run(updates: int) -> None:
@@ -32,11 +43,11 @@ def way(model: Any, job: Job, baseline: int, gradient: Callable[[], Any], packag
 
     run(1)
     part = Part(lambda: run(job.options["updates"]), facts=lambda _: {"baseline_bytes": baseline})
-    return Way({"update": part}, packages)
+    return LoadedContender({"update": part}, packages)
 
 
 def arguments() -> dict[str, Any]:
-    """Of a transformers Trainer: float32, nothing saved, nothing shown."""
+    """Arguments of a transformers Trainer: float32, nothing saved, nothing printed."""
     return {
         "output_dir": "/tmp/unused",
         "per_device_train_batch_size": 1,

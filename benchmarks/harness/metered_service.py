@@ -1,20 +1,17 @@
 """The service with an engine that sleeps by the token, on a free port: what is measured is the scheduler alone."""
 
+import asyncio
 import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import asyncio
-
 import uvicorn
-from harness.looped import Sleeping
 from transformers import AutoTokenizer
 
+from benchmarks.harness.environment import ROOT
+from benchmarks.harness.watched_service import Sleeping
 from pad_teacher.api.app import create_app
 from pad_teacher.engines.queries import Answer, Query, TokenSet
 from pad_teacher.runtime import logs
@@ -25,7 +22,7 @@ from pad_teacher.settings import read_settings
 from pad_wire.chat import ChatEncoder
 
 TOKENS_A_SECOND = 20_000
-MODEL = Path(__file__).parents[2] / "examples" / "tinyworld" / "teacher"  # its tokenizer is all that is taken
+MODEL = ROOT / "examples" / "tinyworld" / "teacher"  # its tokenizer is all that is taken
 
 
 class Metered(Sleeping):

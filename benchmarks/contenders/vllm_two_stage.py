@@ -1,17 +1,17 @@
 """vLLM in two stages with its prefix cache: prompts first, for the first tokens; then prompts with responses.
 
-In the second stage the prompt's rows come from the cache and are not computed, so vLLM has nothing in them but
-uninitialised memory: a reply counts only if its cached tokens end within the prompt, else it is asked again uncached.
+In the second stage vLLM does not compute the cached rows, so their log-probabilities are uninitialised memory. A
+reply counts only if its cached tokens end within the prompt; otherwise the request is repeated uncached.
 """
 
 from contextlib import ExitStack
 from typing import Any
 
-import vllm_engine
-from worker import Job, Part, Way, work
+from benchmarks.contenders import vllm_engine
+from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
 
 
-def load(job: Job, stack: ExitStack) -> Way:
+def load(job: Job, stack: ExitStack) -> LoadedContender:
     llm, sets = vllm_engine.start(job), job.sets
     from vllm import SamplingParams
 
@@ -57,8 +57,8 @@ def load(job: Job, stack: ExitStack) -> Way:
         facts=lambda result: {"scored_again": result["scored_again"]},
         before=llm.reset_prefix_cache,
     )
-    return Way({"likelihood": part}, vllm_engine.packages())
+    return LoadedContender({"likelihood": part}, vllm_engine.packages())
 
 
 if __name__ == "__main__":
-    work(load)
+    run_worker(load)

@@ -1,12 +1,12 @@
-"""vLLM as the two ways that use it start it."""
+"""Starts vLLM for the two contenders that use its own ``prompt_logprobs``."""
 
 import os
 from importlib.metadata import packages_distributions
 from typing import Any
 
-from worker import Job
+from benchmarks.contenders.worker import Job
 
-TOKENS_AT_ONCE = 4096  # what the scheduler runs in one forward: it bounds the log-softmax over the vocabulary
+TOKENS_AT_ONCE = 4096  # of one forward pass; bounds the log-softmax over the vocabulary
 
 
 def start(job: Job) -> Any:
@@ -15,15 +15,17 @@ def start(job: Job) -> Any:
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
     if job.device == "cpu":
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{(os.cpu_count() or 1) - 1}"  # else it leaves a core idle
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = (
+            f"0-{(os.cpu_count() or 1) - 1}"  # vLLM's default leaves a core idle
+        )
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = "4"
-    # Else flashinfer would compile a sampler, which needs CUDA's compiler.
+    # Without this flashinfer compiles a sampler, which needs CUDA's compiler.
     os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from vllm import LLM  # reads the environment when imported
 
     longest = max(len(item["prompt_ids"]) + len(ids) for item in job.sets for ids in item["response_ids"])
-    # On a GPU room is left for the log-softmax over prompts, which vLLM does not plan for, and for what is measured
-    # beside it.
+    # On a GPU this leaves memory for the log-softmax over prompts, which vLLM does not plan for, and for the timed
+    # matrix products.
     own: dict[str, Any] = {"block_size": 32} if job.device == "cpu" else {"gpu_memory_utilization": 0.8}
     return LLM(
         model=job.model,

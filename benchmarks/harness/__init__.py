@@ -1,0 +1,1 @@
+"""What the measurements share: workloads, models, processes, rounds and tables."""
