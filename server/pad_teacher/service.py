@@ -19,7 +19,7 @@ from pad_teacher.admission.engine_runner import EngineRunner
 from pad_teacher.admission.queue import AdmissionQueue
 from pad_teacher.admission.usage_file import UsageFile, UsageFileError
 from pad_teacher.cache.in_flight import Unit
-from pad_teacher.cache.reuse import Reuse
+from pad_teacher.cache.reuse import ScoreReuse
 from pad_teacher.errors import Refusal, TeacherError
 from pad_teacher.runtime.metrics import OTHER_JOBS, Metrics
 from pad_teacher.scoring.questions import MAX_ORDERS
@@ -59,7 +59,7 @@ class Service:
         self.loading = False  # in a thread that cannot be stopped
         self._load = load
         self._teacher: Teacher | None = None
-        self._reuse: Reuse | None = None
+        self._reuse: ScoreReuse | None = None
         self._batcher: Batcher | None = None
         self._body_bytes = 0
         self._usage: dict[Client, Counter[str]] = {}
@@ -128,7 +128,7 @@ class Service:
         return self._batcher
 
     @property
-    def reuse(self) -> Reuse:
+    def reuse(self) -> ScoreReuse:
         """What need not be computed again.
 
         Raises:
@@ -210,7 +210,7 @@ class Service:
             teacher = await asyncio.to_thread(self._load_in_thread)
             settings = self.settings
             self._reuse = await self.off_loop(
-                lambda: Reuse(
+                lambda: ScoreReuse(
                     f"{teacher.id.fingerprint} {teacher.engine.name}",
                     self.metrics,
                     settings.data,

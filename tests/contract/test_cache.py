@@ -34,7 +34,7 @@ async def until_called(engine: FakeEngine, times: int = 1) -> None:
 
 async def until_begun(service: Service, requests: int) -> None:
     """Until so many requests wait for the one unit that is under way."""
-    while sum(len(unit.waiters) for unit in service.reuse._in_flight._units.values()) < requests:
+    while sum(len(unit.waiters) for unit in service.reuse.in_flight) < requests:
         await anyio.sleep(0.001)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import TokenSet
-from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
@@ -28,7 +28,7 @@ def test_token_logprobs_on_a_gpu_equal_float64(architecture: str, dtype: torch.d
 
 def test_the_golden_score_passes_in_bfloat16() -> None:
     engine = TransformersEngine(tiny_model().to("cuda", torch.bfloat16))
-    golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine))
+    golden_check.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine))
 
 
 def test_a_batch_that_does_not_fit_the_device_is_split_until_it_does() -> None:

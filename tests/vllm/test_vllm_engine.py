@@ -11,7 +11,7 @@ import pytest
 
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import Echo, EchoLogprobs, FloatArray, Questions, TokenSet
-from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
@@ -102,7 +102,7 @@ def test_labels_and_echoes_agree_too_when_all_kinds_run_together(engines: tuple[
 
 def test_the_golden_score_passes_and_the_longest_text_is_scored(engines: tuple[Any, Any]) -> None:
     vllm, embedded = engines
-    golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), vllm))
+    golden_check.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), vllm))
     longest = TokenSet(random_ids(100, 1), [random_ids(vllm.max_context_tokens - 100, 2)])
     for item in (longest, Echo([*longest.prompt_ids, *longest.response_ids[0]], 1, False)):
         one, other = (engine.score([item])[0] for engine in (vllm, embedded))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.request import PendingRequest
 from pad_teacher.api.chunked_json import json_pieces
-from pad_teacher.cache.reuse import Asked, Reuse
+from pad_teacher.cache.reuse import Remaining, ScoreReuse
 from pad_teacher.runtime.metrics import Metrics
 from pad_teacher.scoring.plan import Plan
 from pad_wire import ScoreReply, SelectionReply, Usage
@@ -26,10 +26,10 @@ class UnderWay:
     Its methods are called in the thread that reads requests; the event loop only carries it from one to the next.
     """
 
-    def __init__(self, client: Client, reuse: Reuse) -> None:
+    def __init__(self, client: Client, reuse: ScoreReuse) -> None:
         self._client = client
         self._reuse = reuse
-        self._asked: Asked | None = None
+        self._remaining: Remaining | None = None
         self._plan: Plan | None = None
         self._request: PendingRequest | None = None
 
@@ -41,15 +41,15 @@ class UnderWay:
         finally:
             if isinstance(asked, ScoringRequest):
                 empty(asked.sets)
-        self._asked = self._reuse.ask(self._plan.queries)
-        self._request = PendingRequest(self._client, self._asked.units)
+        self._remaining = self._reuse.remaining(self._plan.queries)
+        self._request = PendingRequest(self._client, self._remaining.units)
         return self._request
 
     def finish(self, metrics: Metrics) -> tuple[list[bytes], Usage, int]:
         """The reply, in pieces; what it holds; and how many teacher tokens of it had been computed before."""
-        if self._plan is None or self._asked is None or self._request is None:
+        if self._plan is None or self._remaining is None or self._request is None:
             raise RuntimeError("a reply without a request")
-        answers = self._asked.answers(self._request.results)
+        answers = self._remaining.answers(self._request.results)
         reply = self._plan.reply(answers)
         empty(answers)
         if isinstance(reply, SelectionReply | ScoreReply):
@@ -59,20 +59,20 @@ class UnderWay:
         for _, value in reply:
             if isinstance(value, list):
                 empty(value)
-        return pieces, self._plan.usage, self._asked.reused_tokens
+        return pieces, self._plan.usage, self._remaining.reused_tokens
 
     def drop(self) -> None:
         """Let go of everything."""
         if self._plan:
             for held in (self._plan.queries, *self._plan.held):
                 empty(held)
-        if self._asked:
-            for held in (self._asked.units, self._asked.keys, self._asked.known):
+        if self._remaining:
+            for held in (self._remaining.units, self._remaining.keys, self._remaining.known):
                 empty(held)
         if self._request:
             empty(self._request.group.items)
             empty(self._request.results)
-        self._plan = self._asked = self._request = None
+        self._plan = self._remaining = self._request = None
 
 
 def empty(items: list[Any] | deque[Any] | dict[Any, Any]) -> None:

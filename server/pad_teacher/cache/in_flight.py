@@ -1,8 +1,8 @@
-"""Units of work that are under way: a unit that several requests wait for is computed once.
+"""Units that are being computed: if several requests wait for the same unit, it is computed once.
 
-Each request keeps its own place in the queue. Whoever's turn comes first has the unit computed, and pays for it; the
-others get the result with it, and their places are then free. So no share, deadline or hang-up of one client is felt
-by another who waits for the same.
+Each request keeps its own place in the queue. The request whose turn comes first has the unit computed and pays for
+it. The others get the result at the same time, and their places are then free. So the share, the deadline or the
+hang-up of one client never affects another that waits for the same unit.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from pad_teacher.errors import Refusal
 
 
 class Waiter(Protocol):
-    """A request that waits for units, each under a number of the request's own."""
+    """A request that waits for units; it numbers them itself."""
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether the client still waits."""
         ...
 
     def answer(self, index: int, result: Answer) -> None:
-        """Take the result of one unit; once is enough."""
+        """Take the result of one unit; a second one is ignored."""
         ...
 
     def fail(self, refusal: Refusal) -> None:
@@ -33,39 +33,50 @@ class Waiter(Protocol):
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Unit:
-    """A query, the keys of its rows, who waits for it, and its result once there is one."""
+    """The unit of queueing: one query, the keys of its rows, the requests that wait for it, and its result.
+
+    - ``waiters`` only grows. Requests join in the reading thread and are answered on the event loop; one that joins
+      too late to be answered gets the result at its own turn.
+    - Of the turns that come, one pays: the first, or the first after ``let_go``.
+    """
 
     keys: tuple[bytes, ...]
     query: Query
-    # Only ever appended to: requests join in the thread that reads them, and are answered on the event loop. One that
-    # joins too late to be answered gets the result when its own turn comes.
     waiters: list[tuple[Waiter, int]] = field(default_factory=list)
     result: Answer | None = None
     _claimed: bool = False
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
+        """Whether any request still waits for it."""
         return any(waiter.wanted for waiter, _ in self.waiters)
 
     def claim(self) -> bool:
-        """Whether this is the first turn at it: the one that pays."""
+        """Take a turn: whether it is the one that pays."""
         first, self._claimed = not self._claimed, True
         return first
 
     def let_go(self) -> None:
-        """It was not computed after all: the next turn at it is the first again."""
+        """Undo the claim: the unit was not computed, so the next turn pays."""
         self._claimed = False
 
 
 class InFlight:
-    """Units by the keys of their rows, for as long as anybody holds them. Belongs to the thread that reads."""
+    """Units by the keys of their rows. Belongs to the reading thread.
+
+    - A unit is known for as long as anything else refers to it.
+    """
 
     def __init__(self) -> None:
         self._units: WeakValueDictionary[tuple[bytes, ...], Unit] = WeakValueDictionary()
 
+    @property
+    def units(self) -> list[Unit]:
+        """The units that are known."""
+        return list(self._units.values())
+
     def join(self, keys: Sequence[bytes], query: Query) -> tuple[Unit, bool]:
-        """The unit of these rows, and whether it was under way already."""
+        """The unit of these rows, and whether it was in flight already."""
         known = tuple(keys)
         unit = self._units.get(known)
         if unit is not None:

@@ -1,4 +1,4 @@
-"""What a request need not have computed: rows that were scored before, or that others wait for at this moment."""
+"""What a request need not have computed: rows in the score cache, and rows that are in flight for another request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from pad_teacher.runtime.metrics import Metrics
 
 
 @dataclass(slots=True)
-class Asked:
-    """One request's queries, and the units that are not known yet.
+class Remaining:
+    """One request's queries, and the units that remain to be computed.
 
-    ``keys`` are those of each query's rows (none at all where nothing is reused), ``known`` the rows by key.
+    ``keys`` are the row keys of each query (empty if nothing is reused), ``known`` the cached rows by key.
     """
 
     queries: Sequence[Query]
@@ -30,7 +30,7 @@ class Asked:
         return sum(query.cost for query in self.queries) - sum(unit.query.cost for unit in self.units)
 
     def answers(self, results: Sequence[Answer]) -> list[Answer]:
-        """The answer to each of the queries, from the results of the units."""
+        """The answer to each query, given the result of each unit."""
         if not self.keys:
             return list(results)
         for unit, result in zip(self.units, results, strict=True):
@@ -41,46 +41,60 @@ class Asked:
         ]
 
 
-class Reuse:
-    """The cache and what is under way, of one teacher. Belongs to the thread that reads requests.
+class ScoreReuse:
+    """The score cache and the units in flight of one teacher. Belongs to the reading thread.
 
-    With a ``limit`` of 0 bytes nothing is reused.
+    - A row is computed once, whichever requests ask for it and however often one request repeats it.
+    - Rows of another teacher, engine or version of this package are never reused.
     """
 
     def __init__(self, scorer: str, metrics: Metrics, directory: Path | None, limit: int) -> None:
-        # The version too: a fault of ours that changed scores must not outlive its repair.
+        """Open the cache.
+
+        Args:
+            scorer: the teacher's fingerprint and its engine.
+            metrics: shown hits, misses, shared units and the size of the cache.
+            directory: folder of the cache file; None keeps the cache in memory.
+            limit: bytes of the cache; 0 means that nothing is reused.
+        """
+        # With the version, so that scores that a fault of ours has changed do not outlive its repair.
         self._scorer = f"{scorer} {version('pad-service')}".encode()
         self._metrics = metrics
         self._in_flight = InFlight()
         self._cache = ScoreCache(directory, limit) if limit else None
 
-    def ask(self, queries: Sequence[Query]) -> Asked:
-        """What is known of ``queries``, and what is left to compute: each row once, whoever asks for it."""
+    @property
+    def in_flight(self) -> list[Unit]:
+        """The units that requests wait for."""
+        return self._in_flight.units
+
+    def remaining(self, queries: Sequence[Query]) -> Remaining:
+        """Look up ``queries``, and join or make the units of the rows that are not known."""
         if self._cache is None:
-            return Asked(queries, [Unit((), query) for query in queries])
+            return Remaining(queries, [Unit((), query) for query in queries])
         keys = [row_keys(self._scorer, query) for query in queries]
         known = self._cache.get(key for of_query in keys for key in of_query)
-        asked = Asked(queries, [], keys, known)
-        wanted = set(known)
+        remaining = Remaining(queries, [], keys, known)
+        seen = set(known)
         for query, of_query in zip(queries, keys, strict=True):
-            rows = {key: row for row, key in enumerate(of_query) if key not in wanted}
-            wanted.update(rows)
+            rows = {key: row for row, key in enumerate(of_query) if key not in seen}
+            seen.update(rows)
             if rows:
                 unit, shared = self._in_flight.join(list(rows), subset(query, list(rows.values())))
-                asked.units.append(unit)
+                remaining.units.append(unit)
                 self._metrics.shared_in_flight.inc(shared)
         self._metrics.cache_hits.inc(len(known))
-        self._metrics.cache_misses.inc(len(wanted) - len(known))
-        return asked
+        self._metrics.cache_misses.inc(len(seen) - len(known))
+        return remaining
 
     def keep(self, units: Sequence[Unit]) -> None:
-        """Remember the results of ``units``."""
+        """Put the results of ``units`` into the cache."""
         if self._cache is not None:
             scored = ((unit.keys, split_rows(unit.result)) for unit in units if unit.result)
             self._cache.put(row for keys, rows in scored for row in zip(keys, rows, strict=True))
             self._metrics.cache_bytes.set(self._cache.bytes)
 
     def close(self) -> None:
-        """Let go of the cache's file."""
+        """Close the cache's file."""
         if self._cache is not None:
             self._cache.close()

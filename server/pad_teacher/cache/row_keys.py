@@ -1,7 +1,7 @@
-"""What a unit of work asks, row by row: a row is what can be kept under its exact content and given out again alone.
+"""Row keys: queries divided into rows, each addressed by a hash of all that its value depends on.
 
-A row is one response after its prompt, one question with its labels, or one text to echo; its value is one float32
-array, [tokens], [labels] or all that an echo holds.
+A row is one response after its prompt, one question with its labels, or one text to echo. Its value is one float32
+array: [tokens], [labels], or all numbers of the echo.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, 
 
 
 def row_keys(scorer: bytes, query: Query) -> list[bytes]:
-    """The 32-byte address of each row: all that its value depends on, token ids and who scores them."""
+    """The 32-byte key of each row: a digest of its token ids and of ``scorer``."""
     match query:
         case TokenSet(prompt_ids, response_ids):
             start = _digest(scorer, b"response", prompt_ids)
@@ -28,7 +28,7 @@ def row_keys(scorer: bytes, query: Query) -> list[bytes]:
 
 
 def subset(query: Query, rows: Sequence[int]) -> Query:
-    """The query for these of its rows only."""
+    """The query that asks only for these of its rows."""
     match query:
         case TokenSet(prompt_ids, response_ids) if len(rows) < len(response_ids):
             return TokenSet(prompt_ids, [response_ids[i] for i in rows])
@@ -39,16 +39,16 @@ def subset(query: Query, rows: Sequence[int]) -> Query:
 
 
 def split_rows(answer: Answer) -> list[FloatArray]:
-    """The values of an answer's rows."""
+    """The value of each row of an answer."""
     if isinstance(answer, EchoLogprobs):
-        # Ids as the floats of the same bits: an id is far below the bits of infinity.
+        # Ids are kept as the floats with the same bits, which are finite: an id is far below the bits of infinity.
         ids = answer.top_ids.astype(np.int32).view(np.float32)
         return [np.concatenate([answer.token_logprobs, answer.top_logprobs.ravel(), ids.ravel()])]
     return answer
 
 
 def join_rows(query: Query, rows: Iterator[FloatArray]) -> Answer:
-    """The answer to ``query``, taking the values of its rows."""
+    """The answer to ``query``; takes the value of each of its rows from ``rows``."""
     match query:
         case TokenSet(_, parts) | Questions(parts, _):
             return [next(rows) for _ in parts]
@@ -61,7 +61,7 @@ def join_rows(query: Query, rows: Iterator[FloatArray]) -> Answer:
 
 def _digest(scorer: bytes, kind: bytes, ids: Sequence[int]) -> Any:
     digest = hashlib.blake2b(digest_size=32)
-    # Lengths first, so that no two rows read the same.
+    # Each length comes first, so that different rows never give the same bytes.
     digest.update(b"%d:%s%d:%s%d:" % (len(scorer), scorer, len(kind), kind, len(ids)))
     digest.update(array("I", ids))
     return digest

@@ -1,6 +1,6 @@
-"""Scores that were computed before, in SQLite: bounded, checked as they are read, and never a reason to fail.
+"""The score cache: rows in SQLite, bounded in size, checked when they are read, and never a reason to fail.
 
-Whatever happens to the file, the service goes on without what was in it: scores can always be computed again.
+If the file is damaged, the service goes on without its rows: scores can always be computed again.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 FILE = "scores.sqlite3"
-WAIT_SECONDS = 0.05  # for another process that writes: to compute a row again costs little more
-AT_ONCE = 4096  # rows of one statement: 1,024 sets of 4 responses; many more would hold up other threads
-EVICTED = 64  # rows at a time
-MAX_TOUCHED = 100_000  # rows whose last use is kept in memory until it is written
+WAIT_SECONDS = 0.05  # for another process that writes; computing a row again takes little longer
+ROWS_A_STATEMENT = 4096  # 1,024 sets of 4 responses; a longer statement would hold up other threads
+EVICTED = 64  # rows of one eviction
+MAX_TOUCHED = 100_000  # rows read, whose time of use has not been written yet
 
-# What passes by itself, or when somebody makes room; any other error means that the file cannot be used as it is.
+# Errors that pass by themselves or when somebody makes room. After any other, the file cannot be used.
 _PASSING = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -39,8 +39,8 @@ _PASSING = {
     sqlite3.SQLITE_PERM,
 }
 
-# An id is the first 8 bytes of a row's 32-byte key: found by number, without an index beside the table. The checksum
-# covers the whole key and the value, so that neither a changed byte nor a key with the same id is taken for the row.
+# An id is the first 8 bytes of a row's 32-byte key, so the table needs no other index. The checksum covers the whole
+# key and the value: it finds a changed byte, and another key with the same id.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (
     id INTEGER PRIMARY KEY, used INTEGER NOT NULL, checksum BLOB NOT NULL, value BLOB NOT NULL
@@ -55,12 +55,21 @@ _EVICT = "DELETE FROM scores WHERE id IN (SELECT id FROM scores ORDER BY used LI
 
 
 class ScoreCache:
-    """float32 arrays by 32-byte key; the least recently used go first. Belongs to one thread.
+    """float32 arrays by 32-byte key. Belongs to one thread.
 
-    ``directory`` is where the file lies (None: memory alone), ``limit`` its size in bytes.
+    - A row that is returned is the row that was put: any other is dropped when it is read.
+    - After each write the database has at most ``limit`` bytes; the least recently used rows are evicted first.
+    - No method raises because of the file. What is wrong with it is logged once.
     """
 
-    def __init__(self, directory: Path | None, limit: int) -> None:
+    def __init__(
+        self, directory: Path | None, limit: int, connection: type[sqlite3.Connection] = sqlite3.Connection
+    ) -> None:
+        """Open ``scores.sqlite3`` in ``directory`` (None: in memory), of at most ``limit`` bytes.
+
+        ``connection`` is the class of its connections.
+        """
+        self._connection = connection
         self._file = directory / FILE if directory else None
         self._limit = limit
         self._open: sqlite3.Connection | None = None
@@ -71,22 +80,22 @@ class ScoreCache:
             self._database()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, FloatArray]:
-        """What is known of ``keys``; a row that is not as it was written is dropped."""
+        """The rows that are known of ``keys``; damaged rows are dropped."""
         found: dict[bytes, FloatArray] = {}
         with self._going_on():
-            for some in _parts(keys):
+            for some in _chunks(keys):
                 self._look_up({_id(key): key for key in some}, found)
             if len(self._touched) > MAX_TOUCHED:
                 self._write({})
         return found
 
     def put(self, rows: Iterable[tuple[bytes, FloatArray]]) -> None:
-        """Keep ``rows``, and drop the least recently used past the limit; values that are not finite are not kept."""
+        """Keep ``rows``, and evict the least recently used; values that are not finite are not kept."""
         with self._going_on():
             self._write({key: value.astype("<f4").tobytes() for key, value in rows if np.isfinite(value).all()})
 
     def close(self) -> None:
-        """Write what was used last, and let go of the file."""
+        """Write the times of use, and close the file."""
         with self._going_on():
             self._write({})
         if self._open is not None:
@@ -108,11 +117,11 @@ class ScoreCache:
                 database.execute(_DROP, (json.dumps(damaged),))
 
     def _write(self, rows: dict[bytes, bytes]) -> None:
-        # What was read is noted only here: until something is written, nothing is evicted.
+        # Times of use are written only here, as nothing is evicted before something is written.
         touched, self._touched = self._touched, set()
-        with self._database() as database:  # one transaction: all of it or nothing
+        with self._database() as database:  # one transaction
             now = time.time_ns()
-            database.executemany(_TOUCH, ((now, json.dumps(some)) for some in _parts(touched)))
+            database.executemany(_TOUCH, ((now, json.dumps(some)) for some in _chunks(touched)))
             now = time.time_ns()
             database.executemany(_PUT, ((_id(key), now, _checksum(key, value), value) for key, value in rows.items()))
             self._evict(database)
@@ -127,7 +136,7 @@ class ScoreCache:
         if self._open is None:
             if self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self._file or ":memory:", timeout=WAIT_SECONDS)
+            database = sqlite3.connect(self._file or ":memory:", WAIT_SECONDS, factory=self._connection)
             try:
                 self._prepare(database)
             except BaseException:
@@ -139,31 +148,31 @@ class ScoreCache:
     def _prepare(self, database: sqlite3.Connection) -> None:
         database.text_factory = bytes
         database.execute("PRAGMA journal_mode = WAL")
-        # Safe when the process or the machine dies, and no wait for the disk at each write: what was written last may
-        # be missing after a power cut, and is computed again.
+        # The file stays consistent if the process or the machine dies, and no write waits for the disk. After a power
+        # cut the last rows may be missing; they are computed again.
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_SCHEMA)
         with database:
             self._evict(database)
-        if _size(database, free=True) > self._limit:  # the limit was larger before
+        if _size(database, free=True) > self._limit:  # the limit was larger when it was written
             database.execute("VACUUM")
 
     @contextmanager
     def _going_on(self) -> Iterator[None]:
-        """Whatever goes wrong in the block ends it, and is said once."""
+        """End the block on any error of the file, and log it once."""
         try:
             yield
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF  # without what extends it
-            # A damaged table's name in SQLite's own message may be no text any more.
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF  # the primary code
+            # SQLite's own message may quote a damaged table's name, which is then no valid text.
             if code not in _PASSING or isinstance(error, UnicodeDecodeError):
-                log.warning("the score cache could not be used and was begun anew", **self._about(error))
+                log.warning("the score cache was unusable: a new one was begun", **self._log_fields(error))
                 self._set_aside()
             elif not self._warned:
-                log.warning("the score cache cannot be used for now", **self._about(error))
+                log.warning("the score cache cannot be used for now", **self._log_fields(error))
                 self._warned = True
 
-    def _about(self, error: Exception) -> dict[str, str]:
+    def _log_fields(self, error: Exception) -> dict[str, str]:
         return {"reason": str(error), "file": str(self._file or "in memory")}
 
     def _set_aside(self) -> None:
@@ -174,14 +183,14 @@ class ScoreCache:
             return
         try:
             self._file.replace(self._file.with_suffix(".broken"))
-            for beside in ("-wal", "-shm"):
-                self._file.with_name(FILE + beside).unlink(missing_ok=True)
+            for suffix in ("-wal", "-shm"):
+                self._file.with_name(FILE + suffix).unlink(missing_ok=True)
         except OSError:
-            self._file = None  # it can neither be read nor moved: memory alone from here on
+            self._file = None  # it can be neither read nor moved: use memory from now on
 
 
 def _size(database: sqlite3.Connection, *, free: bool) -> int:
-    """Bytes of the database, with or without the pages that hold nothing."""
+    """Bytes of the database, with or without its free pages."""
     pages, empty, page = (
         int(database.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_count", "freelist_count", "page_size")
@@ -189,9 +198,9 @@ def _size(database: sqlite3.Connection, *, free: bool) -> int:
     return page * (pages if free else pages - empty)
 
 
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(items)
-    while some := list(islice(rest, AT_ONCE)):
+    while some := list(islice(rest, ROWS_A_STATEMENT)):
         yield some
 
 

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from pad_teacher.engines.base import Engine
 from pad_teacher.errors import CannotServe
-from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
@@ -43,7 +43,7 @@ def _load(settings: ServeSettings) -> Teacher:
     name = settings.name or Path(settings.model.rstrip("/")).name
     try:
         teacher = Teacher.of(name, encoder, engine)
-        difference = golden.check(teacher)
+        difference = golden_check.check(teacher)
     except BaseException:
         engine.close()
         raise

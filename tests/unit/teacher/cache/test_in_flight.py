@@ -59,7 +59,7 @@ def test_a_unit_is_forgotten_once_nobody_holds_it() -> None:
     waiting = request(unit)
     waiting.group.items.clear()
     del unit
-    assert not in_flight._units
+    assert not in_flight.units
 
 
 def test_the_first_turn_pays_and_after_a_turn_that_came_to_nothing_the_next_is_the_first() -> None:

@@ -97,11 +97,18 @@ def test_what_was_kept_in_a_directory_is_there_after_a_restart(tmp_path: Path) -
 
 @pytest.mark.parametrize(("count", "statements"), [(4096, 1), (10_000, 3)])
 def test_a_thousand_sets_of_four_responses_are_one_statement_and_more_are_found_too(
-    cache: ScoreCache, count: int, statements: int
+    count: int, statements: int
 ) -> None:
-    cache.put((key(number), row(number)) for number in range(0, count, 2))
     made: list[str] = []
-    cache._database().set_trace_callback(made.append)
+
+    class Watched(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            made.append(sql)
+            return super().execute(sql, *parameters)
+
+    cache = ScoreCache(None, MEGABYTE, Watched)
+    cache.put((key(number), row(number)) for number in range(0, count, 2))
+    made.clear()
     assert set(cache.get(map(key, range(count)))) == set(map(key, range(0, count, 2)))
     assert len(made) == statements
 
@@ -157,7 +164,7 @@ def test_a_truncated_file_is_set_aside_and_begun_anew_with_one_warning(tmp_path:
         cache.get(map(key, range(300)))
         cache.put((key(number), row(number)) for number in range(300))
         assert len(cache.get(map(key, range(300)))) == 300
-    assert [line["event"] for line in logs] == ["the score cache could not be used and was begun anew"]
+    assert [line["event"] for line in logs] == ["the score cache was unusable: a new one was begun"]
     assert file.with_suffix(".broken").exists()
 
 
@@ -171,41 +178,27 @@ def test_a_table_whose_name_is_no_text_any_more_is_set_aside(tmp_path: Path) -> 
     assert file.with_suffix(".broken").exists()
 
 
-class Failing:
-    """A connection whose statements fail until it is mended."""
-
-    def __init__(self, real: sqlite3.Connection, code: int) -> None:
-        self.real, self.code, self.broken = real, code, True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    def __enter__(self) -> Any:
-        self.real.__enter__()
-        return self
-
-    def __exit__(self, *what: Any) -> Any:
-        return self.real.__exit__(*what)
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        if self.broken:
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode = self.code
-            raise error
-        return self.real.execute(*arguments)
-
-
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR_WRITE])
-def test_a_full_disk_costs_the_cache_and_one_warning_and_passes(cache: ScoreCache, code: int) -> None:
+def test_a_full_disk_costs_the_cache_and_one_warning_and_passes(code: int) -> None:
+    broken = False
+
+    class Failing(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            if broken:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = code
+                raise error
+            return super().execute(*arguments)
+
+    cache = ScoreCache(None, MEGABYTE, Failing)
     cache.put([(key(1), row(1))])
-    failing = Failing(cache._database(), code)
-    cache._open = failing  # type: ignore[assignment]
+    broken = True
     with capture_logs() as logs:
         for _ in range(3):
             cache.put([(key(2), row(2))])
             assert cache.get([key(1), key(2)]) == {}
     assert [line["event"] for line in logs] == ["the score cache cannot be used for now"]
-    failing.broken = False
+    broken = False
     assert list(cache.get([key(1), key(2)])) == [key(1)]
 
 

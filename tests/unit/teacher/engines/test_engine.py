@@ -10,7 +10,7 @@ from pad_teacher.engines.base import EngineFailed, RowTooLarge
 from pad_teacher.engines.embedded import output_head
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import Echo, EchoLogprobs, TokenSet
-from pad_teacher.scoring import golden_check as golden
+from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_torch.logit_transform import LogitTransform
 from pad_wire.chat import ChatEncoder
@@ -155,15 +155,15 @@ def test_the_digest_changes_with_any_weight_and_with_the_dtype() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
     engine = TransformersEngine(tiny_model(architecture))
-    assert golden.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-4
+    assert golden_check.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-4
 
 
 def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
     engine = TransformersEngine(tiny_model("granite, scaled logits"))
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
     engine._head = dataclasses.replace(engine._head, transform=LogitTransform(1.0, None))
-    with pytest.raises(golden.GoldenMismatch, match="nats a token"):
-        golden.check(teacher)
+    with pytest.raises(golden_check.GoldenMismatch, match="nats a token"):
+        golden_check.check(teacher)
 
 
 def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,8 +171,8 @@ def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch:
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
     original = engine.label_logprobs
     monkeypatch.setattr(engine, "label_logprobs", lambda *call: [values + 0.01 for values in original(*call)])
-    with pytest.raises(golden.GoldenMismatch, match="nats a token"):
-        golden.check(teacher)
+    with pytest.raises(golden_check.GoldenMismatch, match="nats a token"):
+        golden_check.check(teacher)
 
 
 def test_the_fingerprint_changes_with_what_only_the_config_says() -> None:
@@ -202,5 +202,5 @@ def test_the_golden_score_refuses_numbers_that_are_not_finite() -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), TransformersEngine(model))
-    with pytest.raises(golden.GoldenMismatch, match="not finite"):
-        golden.check(teacher)
+    with pytest.raises(golden_check.GoldenMismatch, match="not finite"):
+        golden_check.check(teacher)
