@@ -13,7 +13,7 @@ def run(settings: DistillSettings) -> None:
     Raises:
         TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
     """
-    from pad_student.model.distributed.processes import from_all, is_first, leave, together
+    from pad_student.model.distributed.processes import fail_together, gather_from_all, is_first, leave_group
 
     prompts = prompts_of(settings.prompts, settings, settings.model)
     config = configure(settings, settings.output_dir)
@@ -21,11 +21,11 @@ def run(settings: DistillSettings) -> None:
     if is_done(config):
         return
     with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:
-        together(teacher.model)
-        if len(set(from_all(teacher.fingerprint))) > 1:
+        fail_together(teacher.model)
+        if len(set(gather_from_all(teacher.fingerprint))) > 1:
             raise TeachersDiffer("the processes of this run reach different teachers; give all of them the same one")
         train(settings, config, prompts, teacher)
-        tokens = sum(from_all(teacher.tokens_scored))
+        tokens = sum(gather_from_all(teacher.tokens_scored))
         if is_first():
             closing_line(f"{settings.output_dir}: {tokens} teacher tokens scored")
-    leave()
+    leave_group()

@@ -62,7 +62,7 @@ def run(settings: TrainSettings) -> None:
         JsonLinesError: for a bad line.
         DatasetError: for sets that cannot be trained on.
     """
-    from pad_student.model.distributed.processes import leave
+    from pad_student.model.distributed.processes import leave_group
 
     sets = list(jsonl.read(settings.scored, ScoredSet))
     if not sets:
@@ -71,7 +71,7 @@ def run(settings: TrainSettings) -> None:
     claim_output(settings, settings.out)
     if not is_done(config):
         train(settings, config, sets)
-    leave()
+    leave_group()
 
 
 def train(

@@ -1,4 +1,4 @@
-"""liger-kernel's Triton kernels in a student's layers, where they leave its log-likelihoods as they are."""
+"""liger-kernel's Triton kernels in a student's layers, if they keep its log-likelihoods."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from pad_student.model.logprobs import UnsupportedModel, tolerance_of, trial_log
 
 
 def take_liger_kernels(model: Any, chosen: dict[str, bool], device: torch.device) -> None:
-    """Put them into ``model``, on ``device``, before anything relies on what its layers compute.
+    """Move ``model`` to ``device`` and replace its layers' kernels, before anything relies on its layers.
 
     Args:
-        model: a transformers causal LM, bare or wrapped by PEFT, whose weights are all here.
+        model: a transformers causal LM, bare or wrapped by PEFT, not sharded.
         chosen: which kernels, as liger names them.
-        device: a GPU; the kernels run nowhere else.
+        device: a GPU; the kernels run on nothing else.
 
     Raises:
-        UnsupportedModel: where token log-likelihoods differ from those before by more than rounding explains.
+        UnsupportedModel: if token log-likelihoods change by more than rounding explains.
 
     """
     model.to(device)

@@ -1,4 +1,4 @@
-"""Rows of a batch: divided into forward passes, and packed so that a shared prompt stands once."""
+"""Rows of a batch: divided into forward passes, and packed so that each shared prompt is there once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Tokens before the first response token, those after it that must be read, and what is to be predicted.
+    """A prompt and its response, and the tokens that it predicts.
 
-    ``predicted`` counts from the row's start; the last predicted token itself is never read.
+    ``prompt`` is all before the first response token. ``rest`` is the response without its last token, which the
+    model need not read. ``predicted`` are the places of ``targets``, counted from the row's start.
     """
 
     prompt: tuple[int, ...]
@@ -22,13 +23,13 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens, the last predicted one included."""
+        """Number of tokens, with the last predicted one."""
         return len(self.prompt) + len(self.rest) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Places in the packed sequence: of a prompt, and of each response, which sees the prompt and itself."""
+    """Places in the packed sequence of a prompt and of its responses, each of which sees the prompt and itself."""
 
     prompt: slice
     responses: tuple[slice, ...]
@@ -36,9 +37,10 @@ class Group:
 
 @dataclass(slots=True)
 class Packed:
-    """``ids_T`` and ``positions_T`` [T]; of the K predictions, row after row, where each is made and of what.
+    """Rows in one sequence: ``ids_T`` and ``positions_T``, and K predictions, row after row.
 
-    ``longest`` is the number of tokens of the longest row.
+    ``predictor_K`` are the places in the sequence that predict, ``target_K`` the token ids predicted. ``longest`` is
+    the number of tokens of the longest row.
     """
 
     ids_T: Tensor
@@ -47,7 +49,7 @@ class Packed:
     predictor_K: Tensor
     target_K: Tensor
     longest: int
-    windows: list[int | None] = field(default_factory=list)  # what each attention layer said of its window
+    windows: list[int | None] = field(default_factory=list)  # that attention layers were called with
 
 
 def rows_of(input_ids: Tensor, response_mask: Tensor) -> list[Row]:
@@ -61,7 +63,7 @@ def rows_of(input_ids: Tensor, response_mask: Tensor) -> list[Row]:
 
 
 def pack(rows: Sequence[Row], device: torch.device) -> Packed:
-    """Pack rows; neighbours with the same prompt share it. Positions restart behind the prompt."""
+    """Pack rows; neighbours with the same prompt share it. Each response's positions continue the prompt's."""
     ids: list[int] = []
     positions: list[int] = []
     groups: list[Group] = []
@@ -72,7 +74,7 @@ def pack(rows: Sequence[Row], device: torch.device) -> Packed:
         positions += range(len(prompt))
         responses = []
         for row in members:
-            # What is predicted at place p is read off at p - 1: in the prompt for the first, in the response after.
+            # The token at place p is predicted at p - 1: in the prompt for the first, in the response for others.
             shift = len(ids) - len(prompt)
             predictors += [end - 1 if place == len(prompt) else place - 1 + shift for place in row.predicted]
             responses.append(slice(len(ids), len(ids) + len(row.rest)))
@@ -86,7 +88,7 @@ def pack(rows: Sequence[Row], device: torch.device) -> Packed:
 
 
 def packed_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
-    """Row numbers, in order, in parts of at most ``most`` tokens, or one row; a prompt counts once in each part."""
+    """Row numbers, in order, in parts of at most ``most`` tokens or one row; a prompt counts once in each part."""
     part: list[int] = []
     size = 0
     for number, row in enumerate(rows):
@@ -102,7 +104,7 @@ def packed_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
 
 
 def padded_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
-    """Row numbers in parts of at most ``most`` tokens, padding included, or one row; rows of like length together."""
+    """Row numbers in parts of at most ``most`` tokens, padding included, or one row; longest rows first."""
     if most is None:
         yield list(range(len(rows)))
         return

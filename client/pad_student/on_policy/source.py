@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pad_student.data.prompts import PromptLine, prompt_id
 from pad_student.errors import EndedByAnother
-from pad_student.model.distributed.processes import from_all, together, wait_for_all
+from pad_student.model.distributed.processes import fail_together, gather_from_all, wait_for_all
 from pad_student.on_policy.costs import Costs
 from pad_student.on_policy.rounds import Rounds
 from pad_student.on_policy.schedule import Batches, NextPrompts, RoundSchedule, StepSets
@@ -77,7 +77,7 @@ class OnPolicySource:
         self._step, self._random_state = step, _random_state()
         try:
             with self._gathered_weights():
-                sets = together(lambda: self._schedule.sets_of(step, last, prompts, model))
+                sets = fail_together(lambda: self._schedule.sets_of(step, last, prompts, model))
         except SamplerError:  # a server samples for one process alone, so there is no other one to fail
             self._save_for_a_rerun()
             raise
@@ -91,9 +91,9 @@ class OnPolicySource:
         waiting = iter(sets)
         for _ in range(len(sets)):
             try:
-                batch = together(lambda: self._batch_of(next(waiting)))
+                batch = fail_together(lambda: self._batch_of(next(waiting)))
             except Exception as error:
-                if all(from_all(isinstance(error, TeacherError | EndedByAnother))):
+                if all(gather_from_all(isinstance(error, TeacherError | EndedByAnother))):
                     self._save_for_a_rerun()
                 raise
             yield batch
@@ -101,7 +101,7 @@ class OnPolicySource:
     def _save_for_a_rerun(self) -> None:
         """Save the finished steps: the teacher, or the sampling server, may be away for long."""
         saved = (self._output_dir / f"checkpoint-{self._step}").exists()
-        if self._step and not any(from_all(saved)):
+        if self._step and not any(gather_from_all(saved)):
             _restore(self._random_state)
             self._save_checkpoint()
             wait_for_all()  # a launcher ends all processes when the first one ends

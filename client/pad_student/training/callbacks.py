@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
-from pad_student.model.distributed.processes import from_all, wait_for_all
+from pad_student.model.distributed.processes import gather_from_all, wait_for_all
 from pad_student.on_policy.costs import Costs
 
 
@@ -71,7 +71,7 @@ class StopOnSignal(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save and stop if any process was signalled."""
-        self._stopping = any(from_all(self._asked))
+        self._stopping = any(gather_from_all(self._asked))
         if self._stopping:
             control.should_save = control.should_training_stop = True
 

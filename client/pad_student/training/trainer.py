@@ -21,7 +21,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from pad_student.evaluation.report.card import model_card
 from pad_student.evaluation.report.collect import collect
 from pad_student.model.distributed.processes import means_of_all, wait_for_all
-from pad_student.model.distributed.sharding import whole
+from pad_student.model.distributed.sharding import gathered_weights
 from pad_student.model.logprobs import response_log_likelihoods, shared_prompts
 from pad_student.on_policy.costs import Costs, Meter
 from pad_student.on_policy.source import OnPolicySource, open_schedule
@@ -164,7 +164,7 @@ class PADTrainer(Trainer):
         """Let each process run the student as often as it likes, even if it is sharded; to begin is collective."""
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         reshard: Any = plugin and plugin.reshard_after_forward
-        with whole(self.model_wrapped, reshard), self.accelerator.autocast():  # type: ignore[arg-type]
+        with gathered_weights(self.model_wrapped, reshard), self.accelerator.autocast():  # type: ignore[arg-type]
             yield
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -1,6 +1,7 @@
-"""What the processes of one run, each with a device of its own, tell each other; without others, nothing is sent.
+"""Messages between the processes of one run, each of which has a device of its own; a single process sends none.
 
-Everything here is collective: all processes come to it, in the same order.
+All functions but ``count``, ``is_first``, ``is_loss`` and ``leave_group`` are collective: every process must call
+them, in the same order.
 """
 
 from collections import defaultdict
@@ -15,17 +16,17 @@ Result = TypeVar("Result")
 
 
 def count() -> int:
-    """How many processes there are."""
+    """The number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks for all."""
+    """Whether this process is the one that writes files and log lines for all."""
     return _rank() == 0
 
 
-def from_all(value: Any) -> list[Any]:
-    """Every process's value, in the order of their ranks."""
+def gather_from_all(value: Any) -> list[Any]:
+    """Every process's value, in the order of ranks."""
     if count() == 1:
         return [value]
     values: list[Any] = [None] * count()
@@ -34,38 +35,38 @@ def from_all(value: Any) -> list[Any]:
 
 
 def wait_for_all() -> None:
-    """Return when every process is here."""
+    """Return when every process has called it."""
     if count() > 1:
         dist.barrier()
 
 
-def together(work: Callable[[], Result]) -> Result:
-    """Do what one process alone may fail at, and have it fail in all: those that go on would wait for ever.
+def fail_together(work: Callable[[], Result]) -> Result:
+    """Do some work, and fail in every process if it fails in one: the others would wait for that one for ever.
 
     Args:
         work: not itself collective.
 
     Raises:
-        Exception: the own one, in the first process that failed.
+        Exception: the work's own, in the failed process with the lowest rank.
         EndedByAnother: in all others.
     """
     result, failed = None, None
     try:
         result = work()
-    except Exception as error:  # noqa: BLE001 -- raised again below, where all processes know of it
+    except Exception as error:  # noqa: BLE001 -- raised again below, when all processes know of it
         failed = error
-    failures = from_all(failed is not None)
+    failures = gather_from_all(failed is not None)
     if failed is not None and not any(failures[: _rank()]):
         raise failed
     if any(failures):
-        raise EndedByAnother(f"process {failures.index(True)} of the run ended it, and says why")
+        raise EndedByAnother(f"process {failures.index(True)} ended the run; its own log says why")
     return result  # type: ignore[return-value]
 
 
 def means_of_all(values: Mapping[str, list[float]]) -> dict[str, float]:
-    """The mean of each name's values over all processes; names need not be the same everywhere."""
+    """The mean of each name's values over all processes; processes may have different names."""
     joined: defaultdict[str, list[float]] = defaultdict(list)
-    for each in from_all(dict(values)):
+    for each in gather_from_all(dict(values)):
         for name, own in each.items():
             joined[name] += own
     return {name: sum(own) / len(own) for name, own in joined.items()}
@@ -76,11 +77,11 @@ def _rank() -> int:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether an error says that another process is gone: NCCL has a type for it, gloo has not."""
+    """Whether an error means that another process is gone. NCCL has a type for that, gloo only a text."""
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error))
 
 
-def leave() -> None:
-    """End what connects the processes; nothing more can be sent."""
+def leave_group() -> None:
+    """Close the connections between the processes; no collective call is possible afterwards."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

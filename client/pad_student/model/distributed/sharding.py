@@ -1,4 +1,4 @@
-"""A student whose weights are sharded by FSDP2 or ZeRO-3, made whole on every process for as long as it samples."""
+"""A student whose weights FSDP2 or ZeRO-3 shards: all of them on every process while it samples."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from torch.distributed.fsdp import FSDPModule
 
 
 @contextmanager
-def whole(model: nn.Module, reshard_after_forward: bool = True) -> Iterator[None]:
-    """Gather all weights, so that each process may run as many forward passes as it needs.
+def gathered_weights(model: nn.Module, reshard_after_forward: bool = True) -> Iterator[None]:
+    """Gather all weights on every process for the length of the block.
 
-    Within the block a forward pass sends nothing: the processes sample different numbers of tokens. To begin the
-    block is collective; a model without shards is left as it is.
+    Processes sample different numbers of tokens, so they run different numbers of forward passes: within the block a
+    pass sends nothing. Entering the block is collective. A model without shards stays as it is.
 
     Args:
         model: as Accelerate prepared it.
-        reshard_after_forward: how inner modules are to go on behind the block, as FSDP was told.
+        reshard_after_forward: the inner modules' setting after the block, as FSDP was given it.
     """
     shards = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for shard in shards:
@@ -29,18 +29,18 @@ def whole(model: nn.Module, reshard_after_forward: bool = True) -> Iterator[None
             yield
     finally:
         for shard in shards:
-            # The outermost is needed at once by its backward pass, and FSDP keeps it by default.
+            # FSDP keeps the outermost by default, as its backward pass comes next.
             shard.set_reshard_after_forward(reshard_after_forward and shard is not shards[0], recurse=False)
             shard.reshard()
 
 
 def in_zero_shards(model: nn.Module) -> bool:
-    """Whether ZeRO-3 holds a part of each weight only."""
+    """Whether ZeRO-3 holds only a part of each weight here."""
     return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 def why_not_saved(state: Any) -> str | None:
-    """What to set so that the student is saved whole; else each process would save shards, which no one can load.
+    """The setting to change if checkpoints would be sharded, which nothing could load; None if they will be whole.
 
     Args:
         state: of the Accelerator.
@@ -57,7 +57,7 @@ def why_not_saved(state: Any) -> str | None:
 
 @contextmanager
 def _gathered_by_zero(model: nn.Module) -> Iterator[None]:
-    """ZeRO-3 gathers a module's weights as its forward pass begins and frees them behind it, by hooks."""
+    """Gather ZeRO-3's weights once, without the hooks that gather and free them around each module's pass."""
     if not in_zero_shards(model):
         yield
         return
@@ -71,5 +71,5 @@ def _gathered_by_zero(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            for module, (before, behind) in zip(modules, hooks, strict=True):
-                module._forward_pre_hooks, module._forward_hooks = before, behind
+            for module, (before, after) in zip(modules, hooks, strict=True):
+                module._forward_pre_hooks, module._forward_hooks = before, after
