@@ -15,6 +15,8 @@ from benchmarks.harness.environment import RESULTS
 from benchmarks.harness.floor import floor_of
 from benchmarks.harness.shapes import SHAPES, Shape
 
+from pad_teacher.engines.vllm.options import BYTES_PER_LOGIT
+
 GIB = 2**30
 BYTES = 2  # of a bfloat16
 
@@ -23,7 +25,6 @@ ATTENTION_SHARE = SHARE * 0.40 / 0.97  # attention runs slower than products, as
 PEAK_SHARE = 700 / 989  # of a GPU's stated bfloat16 peak, large products reach: assumed
 BATCH_TOKENS = 4096  # of one forward: --max-batch-tokens, and vLLM's max_num_batched_tokens
 CACHE_TOKENS = 16_384  # keys and values of at least four batches, so that prompts are found again
-LOG_SOFTMAX_BYTES = 6  # a token and vocabulary entry, in vLLM's log-probabilities of prompts
 RUNTIME_GIB = 2.5  # CUDA's context, communication buffers, captured graphs: assumed
 USABLE = 0.92  # of a GPU's memory
 
@@ -77,7 +78,7 @@ def memory_of(shape: Shape, gpu: Gpu, count: int) -> Memory:
     embeddings = shape.head_weights * (1 if shape.tied else 2)
     weights = (shape.layer_weights + embeddings) * BYTES / count / GIB
     activations = BATCH_TOKENS * (3 * shape.intermediate / count + 3 * shape.hidden) * BYTES / GIB
-    log_softmax = BATCH_TOKENS * shape.vocabulary * LOG_SOFTMAX_BYTES / GIB
+    log_softmax = BATCH_TOKENS * shape.vocabulary * BYTES_PER_LOGIT / GIB
     cache = USABLE * gpu.memory_gib - weights - activations - log_softmax - RUNTIME_GIB
     token = 2 * shape.layers * shape.kv_heads * shape.head_size * BYTES / count
     return Memory(weights, activations, log_softmax, RUNTIME_GIB, cache, max(0, int(cache * GIB / token)))

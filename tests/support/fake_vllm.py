@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from pad_teacher.engines.vllm.requests import MAX_NEXT_IDS, Ask, sampling
+from pad_teacher.engines.vllm.requests import MAX_NEXT_IDS, VllmRequest, sampling_params
 from support.fakes import log_prob
 
 VOCABULARY = 262
@@ -37,22 +37,22 @@ class FakeVllm:
     second_runner: bool = False
     garbage_has_the_right_ids: bool = True
     cached_tokens: Any = "as they are"
-    asked: list[Ask] = field(default_factory=list)
+    asked: list[VllmRequest] = field(default_factory=list)
     blocks: set[tuple[int, ...]] = field(default_factory=set)
 
-    async def send(self, ask: Ask) -> Any:
-        self.asked.append(ask)
-        params = sampling(ask)
+    async def send(self, request: VllmRequest) -> Any:
+        self.asked.append(request)
+        params = sampling_params(request)
         assert params["detokenize"] is False
         assert (params["max_tokens"], params["temperature"]) == (1, 0)
         assert "logprobs" not in params
-        assert len(ask.next_ids) <= MAX_NEXT_IDS
-        hit = 0 if params["skip_reading_prefix_cache"] else self._hit(ask.ids)
-        for end in range(self.block, len(ask.ids) + 1, self.block):
-            self.blocks.add(tuple(ask.ids[:end]))
+        assert len(request.next_ids) <= MAX_NEXT_IDS
+        hit = 0 if params["skip_reading_prefix_cache"] else self._hit(request.ids)
+        for end in range(self.block, len(request.ids) + 1, self.block):
+            self.blocks.add(tuple(request.ids[:end]))
         return SimpleNamespace(
-            prompt_logprobs=None if params["prompt_logprobs"] is None else self._prompt(ask, hit),
-            outputs=[SimpleNamespace(logprobs=self._next(ask) if ask.next_ids else None)],
+            prompt_logprobs=None if params["prompt_logprobs"] is None else self._prompt(request, hit),
+            outputs=[SimpleNamespace(logprobs=self._next(request) if request.next_ids else None)],
             num_cached_tokens=hit if self.cached_tokens == "as they are" else self.cached_tokens,
         )
 
@@ -66,21 +66,21 @@ class FakeVllm:
             hit = end
         return hit
 
-    def _prompt(self, ask: Ask, hit: int) -> Flat:
+    def _prompt(self, request: VllmRequest, hit: int) -> Flat:
         rows: list[list[tuple[int, float]]] = [[]]
-        for position in range(hit if self.second_runner else 0, len(ask.ids) - 1):
-            prefix, token = ask.ids[: position + 1], ask.ids[position + 1]
+        for position in range(hit if self.second_runner else 0, len(request.ids) - 1):
+            prefix, token = request.ids[: position + 1], request.ids[position + 1]
             if position < hit:
                 token = token if self.garbage_has_the_right_ids else 1234567890
-                rows.append([(token, GARBAGE)] * (1 + ask.top))
+                rows.append([(token, GARBAGE)] * (1 + request.top))
             else:
-                rows.append([(token, log_prob(prefix, token)), *likeliest(prefix, ask.top)])
+                rows.append([(token, log_prob(prefix, token)), *likeliest(prefix, request.top)])
         return Flat(rows)
 
-    def _next(self, ask: Ask) -> Flat:
-        sampled = likeliest(ask.ids, 1)[0]
+    def _next(self, request: VllmRequest) -> Flat:
+        sampled = likeliest(request.ids, 1)[0]
         filling = [(0, float("-inf"))] * 3  # other requests of the step asked for more
-        return Flat([[sampled, *((token, log_prob(ask.ids, token)) for token in ask.next_ids), *filling]])
+        return Flat([[sampled, *((token, log_prob(request.ids, token)) for token in request.next_ids), *filling]])
 
 
 def likeliest(prefix: list[int], top: int) -> list[tuple[int, float]]:

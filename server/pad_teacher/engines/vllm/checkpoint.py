@@ -1,4 +1,4 @@
-"""A model's files: where they are on this machine, and one hash over what decides its scores."""
+"""A model's files on this machine, and one hash over everything that decides its scores."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.bin", "*.g
 
 
 def directory_of(model: str, revision: str | None) -> Path:
-    """The model's directory: itself, or the snapshot of a hub id, downloaded where it is not there yet.
+    """The model's directory: itself, or the snapshot of a Hub id, which is downloaded if it is not there yet.
 
     Raises:
-        OSError: where there is none.
+        OSError: if there is no such model.
     """
     if Path(model).is_dir():
         return Path(model)
@@ -24,10 +24,10 @@ def directory_of(model: str, revision: str | None) -> Path:
 
 
 def digest(directory: Path, settings: Mapping[str, Any]) -> str:
-    """SHA-256 over config, weight files and ``settings``, such as a dtype: equal for equal files, wherever they lie.
+    """SHA-256 over config, weight files and ``settings`` such as the dtype; independent of the directory's place.
 
     Raises:
-        FileNotFoundError: where the directory has no config or no weights.
+        FileNotFoundError: if the directory has no config or no weights.
     """
     weights = sorted(directory.glob("*.safetensors"))
     weights = weights or sorted(path for kind in ("*.bin", "*.gguf") for path in directory.glob(kind))

@@ -1,6 +1,6 @@
-"""vLLM from a checkpoint and the user's arguments to a running AsyncLLM; the only file that imports it."""
+"""From a checkpoint and the user's arguments to a running AsyncLLM; the only file that imports vLLM."""
 # pyright: reportMissingImports=false
-# vLLM is an extra, and absent where this is checked.
+# vLLM is an extra, and type checks run without it.
 
 import os
 from collections.abc import Mapping
@@ -11,21 +11,21 @@ from typing import Any
 import structlog
 
 from pad_teacher.engines.vllm.options import check, headroom
-from pad_teacher.engines.vllm.requests import Ask, sampling
+from pad_teacher.engines.vllm.requests import VllmRequest, sampling_params
 from pad_wire.completions import MAX_LOGPROBS
 
 log = structlog.get_logger()
 
-BEYOND_TEXT = 2  # positions: the placeholder behind an echoed text, and the token that every request must make
-CPU_CACHE_BYTES = 4 * 2**30  # of keys and values on a CPU; vLLM would take most of the machine's memory
-V2_RUNNER_ROWS = 1024  # that vLLM's second model runner turns into log-probabilities at once
+BEYOND_TEXT = 2  # positions: the placeholder after an echoed text, and the token that every request must make
+CPU_CACHE_BYTES = 4 * 2**30  # for keys and values on a CPU; vLLM would take most of the machine's memory
+V2_RUNNER_ROWS = 1024  # rows that vLLM's second model runner turns into log-probabilities at a time
 
-# Set where the environment does not: read by vLLM when it is imported.
+# Defaults for the environment; vLLM reads them when it is imported.
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would copy this process' threads half-way
-    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # else a core is left idle
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would not copy this process' threads
+    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # else a core stays idle
 }
 
 
@@ -33,8 +33,8 @@ def prepare(options: Mapping[str, Any]) -> None:
     """Import vLLM and check the user's arguments, before anything large is read.
 
     Raises:
-        BadOption: where one of them cannot be given.
-        OSError: where vLLM is not installed.
+        BadOption: if one of them cannot be given.
+        OSError: if vLLM is not installed.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -46,7 +46,7 @@ def prepare(options: Mapping[str, Any]) -> None:
 
 
 async def start(arguments: dict[str, Any]) -> Any:
-    """A running AsyncLLM, on the loop that this runs on."""
+    """Start an AsyncLLM on the running event loop."""
     from vllm.v1.engine.async_llm import AsyncLLM
 
     from vllm import AsyncEngineArgs
@@ -54,23 +54,24 @@ async def start(arguments: dict[str, Any]) -> Any:
     return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
 
 
-def request(ask: Ask) -> tuple[Any, Any]:
-    """Prompt and sampling parameters of one request."""
+def prompt_and_params(request: VllmRequest) -> tuple[Any, Any]:
+    """Prompt and sampling parameters of one request, as vLLM takes them."""
     from vllm.inputs import tokens_input
     from vllm.sampling_params import RequestOutputKind
 
     from vllm import SamplingParams
 
-    return tokens_input(ask.ids), SamplingParams(**sampling(ask), output_kind=RequestOutputKind.FINAL_ONLY)
+    params = SamplingParams(**sampling_params(request), output_kind=RequestOutputKind.FINAL_ONLY)
+    return tokens_input(request.ids), params
 
 
 def arguments(
     directory: Path, dtype: str, context: int | None, batch_tokens: int, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """All arguments for vLLM: what the service needs, around what the user gave.
+    """All arguments for vLLM: the user's, with those that the service needs.
 
     Raises:
-        ValueError: where the model does not fit the device.
+        ValueError: if the model does not fit the device.
     """
     from vllm.platforms import current_platform
 
@@ -83,7 +84,7 @@ def arguments(
         "skip_tokenizer_init": True,
         "max_logprobs": max(20, MAX_LOGPROBS),
         "logprobs_mode": "raw_logprobs",
-        # Logits in 16 bits would round each log-probability to a sixteenth or an eighth.
+        # Logits in 16 bits would round each log-probability to a multiple of 1/16 or 1/8.
         "hf_overrides": {"head_dtype": "float32"} | overrides if isinstance(overrides, dict) else overrides,
     }
     on_cpu = current_platform.is_cpu()
@@ -92,7 +93,7 @@ def arguments(
     draft = AsyncEngineArgs(**given, dtype=dtype).create_engine_config()
     model: Any = draft.model_config
     own_dtype = str(getattr(model.hf_text_config, "dtype", None)).removeprefix("torch.")
-    # vLLM's auto makes 16 bits of a checkpoint in float32.
+    # vLLM's auto would load a float32 checkpoint in 16 bits.
     given["dtype"] = "float32" if dtype == "auto" and (on_cpu or own_dtype == "float32") else dtype
     given["max_model_len"] = min(model.max_model_len, (context or model.max_model_len) + BEYOND_TEXT)
     planned = headroom(

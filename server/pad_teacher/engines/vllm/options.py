@@ -1,4 +1,4 @@
-"""What vLLM is started with: the arguments that users give, and the memory that it does not plan for itself."""
+"""Which of vLLM's arguments a user may give, and the memory that vLLM does not plan for."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -41,19 +41,19 @@ _REFUSED = {
     "convert": _ONLY_PROMPTS,
     "trust_remote_code": "a model's own code is never run",
 }
-# Two replicas with the same checkpoint may differ in all arguments but these, and are still one teacher.
+# These decide scores, so they are in the fingerprint. Replicas may differ in all others and still be one teacher.
 IDENTITY = ("quantization", "quantization_config", "hf_overrides", "load_format", "model_impl")
 
 
 class BadOption(TeacherError):
-    """An argument for vLLM that it does not have, or that cannot be given; one line."""
+    """An argument that vLLM does not have, or that the service cannot allow; one line."""
 
 
 def check(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse what vLLM does not know and what would break the scores.
+    """Refuse arguments that vLLM does not know or that would break the scores.
 
     Raises:
-        BadOption: naming the first such argument, and what to do.
+        BadOption: names the first such argument and the remedy.
     """
     names = {name for name in known if not name.startswith("_")}
     for name, value in options.items():
@@ -70,16 +70,16 @@ def check(options: Mapping[str, Any], known: Iterable[str]) -> None:
             raise BadOption(f"{flag} cannot be given: keys and values in fewer bits change every score")
 
 
-# Float32 logits, their log-softmax, and the comparison that ranks the token among them.
+# A float32 logit, its log-softmax, and the comparison that ranks the token.
 BYTES_PER_LOGIT = 4 + 4 + 1
 LARGEST_SHARE = 0.15  # of the device's memory
-FRAGMENTS = 0.04  # of the device's memory, which vLLM's allocator holds and cannot give again
+FRAGMENTS = 0.04  # of the device's memory, lost to fragmentation in vLLM's allocator
 FEWEST_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """Bytes kept free for the log-softmax over prompts, and the limits that keep it so."""
+    """Bytes to keep free for the log-softmax over prompts, and the limits for vLLM that keep them free."""
 
     log_softmax_bytes: int
     batch_tokens: int
@@ -95,18 +95,18 @@ def headroom(
     gpu_memory_utilization: float,
     rows_at_once: int | None,
 ) -> Headroom:
-    """Memory for log-probabilities of prompts, which vLLM's own profiling does not see.
+    """Plan memory for log-probabilities of prompts, which vLLM's own profiling leaves out.
 
     Args:
         vocabulary: entries of a row of logits.
-        batch_tokens: most tokens of a step; made smaller where their rows take too much.
-        context_tokens: most tokens of a request: a step takes the rows of one request after the other.
+        batch_tokens: most tokens of a step; fewer are planned if their rows take too much memory.
+        context_tokens: most tokens of a request; a step computes the rows of its requests one request at a time.
         device_bytes: memory of one device.
-        gpu_memory_utilization: the share of it that vLLM may plan with; made smaller by what is kept free.
-        rows_at_once: where the model runner takes the rows in chunks, the size of one.
+        gpu_memory_utilization: the share of it that vLLM may plan with; less is planned if too little would be free.
+        rows_at_once: rows of a chunk, if the model runner takes them in chunks.
 
     Raises:
-        ValueError: where not even a small step fits.
+        ValueError: if not even a small step fits.
     """
     row = BYTES_PER_LOGIT * vocabulary
     most_rows = int(LARGEST_SHARE * device_bytes / row)

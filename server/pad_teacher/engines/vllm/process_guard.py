@@ -1,11 +1,11 @@
-"""Processes that must not outlive this one, even where it is killed and can do nothing about it any more."""
+"""Processes that must not outlive this one, even if it is killed and can no longer stop them."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterable
 
-# Handles, not ids: an id may have passed to another process by then. Its input ends with the process that made it.
+# Handles, not ids: another process may have the id by then. The program's input ends when its parent does.
 _PROGRAM = """
 import os, signal, sys
 for caught in (signal.SIGINT, signal.SIGTERM):
@@ -19,10 +19,10 @@ for handle in map(int, sys.argv[1:]):
 """
 
 
-def guard(pids: Iterable[int]) -> subprocess.Popen[bytes]:
-    """A small process that waits for the end of this one, or of its own input, and kills what is left of ``pids``."""
+def kill_with_parent(pids: Iterable[int]) -> subprocess.Popen[bytes]:
+    """Start a small process that kills what is left of ``pids`` when this process, or its pipe to it, ends."""
     handles = [os.pidfd_open(pid) for pid in pids]
-    started = subprocess.Popen(  # noqa: S603 - this interpreter, and a program of ours
+    started = subprocess.Popen(  # noqa: S603 - this interpreter, with the program above
         [sys.executable, "-I", "-S", "-c", _PROGRAM, *map(str, handles)],
         stdin=subprocess.PIPE,
         pass_fds=handles,

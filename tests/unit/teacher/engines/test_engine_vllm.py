@@ -8,7 +8,7 @@ import pytest
 
 from pad_teacher.engines.base import EngineFailed
 from pad_teacher.engines.queries import TokenSet
-from pad_teacher.engines.vllm import launch as vllm_start
+from pad_teacher.engines.vllm import launch
 from pad_teacher.engines.vllm.engine import VllmEngine
 from support.fake_vllm import FakeVllm
 from support.fakes import log_prob
@@ -46,7 +46,7 @@ class FakeLlm:
 
 @pytest.fixture(autouse=True)
 def without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_start, "request", lambda ask: (ask, None))
+    monkeypatch.setattr(launch, "prompt_and_params", lambda request: (request, None))
 
 
 def engine_of(llm: FakeLlm) -> Iterator[VllmEngine]:

@@ -6,7 +6,7 @@ import pytest
 
 from pad_teacher.engines.base import EngineFailed
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
-from pad_teacher.engines.vllm.requests import Ask, answer, computed_rows, plain, sampling
+from pad_teacher.engines.vllm.requests import VllmRequest, answer, computed_rows, sampling_params, score_without_cache
 from support.fake_vllm import GARBAGE, FakeVllm, likeliest
 from support.fakes import log_prob
 
@@ -48,7 +48,7 @@ def test_a_new_set_costs_one_request_for_the_prompt_and_one_for_each_different_r
     vllm = FakeVllm(BLOCK)
     ask(vllm, TokenSet([*range(10)], [[20, 21, 22], [30, 31], [30, 31], [50]]))
     first, *others = vllm.asked
-    assert first == Ask([*range(10)], next_ids=(20, 30, 50))
+    assert first == VllmRequest([*range(10)], next_ids=(20, 30, 50))
     assert [(one.ids[10:], one.rows) for one in others] == [([20, 21, 22], 2), ([30, 31], 1)]
     assert all(one.cached for one in vllm.asked)
 
@@ -113,14 +113,16 @@ def test_an_echo_has_each_token_and_the_likeliest_at_every_place_and_behind_the_
 def test_the_reference_is_one_request_that_does_not_read_the_cache() -> None:
     vllm = FakeVllm(BLOCK)
     for _ in range(2):
-        assert asyncio.run(plain([1, 2], [3, 4, 5, 6, 7], vllm.send)).tolist() == expected([1, 2], [3, 4, 5, 6, 7])
-    assert vllm.asked == [Ask([1, 2, 3, 4, 5, 6, 7], rows=5, cached=False)] * 2
+        assert asyncio.run(score_without_cache([1, 2], [3, 4, 5, 6, 7], vllm.send)).tolist() == expected(
+            [1, 2], [3, 4, 5, 6, 7]
+        )
+    assert vllm.asked == [VllmRequest([1, 2, 3, 4, 5, 6, 7], rows=5, cached=False)] * 2
 
 
 def test_a_reply_without_what_was_asked_is_an_error() -> None:
     class Silent(FakeVllm):
-        async def send(self, ask: Ask) -> Any:
-            output = await super().send(ask)
+        async def send(self, request: VllmRequest) -> Any:
+            output = await super().send(request)
             output.outputs[0].logprobs = None
             return output
 
@@ -129,7 +131,7 @@ def test_a_reply_without_what_was_asked_is_an_error() -> None:
 
 
 def test_rows_are_read_from_the_end_and_only_where_their_number_is_known() -> None:
-    vllm, wanted = FakeVllm(BLOCK), Ask([1, 2, 3, 4, 5, 6], rows=3)
+    vllm, wanted = FakeVllm(BLOCK), VllmRequest([1, 2, 3, 4, 5, 6], rows=3)
     output = asyncio.run(vllm.send(wanted))
     assert computed_rows(wanted, output).ids[:, 0].tolist() == [4, 5, 6]
     output.prompt_logprobs.rows.pop(1)
@@ -137,7 +139,7 @@ def test_rows_are_read_from_the_end_and_only_where_their_number_is_known() -> No
 
 
 def test_garbage_is_what_the_fake_gives_for_cached_rows() -> None:
-    vllm, wanted = FakeVllm(BLOCK), Ask([1, 2, 3, 4, 5, 6], rows=5)
+    vllm, wanted = FakeVllm(BLOCK), VllmRequest([1, 2, 3, 4, 5, 6], rows=5)
     asyncio.run(vllm.send(wanted))
     again = asyncio.run(vllm.send(wanted))
     assert again.prompt_logprobs.logprobs[:4] == [GARBAGE] * 4
@@ -145,6 +147,6 @@ def test_garbage_is_what_the_fake_gives_for_cached_rows() -> None:
 
 
 def test_only_rows_make_a_request_skip_the_cache() -> None:
-    assert sampling(Ask([1], next_ids=(2,)))["prompt_logprobs"] is None
-    assert sampling(Ask([1], next_ids=(2,)))["skip_reading_prefix_cache"] is False
-    assert sampling(Ask([1, 2], rows=1, cached=False))["skip_reading_prefix_cache"] is True
+    assert sampling_params(VllmRequest([1], next_ids=(2,)))["prompt_logprobs"] is None
+    assert sampling_params(VllmRequest([1], next_ids=(2,)))["skip_reading_prefix_cache"] is False
+    assert sampling_params(VllmRequest([1, 2], rows=1, cached=False))["skip_reading_prefix_cache"] is True
