@@ -14,7 +14,6 @@ from typing import Any
 from benchmarks.harness.environment import RESULTS
 from benchmarks.harness.floor import floor_of
 from benchmarks.harness.shapes import SHAPES, Shape
-
 from pad_teacher.engines.vllm.options import BYTES_PER_LOGIT
 
 GIB = 2**30
