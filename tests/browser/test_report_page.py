@@ -107,7 +107,7 @@ def test_hostile_texts_are_shown_as_they_are_and_never_run(opened: Opened) -> No
     assert opened.page.evaluate("window.ran") is None
 
 
-def test_the_policy_stops_scripts_images_styles_and_requests_of_others(opened: Opened) -> None:
+def test_the_policy_stops_foreign_scripts_images_and_requests(opened: Opened) -> None:
     tried = opened.page.evaluate(ATTACKS)
     stopped = {directive.removesuffix("-elem").removesuffix("-attr") for directive in tried["violated"]}
     assert stopped == {"script-src", "img-src", "style-src", "connect-src"}
@@ -117,7 +117,7 @@ def test_the_policy_stops_scripts_images_styles_and_requests_of_others(opened: O
 
 
 @pytest.mark.parametrize("opened", [{"java_script_enabled": False}], indirect=True)
-def test_without_scripts_figures_preferences_and_samples_can_be_read(opened: Opened) -> None:
+def test_figures_and_samples_can_be_read_without_scripts(opened: Opened) -> None:
     text = opened.page.inner_text("body")
     assert "The curves need JavaScript" in text
     for said in ("agreement/pairwise", "Samples before", "Student after", "A > B", "f00d", "rose from"):

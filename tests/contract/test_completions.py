@@ -31,7 +31,7 @@ async def test_what_lm_evaluation_harness_sends_gets_what_it_reads(
     assert len(logprobs["tokens"]) == len(logprobs["token_logprobs"]) == len(logprobs["text_offset"]) == 6
 
 
-async def test_the_new_token_is_the_likeliest_and_its_text_follows_the_echo(client: httpx.AsyncClient) -> None:
+async def test_the_new_token_is_the_likeliest_and_follows_the_echo(client: httpx.AsyncClient) -> None:
     reply = (await client.post("/v1/completions", json=LM_EVAL | {"prompt": "AB"})).json()
     (choice,) = reply["choices"]
     top = choice["logprobs"]["top_logprobs"][-1]

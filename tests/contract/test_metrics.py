@@ -51,7 +51,7 @@ async def test_the_names_of_the_metrics_are_those_that_dashboards_know(running: 
     assert "pad_wait_seconds_count 1.0" in text
 
 
-def test_the_number_of_job_series_is_bounded_and_no_token_is_lost() -> None:
+def test_job_series_are_bounded_and_no_token_is_lost() -> None:
     counted = Metrics()
     for k in range(3 * MAX_JOBS):
         counted.job("lab", f"job{k}", 2)
@@ -62,7 +62,7 @@ def test_the_number_of_job_series_is_bounded_and_no_token_is_lost() -> None:
     assert {s.labels["job"]: s.value for s in samples}[metrics.OTHER_JOBS] == 4 * MAX_JOBS
 
 
-async def test_every_log_line_of_a_request_has_its_id_its_key_and_its_job(
+async def test_every_log_line_of_a_request_has_its_id_key_and_job(
     running: Running, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     key = bearer(tmp_path, "lab") | {"X-Job-Id": "nightly", "X-Request-Id": "r1"}

@@ -49,7 +49,7 @@ async def exported(client: httpx.AsyncClient) -> dict[str, set[str]]:
     return series
 
 
-async def test_every_series_and_label_of_dashboard_and_alerts_is_exported(client: httpx.AsyncClient) -> None:
+async def test_every_series_of_dashboard_and_alerts_is_exported(client: httpx.AsyncClient) -> None:
     series = await exported(client) | {"up": set()}
     scraped = {"job", "instance"}  # Prometheus adds these
     for expression in expressions():
@@ -83,7 +83,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
             assert {"summary", "action"} <= rule["annotations"].keys()
 
 
-def test_every_panel_is_named_placed_and_asks_the_provisioned_source() -> None:
+def test_every_panel_is_placed_and_asks_the_provisioned_source() -> None:
     source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())
     places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
     cells = [
@@ -98,7 +98,7 @@ def test_every_panel_is_named_placed_and_asks_the_provisioned_source() -> None:
         assert panel["datasource"]["uid"] == source["datasources"][0]["uid"]
 
 
-def test_each_alert_fires_when_it_should_and_none_when_all_is_well() -> None:
+def test_each_alert_fires_when_due_and_none_if_all_is_well() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         assert "CI" not in os.environ, "promtool is missing: it is in Debian's package prometheus"

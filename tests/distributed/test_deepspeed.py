@@ -46,7 +46,7 @@ def test_two_ranks_sample_and_learn_what_one_does(tmp_path: Path, stage: int, st
 
 
 @pytest.mark.parametrize("stage", [2, 3])
-def test_the_example_settings_of_accelerate_train_and_save_in_16_bits(
+def test_accelerates_example_settings_train_and_save_16_bits(
     stage: int, tiny_directory: Path, tmp_path: Path
 ) -> None:
     sets, out = tmp_path / "scored.jsonl", tmp_path / "out"

@@ -91,7 +91,7 @@ def test_two_ranks_distil_as_one_and_share_the_sets_between_them(
 
 
 @pytest.mark.parametrize(("engine", "staleness"), [("DDP", 0), ("DDP", 1), ("FSDP2", 1), ("ZeRO-3", 0)])
-def test_a_rank_or_both_killed_at_random_instants_end_as_if_undisturbed(
+def test_killed_ranks_end_as_if_undisturbed(
     tiny_directory: Path, prompts: Path, tmp_path: Path, staleness: int, engine: str
 ) -> None:
     start, sharding = ENGINES[engine]
@@ -125,7 +125,7 @@ def test_a_rank_or_both_killed_at_random_instants_end_as_if_undisturbed(
     assert [sorted(each) for each in sets_of_both(cut)] == [sorted(each) for each in sets_of_both(whole)]
 
 
-def test_ctrl_c_to_one_rank_ends_both_with_a_checkpoint_and_a_rerun_goes_on(
+def test_ctrl_c_to_one_rank_saves_both_and_a_rerun_continues(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "said"
@@ -146,7 +146,7 @@ def test_ctrl_c_to_one_rank_ends_both_with_a_checkpoint_and_a_rerun_goes_on(
     assert len(lines(out, "metrics.jsonl")) == steps + 2
 
 
-def test_a_teacher_that_dies_ends_both_ranks_with_one_line_and_a_checkpoint(
+def test_a_dead_teacher_ends_both_ranks_with_a_checkpoint(
     tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "said"

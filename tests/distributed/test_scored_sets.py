@@ -26,14 +26,14 @@ def test_two_ranks_end_with_the_weights_and_metrics_of_one(tmp_path: Path, how: 
 
 
 @pytest.mark.parametrize("lora", [False, True])
-def test_two_ranks_with_sharded_weights_end_with_the_weights_and_metrics_of_one(tmp_path: Path, lora: bool) -> None:
+def test_two_sharded_ranks_end_with_weights_and_metrics_of_one(tmp_path: Path, lora: bool) -> None:
     run_ranks(1, train, tmp_path / "one", {}, lora, log=tmp_path / "said1")
     run_ranks(2, train, tmp_path / "two", SHARDED, lora, "float64", True, log=tmp_path / "said2")
     same(tmp_path)
 
 
 @pytest.mark.parametrize("staleness", [0, 1])
-def test_two_ranks_with_sharded_weights_sample_and_learn_what_one_does(tmp_path: Path, staleness: int) -> None:
+def test_two_sharded_ranks_sample_and_learn_as_one_does(tmp_path: Path, staleness: int) -> None:
     how = {"max_steps": 3, "staleness": staleness}
     run_ranks(1, train, tmp_path / "one", how, False, "float64", False, True, log=tmp_path / "said1")
     run_ranks(2, train, tmp_path / "two", {**SHARDED, **how}, False, "float64", True, True, log=tmp_path / "said2")
@@ -56,14 +56,14 @@ def test_bf16_weights_on_two_ranks_have_preferences_in_float32(tmp_path: Path) -
     assert json.loads((tmp_path / "dtypes.json").read_text()) == {"loss": "torch.float32", "scores": "torch.float32"}
 
 
-def test_several_passes_are_refused_where_the_weights_are_sharded(tmp_path: Path) -> None:
+def test_several_passes_are_refused_if_weights_are_sharded(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="max_forward_tokens needs a student whose weights are not sharded"):
         run_ranks(
             2, train, tmp_path, {**SHARDED, "max_forward_tokens": 60}, False, "float64", True, log=tmp_path / "said"
         )
 
 
-def test_a_sharded_student_that_would_not_be_saved_whole_is_refused(tmp_path: Path) -> None:
+def test_a_sharded_student_must_be_saved_whole(tmp_path: Path) -> None:
     how = {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "SHARDED_STATE_DICT"}}
     with pytest.raises(AssertionError, match="set fsdp_state_dict_type to FULL_STATE_DICT"):
         run_ranks(2, train, tmp_path, how, False, "float64", True, log=tmp_path / "said")

@@ -53,7 +53,7 @@ def until(happened: Iterator[bool]) -> Iterator[SampledSet]:
         yield sampled(number)
 
 
-def test_one_that_is_killed_in_mid_run_loses_nothing_and_gets_work_again_when_it_is_back(
+def test_a_replica_killed_in_mid_run_loses_nothing_and_rejoins(
     shared_teacher: TeacherProcess, tiny_directory: Path, sets: Path, tmp_path: Path, port: str
 ) -> None:
     out, url = tmp_path / "scored.jsonl", f"http://127.0.0.1:{port}"
@@ -79,7 +79,7 @@ def test_one_that_is_killed_in_mid_run_loses_nothing_and_gets_work_again_when_it
         assert ids == [f"s{k}" for k in range(len(ids))]
 
 
-def test_one_with_other_weights_is_refused_in_mid_run_and_at_the_start(
+def test_a_replica_with_other_weights_is_always_refused(
     shared_teacher: TeacherProcess, tiny_directory: Path, sets: Path, tmp_path: Path, port: str
 ) -> None:
     changed, url = shutil.copytree(tiny_directory, tmp_path / "changed"), f"http://127.0.0.1:{port}"

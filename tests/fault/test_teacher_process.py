@@ -27,7 +27,7 @@ def test_a_50_mb_body_is_refused_and_leaves_no_trace_in_memory(shared_teacher: T
     assert shared_teacher.http.post("/v1/score", json=ONE).status_code == 200
 
 
-def test_memory_does_not_grow_with_the_lengths_that_were_ever_scored(shared_teacher: TeacherProcess) -> None:
+def test_memory_does_not_grow_with_the_lengths_scored(shared_teacher: TeacherProcess) -> None:
     def score(length: int) -> None:
         sets = [{"prompt": "p" * length, "responses": ["yes", "no"]}]
         assert shared_teacher.http.post("/v1/likelihood", json={"sets": sets}).status_code == 200
@@ -69,7 +69,7 @@ def test_half_a_request_and_a_hang_up_leave_the_service_alone(shared_teacher: Te
     assert shared_teacher.http.post("/v1/score", json=ONE).status_code == 200
 
 
-def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(tiny_directory: Path, tmp_path: Path) -> None:
+def test_sigterm_answers_accepted_requests_and_exits_0(tiny_directory: Path, tmp_path: Path) -> None:
     with teacher_process(tiny_directory, tmp_path / "log") as teacher:
         teacher.wait_until_ready()
         sets = [{"prompt": f"hi {k}", "responses": ["a" * 40, "b" * 40]} for k in range(200)]
@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_never_become_ready_and_exit_1(tiny_director
 
 
 @pytest.mark.parametrize("model", ["no/such/model", "."])
-def test_a_model_that_is_not_there_is_said_in_the_log_and_exits_1(model: str, tmp_path: Path) -> None:
+def test_a_missing_model_is_named_in_the_log_and_exits_1(model: str, tmp_path: Path) -> None:
     with teacher_process(Path(model), tmp_path / "log") as teacher:
         assert teacher.process.wait(60) == 1
         assert '"event": "failed"' in teacher.log.read_text()

@@ -31,7 +31,7 @@ def test_the_golden_score_passes_in_bfloat16() -> None:
     golden_check.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine))
 
 
-def test_a_batch_that_does_not_fit_the_device_is_split_until_it_does() -> None:
+def test_a_batch_is_split_until_it_fits_the_device() -> None:
     engine = TransformersEngine(tiny_model().cuda(), max_forward_tokens=10**9)
     torch.cuda.set_per_process_memory_fraction(0.02)
     try:

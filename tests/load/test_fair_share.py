@@ -58,7 +58,7 @@ def no_limit(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None))
 
 
-def test_keys_of_weight_1_and_3_under_load_get_tokens_one_to_three(tmp_path: Path) -> None:
+def test_keys_of_weight_1_and_3_get_tokens_one_to_three(tmp_path: Path) -> None:
     light, heavy = (bearer(tmp_path / "keys", f"w{w}", weight=w) for w in (1, 3))
     options = ("--keys", str(tmp_path / "keys"), "--max-batch-tokens", "4096")
 
@@ -115,7 +115,7 @@ def test_a_greedy_key_raises_a_polite_ones_p95_at_most_twofold(tmp_path: Path) -
     assert crowded <= 2 * alone
 
 
-def test_a_revoked_key_is_401_within_two_seconds_and_its_request_under_way_finishes(tmp_path: Path) -> None:
+def test_a_revoked_key_is_401_and_its_running_request_finishes(tmp_path: Path) -> None:
     key = bearer(tmp_path / "keys", "leaked")
     options = ("--keys", str(tmp_path / "keys"), "--max-batch-tokens", "256")
     with (

@@ -181,7 +181,7 @@ def test_greedy_responses_are_those_of_the_student_itself(sampler: VllmSampler) 
         assert sampler.with_weights_of(model)(model, ENCODER, PROMPTS, **greedy) == own
 
 
-def test_a_first_token_is_drawn_from_the_whole_distribution_at_the_temperature(sampler: VllmSampler) -> None:
+def test_a_first_token_is_drawn_from_the_whole_distribution(sampler: VllmSampler) -> None:
     model, count = student(), 512
     how = HOW | {"n": 32, "max_new_tokens": 1, "keys": [str(k) for k in range(count // 32)]}
     texts: list[str] = []
@@ -205,7 +205,7 @@ def test_what_the_cache_holds_of_other_weights_is_not_used(sampler: VllmSampler)
         sampler.with_weights_of(model)(model, ENCODER, PROMPTS, **HOW)  # checked against the model's own
 
 
-def test_an_adapter_is_merged_and_its_model_stays_as_it_was_to_the_bit(sampler: VllmSampler) -> None:
+def test_merging_an_adapter_leaves_its_model_alone_to_the_bit(sampler: VllmSampler) -> None:
     torch.manual_seed(3)
     adapted = get_peft_model(student(), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
     before = {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
@@ -225,9 +225,7 @@ def test_the_weights_of_one_step_before_are_found_out(server: str, sampler: Vllm
         sample(stepped, ENCODER, PROMPTS, **HOW)
 
 
-def test_a_server_that_another_run_loads_weights_into_is_found_out(
-    server: str, sampler: VllmSampler, tmp_path: Path
-) -> None:
+def test_weights_loaded_by_another_run_are_noticed(server: str, sampler: VllmSampler, tmp_path: Path) -> None:
     model = student()
     sample = sampler.with_weights_of(model)
     VllmSampler(server, tmp_path / "other", NEAR).with_weights_of(model)  # even the same ones
@@ -242,7 +240,7 @@ def test_a_context_too_small_is_said_before_anything_is_sampled(sampler: VllmSam
         sampler.sample(model, ENCODER, PROMPTS, **HOW | {"max_new_tokens": 4000})
 
 
-def test_another_model_than_the_students_is_found_out_and_a_dead_server_said(tmp_path: Path) -> None:
+def test_another_model_and_a_dead_server_are_noticed(tmp_path: Path) -> None:
     with vllm_server(tmp_path) as url:
         sampler = VllmSampler(url, tmp_path / "sampler", NEAR)
         shallow = student(num_hidden_layers=1)

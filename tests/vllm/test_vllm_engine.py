@@ -65,7 +65,7 @@ def test_both_engines_give_the_same_scores_and_the_same_ranking(engines: tuple[A
         assert np.argsort(one, stable=True).tolist() == np.argsort(other, stable=True).tolist()
 
 
-def test_a_repeated_request_scores_the_same_whatever_the_cache_holds(engines: tuple[Any, Any]) -> None:
+def test_a_repeated_request_scores_the_same_with_any_cache(engines: tuple[Any, Any]) -> None:
     vllm, embedded = engines
     expected = embedded.token_logprobs(sets())
     runs = [vllm.token_logprobs(sets()) for _ in range(3)]
@@ -110,9 +110,7 @@ def test_the_golden_score_passes_and_the_longest_text_is_scored(engines: tuple[A
         assert one[0] == pytest.approx(other[0], abs=5e-4)
 
 
-def test_two_processes_with_half_of_the_model_each_give_the_same_scores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_with_half_a_model_score_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one_core, *others = sorted(os.sched_getaffinity(0))
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", f"{one_core}|{(others or [one_core])[0]}")
     vllm_model("qwen2").save_pretrained(tmp_path)

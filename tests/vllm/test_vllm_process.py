@@ -70,9 +70,7 @@ def not_ready(teacher: TeacherProcess) -> bool:
 
 
 @pytest.mark.parametrize("process", ["EngineCore", "Worker"])
-def test_killing_vllm_mid_request_is_503_at_once_then_not_ready_and_exit_1(
-    process: str, directory: Path, tmp_path: Path
-) -> None:
+def test_killing_vllm_is_503_then_not_ready_and_exit_1(process: str, directory: Path, tmp_path: Path) -> None:
     with teacher_process(directory, tmp_path / "log", engine="vllm") as teacher, ThreadPoolExecutor(2) as pool:
         teacher.wait_until_ready()
         started = descendants(teacher.process.pid)
