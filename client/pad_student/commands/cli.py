@@ -17,8 +17,8 @@ from pad_student.commands.settings import (
     TrainSettings,
     WinRateSettings,
 )
-from pad_student.commands.settings_loader import UsageError, load, refuse_unknown_variables
-from pad_student.errors import EndedByAnother, StudentError
+from pad_student.commands.settings_loader import load, refuse_unknown_variables
+from pad_student.errors import EndedByAnother, StudentError, UsageError
 from pad_wire.chat import TemplateError
 
 

@@ -10,8 +10,9 @@ from pad_student.commands.common import closing_line, connect, progress, prompts
 from pad_student.commands.sample import Sampling, sample_into, skipped_note
 from pad_student.commands.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
 from pad_student.data.prompts import PromptLine
+from pad_student.errors import EvaluationError
 from pad_student.evaluation.answer_files import Question, read_questions, write_answers
-from pad_student.evaluation.grading import Estimate, EvaluationError, estimate, grades, lengths, load_grader, win
+from pad_student.evaluation.grading import Estimate, estimate, grades, lengths, load_grader, win
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import claim

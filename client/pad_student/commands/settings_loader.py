@@ -19,19 +19,11 @@ from pydantic_settings import (
 )
 
 from pad_student.commands.settings import DistillSettings, Settings, Training, training_arguments
-from pad_student.errors import StudentError
+from pad_student.errors import BadSettings, UsageError
 
 ENV_PREFIX = "PAD_STUDENT_"
 
 Command = TypeVar("Command", bound=Settings)
-
-
-class BadSettings(StudentError):
-    """A setting that is missing, unknown or out of range."""
-
-
-class UsageError(BadSettings):
-    """A command line that cannot be understood."""
 
 
 def load(command: type[Command], program: str, arguments: Sequence[str]) -> Command:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pad_student.commands.common import closing_line
 from pad_student.commands.report import write_after
 from pad_student.commands.settings import Training, TrainSettings
-from pad_student.errors import StudentError
+from pad_student.errors import BatchError, DiskFull, TrackerMissing
 from pad_student.storage import jsonl
 from pad_student.storage.run_directory import claim
 from pad_wire import ScoredSet
@@ -41,18 +41,6 @@ MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's 
 
 
 FULL_BYTES = 2**20
-
-
-class TrackerMissing(StudentError):
-    """``report_to`` names a tracker that is not installed."""
-
-
-class DiskFull(StudentError):
-    """A checkpoint did not fit."""
-
-
-class BatchError(StudentError):
-    """Batch sizes that do not go together."""
 
 
 def run(settings: TrainSettings) -> None:

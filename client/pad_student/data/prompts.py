@@ -11,8 +11,9 @@ import orjson
 from pydantic import ConfigDict, model_validator
 
 from pad_student.data.conversations import RowError
-from pad_student.data.readers import PLACED_ROW, PromptsError, placed_rows
+from pad_student.data.readers import PLACED_ROW, placed_rows
 from pad_student.data.rows import prompt_of
+from pad_student.errors import PromptsError
 from pad_wire import Prompt
 from pad_wire.chat import ChatEncoder, TemplateError, as_messages
 from pad_wire.sets import SetId

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import orjson
 
-from pad_student.errors import StudentError
+from pad_student.errors import QuestionsError
 
 Benchmark = Literal["alpaca-eval", "arena-hard", "mt-bench"]
 
@@ -26,10 +26,6 @@ MT_BENCH_TEMPERATURES = {
     "humanities": 0.1,
 }
 MT_BENCH_TEMPERATURE = 0.7
-
-
-class QuestionsError(StudentError):
-    """A question file that is not the benchmark's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pad_student.errors import StudentError
+from pad_student.errors import EvaluationError
 from pad_wire import Response
 
 Grader = Callable[[str, str], float]
 
 TIE = 1e-6  # around one half: what float32 leaves of a tie once both orders are averaged
-
-
-class EvaluationError(StudentError):
-    """The grader cannot be found or used, or there is nothing to evaluate."""
 
 
 class Estimate(NamedTuple):

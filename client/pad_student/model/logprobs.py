@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pad_student.errors import StudentError
+from pad_student.errors import UnsupportedModel
 from pad_student.model import shared_attention
 from pad_student.model.forward import packed_states, padded_states, why_not_packed
 from pad_student.model.output_head import forward_replaced, target_log_probs
@@ -22,10 +22,6 @@ from pad_torch.attention import attention_of
 from pad_torch.logit_transform import LogitTransform
 from pad_torch.modes import evaluating
 from pad_torch.trials import trial_ids
-
-
-class UnsupportedModel(StudentError, ValueError):
-    """A model whose decoder body and output head do not give its log-likelihoods."""
 
 
 class Batch(NamedTuple):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pad_student.data.prompts import PromptLine
-from pad_student.errors import StudentError
+from pad_student.errors import ConfigError, NothingSampled
 from pad_student.on_policy.background_scoring import Scoring
-from pad_student.preference.config import ConfigError, PADConfig
+from pad_student.preference.config import PADConfig
 from pad_student.sampling.generate import sample_responses
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.storage import jsonl
@@ -25,10 +25,6 @@ from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
 Steps = Mapping[int, Sequence[Sequence[PromptLine]]]  # each step's micro-batches
-
-
-class NothingSampled(StudentError):
-    """Fewer prompts of a step got a response that the teacher could score than it has micro-batches."""
 
 
 @dataclass(frozen=True, slots=True)

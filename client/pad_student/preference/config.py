@@ -8,7 +8,7 @@ import torch
 from transformers import SchedulerType, TrainingArguments
 from transformers.utils.import_utils import is_liger_kernel_available
 
-from pad_student.errors import StudentError
+from pad_student.errors import ConfigError
 from pad_student.preference.losses import EXACT_LOSSES, most_responses
 from pad_student.preference.settings import (
     OnPolicySettings,
@@ -20,10 +20,6 @@ from pad_wire.scoring import LETTERS
 
 KERNELS_RUN_ON = ("cuda", "xpu", "npu")
 LIGER_LOSSES = ("cross_entropy", "fused_linear_cross_entropy")
-
-
-class ConfigError(StudentError):
-    """A setting with a wrong value, or settings that do not go together."""
 
 
 @dataclass

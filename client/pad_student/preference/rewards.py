@@ -10,14 +10,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from pad_student.errors import StudentError
+from pad_student.errors import RewardError
 from pad_student.preference.settings import Normalization
 
 SelectionProbabilities = Tensor | Sequence[Sequence[float | None]]
-
-
-class RewardError(StudentError, ValueError):
-    """A number that a reward needs is missing, zero, out of range or not finite."""
 
 
 def likelihood_reward(

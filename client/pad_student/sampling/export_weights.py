@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from pad_student.sampling.generate import SamplingError
+from pad_student.errors import SamplingError
 
 UNMERGED = (
     "a sampling server wants one plain model, and this adapter does not merge into the student's own weights: leave"

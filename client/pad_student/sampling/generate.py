@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from pad_student.errors import StudentError
+from pad_student.errors import SamplingError
 from pad_student.model.logprobs import use_defined_attention
 from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
@@ -17,10 +17,6 @@ from pad_wire.chat import ChatEncoder
 from pad_wire.model_names import is_missing_directory
 
 EMPTY_RETRIES = 4
-
-
-class SamplingError(StudentError):
-    """The student cannot sample as asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,4 @@
-"""vLLM's own routes, as far as sampling with a student's weights needs them, and what can go wrong there.
-
-SamplerError
-├── SamplerUnreachable   no server answers
-├── SamplerRefused       it says no: to the weights, or to a prompt
-├── SamplerNonsense      a reply that is not one of vLLM's
-└── StaleWeights         its responses are not of the student's weights
-"""
+"""The routes of a vLLM server that sampling with a student's weights needs, and how they fail."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,7 +7,7 @@ from uuid import uuid4
 import orjson
 from pydantic import BaseModel, Field, ValidationError
 
-from pad_student.sampling.generate import SamplingError
+from pad_student.errors import SamplingError
 from pad_student.teacher.connection import Again, Connection, Transport
 from pad_student.teacher.errors import TeacherError
 

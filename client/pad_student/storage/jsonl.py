@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel
 
-from pad_student.errors import StudentError
+from pad_student.errors import JsonLinesError
 from pad_wire.text import WireModel
 from pad_wire.validation import InvalidBody, parse
 
@@ -18,10 +18,6 @@ Model = TypeVar("Model", bound=WireModel)
 Row = BaseModel | dict[str, Any]
 
 SYNC_SECONDS = 1.0  # a kill loses nothing that was written; only a power cut can lose as much as this
-
-
-class JsonLinesError(StudentError):
-    """A line that is not what it should be, or a file that cannot be written."""
 
 
 def read(path: Path, model: type[Model]) -> Iterator[Model]:

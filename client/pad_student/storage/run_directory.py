@@ -6,11 +6,7 @@ from typing import Any
 
 import orjson
 
-from pad_student.errors import StudentError
-
-
-class OtherRun(StudentError):
-    """The output holds what other settings made."""
+from pad_student.errors import OtherRun
 
 
 def beside(file: Path) -> Path:

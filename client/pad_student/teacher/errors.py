@@ -1,14 +1,4 @@
-"""What can go wrong between a run and its teacher.
-
-    TeacherError
-    ├── TeacherUnreachable   dead, refused, too slow, overloaded or failing, after all retries
-    ├── TeacherRefused       a permanent 4xx, with its ``code`` and ``where``; never retried
-    ├── TeacherChanged       another fingerprint than the run began with
-    │   └── TeachersDiffer   two replicas with different fingerprints
-    └── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers
-
-Every message is one line that names the URL and says what to do.
-"""
+"""How a teacher can fail a run, as drawn in ``pad_student.errors``; every message names the URL and the remedy."""
 
 import re
 from collections.abc import Sequence

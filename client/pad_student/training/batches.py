@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pad_student.data.prompts import PromptLine, prompt_lines
 from pad_student.data.readers import PLACED_ROW, placed_rows
-from pad_student.errors import StudentError
+from pad_student.errors import DatasetError
 from pad_student.model.logprobs import collate
 from pad_student.preference.config import PADConfig
 from pad_student.preference.rewards import Normalization, calibrated_reward, utf8_lengths
@@ -25,10 +25,6 @@ from pad_wire.validation import InvalidBody, validated
 logger = logging.getLogger(__name__)
 
 TrainingRow = PromptLine | ScoredSet
-
-
-class DatasetError(StudentError):
-    """Rows that cannot be trained on."""
 
 
 def as_rows(dataset: Iterable[Any] | str | Path) -> list[TrainingRow]:

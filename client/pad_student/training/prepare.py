@@ -8,10 +8,11 @@ from transformers import set_seed
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_enabled
 
+from pad_student.errors import ConfigError
 from pad_student.model.distributed.sharding import why_not_saved
 from pad_student.model.liger import take_liger_kernels
 from pad_student.model.logprobs import check_against_full_logits, use_defined_attention, why_not_shared
-from pad_student.preference.config import ConfigError, PADConfig
+from pad_student.preference.config import PADConfig
 
 logger = logging.getLogger(__name__)
 

@@ -8,15 +8,11 @@ from typing import Any
 
 import orjson
 
-from pad_student.errors import StudentError
+from pad_student.errors import ReportError
 from pad_student.storage.checkpoints import newest_whole
 
 EDGE = 10  # "first" and "last" are means over this part of the steps
 COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")
-
-
-class ReportError(StudentError):
-    """A directory that holds no run, or a file in it that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import pytest
 
 from pad_student.commands import cli
 from pad_student.commands.settings import DistillSettings, SampleSettings, TrainSettings
-from pad_student.commands.settings_loader import BadSettings, UsageError, load
-from pad_student.errors import StudentError
+from pad_student.commands.settings_loader import load
+from pad_student.errors import BadSettings, StudentError, UsageError
 
 SAMPLE = ["--model", "m", "--prompts", "p.jsonl", "--out", "o.jsonl"]
 YAML = """

@@ -7,12 +7,10 @@ import pytest
 
 from pad_student.commands import evaluate, sample, score, train
 from pad_student.commands.settings import GradeSettings, SampleSettings, ScoreSettings, TrainSettings, WinRateSettings
-from pad_student.commands.train import TrackerMissing
-from pad_student.evaluation.grading import EvaluationError, estimate, load_grader, win
+from pad_student.errors import EvaluationError, JsonLinesError, OtherRun, SamplingError, TrackerMissing
+from pad_student.evaluation.grading import estimate, load_grader, win
 from pad_student.sampling import generate as sampling
-from pad_student.sampling.generate import SamplingError
-from pad_student.storage.jsonl import JsonLinesError, read
-from pad_student.storage.run_directory import OtherRun
+from pad_student.storage.jsonl import read
 from pad_student.teacher.client import Teacher, TeacherChanged, TeacherUnreachable
 from pad_wire import SampledSet, ScoredSet
 from support.fake_teacher import FakeTeacher, error

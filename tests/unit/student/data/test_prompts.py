@@ -12,8 +12,8 @@ from datasets import Dataset
 from pad_student.commands import sample
 from pad_student.commands.settings import SampleSettings
 from pad_student.data.prompts import PromptOptions, prompt_id, read_prompts
-from pad_student.data.readers import PromptsError
-from pad_student.training.batches import DatasetError, as_rows
+from pad_student.errors import DatasetError, PromptsError
+from pad_student.training.batches import as_rows
 from pad_wire import ScoredSet
 from pad_wire.chat import as_messages
 from support.sample_data import ROWS, by_library, lines

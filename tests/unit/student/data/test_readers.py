@@ -12,8 +12,8 @@ from datasets import Dataset, DatasetDict
 
 from pad_student.data import readers as sources
 from pad_student.data.prompts import PromptLine, PromptOptions, prompt_id, read_prompts
-from pad_student.data.readers import PromptsError
-from pad_student.training.batches import DatasetError, as_rows
+from pad_student.errors import DatasetError, PromptsError
+from pad_student.training.batches import as_rows
 from support.sample_data import ROWS, by_library, lines
 
 datasets.disable_progress_bars()

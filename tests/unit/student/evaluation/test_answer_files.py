@@ -6,7 +6,8 @@ import pytest
 
 from pad_student.commands import evaluate
 from pad_student.commands.settings import AnswerSettings
-from pad_student.evaluation.answer_files import MT_BENCH_TEMPERATURES, QuestionsError, read_questions, write_answers
+from pad_student.errors import QuestionsError
+from pad_student.evaluation.answer_files import MT_BENCH_TEMPERATURES, read_questions, write_answers
 from support.tiny_student import save_tiny_student
 
 ALPACA = [{"dataset": "helpful_base", "instruction": "why?", "output": "gold", "generator": "davinci"}]

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pad_student.commands.cli import main
+from pad_student.errors import ReportError
 from pad_student.evaluation.report.card import model_card
 from pad_student.evaluation.report.charts import MOST_POINTS, charts, plots
-from pad_student.evaluation.report.collect import ReportError, collect
+from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
 from pad_student.evaluation.report.preferences import letter, preferences
 from pad_student.evaluation.report.words import findings

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from pad_student.model.logprobs import UnsupportedModel
-from pad_student.preference.config import ConfigError
+from pad_student.errors import ConfigError, UnsupportedModel
 from pad_student.training.trainer import PADTrainer
 from support.fakes import byte_tokenizer
 from support.student_runs import config, scored_sets

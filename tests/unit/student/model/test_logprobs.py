@@ -22,13 +22,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pad_student.model.logprobs import (
-    Batch,
-    UnsupportedModel,
-    check_against_full_logits,
-    collate,
-    response_log_likelihoods,
-)
+from pad_student.errors import UnsupportedModel
+from pad_student.model.logprobs import Batch, check_against_full_logits, collate, response_log_likelihoods
 
 torch.set_num_threads(1)
 

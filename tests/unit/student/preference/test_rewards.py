@@ -5,7 +5,8 @@ from math import inf, log, nan
 import pytest
 import torch
 
-from pad_student.preference.rewards import RewardError, calibrated_reward, likelihood_reward, utf8_lengths
+from pad_student.errors import RewardError
+from pad_student.preference.rewards import calibrated_reward, likelihood_reward, utf8_lengths
 
 LOG_LIKELIHOOD = torch.tensor([[-6.0, -2.0], [-9.0, -8.0]], dtype=torch.float64)
 TOKENS = torch.tensor([[3, 2], [9, 4]])

@@ -8,7 +8,8 @@ import pytest
 from transformers import HfArgumentParser
 
 from pad_student.commands.settings import DistillSettings, TrainSettings
-from pad_student.preference.config import ConfigError, PADConfig
+from pad_student.errors import ConfigError
+from pad_student.preference.config import PADConfig
 from pad_student.preference.losses import LOSSES
 from pad_student.preference.settings import Loss, OnPolicySettings, PreferenceSettings, QuestionSettings
 

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from pad_student.sampling.generate import SamplingError, sample_responses
+from pad_student.errors import SamplingError
+from pad_student.sampling.generate import sample_responses
 from support.tiny_student import tiny_encoder, tiny_model
 
 ENCODER = tiny_encoder()

@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM
 
 from pad_student.commands.settings import DistillSettings
 from pad_student.commands.train import claim_output
+from pad_student.errors import ConfigError, SamplingError
 from pad_student.on_policy import rounds
-from pad_student.preference.config import ConfigError, PADConfig
+from pad_student.preference.config import PADConfig
 from pad_student.sampling import vllm_sampler as vllm_sampling
 from pad_student.sampling.export_weights import save_whole_weights
-from pad_student.sampling.generate import SamplingError
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.sampling.vllm_server import SamplerNonsense, SamplerRefused, SamplerUnreachable, StaleWeights
 from pad_student.storage.checkpoints import newest_whole

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from pad_student.storage.jsonl import Appender, JsonLinesError, read
+from pad_student.errors import JsonLinesError
+from pad_student.storage.jsonl import Appender, read
 from pad_wire import Response, SampledSet
 
 

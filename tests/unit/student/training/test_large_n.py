@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pad_student.errors import ConfigError
 from pad_student.evaluation.report.charts import charts
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
-from pad_student.preference.config import ConfigError
 from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
 from pad_student.preference.losses import EXACT_LOSSES, LOSSES
 from pad_student.preference.plackett_luce import entropy, estimated_entropy

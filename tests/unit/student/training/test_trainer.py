@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from pad_student.errors import ConfigError, DatasetError, OtherRun
 from pad_student.on_policy import rounds
-from pad_student.preference.config import ConfigError
 from pad_student.storage import jsonl
 from pad_student.storage.checkpoints import newest_whole
-from pad_student.storage.run_directory import OtherRun
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.errors import TeacherChanged, TeacherUnreachable
-from pad_student.training.batches import DatasetError
 from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet
 from support.fakes import byte_tokenizer
