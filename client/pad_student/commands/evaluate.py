@@ -15,7 +15,7 @@ from pad_student.evaluation.answer_files import Question, read_questions, write_
 from pad_student.evaluation.grading import Estimate, estimate, grades, lengths, load_grader, win
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
-from pad_student.storage.run_directory import claim
+from pad_student.storage.run_directory import bind_to_settings
 from pad_wire import Message, SampledSet
 from pad_wire.chat import as_text
 
@@ -23,7 +23,7 @@ from pad_wire.chat import as_text
 def grade(settings: GradeSettings) -> None:
     """Grade a model's responses; writes ``grades.jsonl`` (a line a prompt) and ``result.json``."""
     grader = load_grader(settings.grader)
-    _claim(settings.out, settings)
+    _bind(settings.out, settings)
     sets = _responses(settings, settings.model, "responses")
     graded = {each.id: grades(grader, each.id, as_text(each.prompt), each.responses) for each in sets}
     means = {set_id: estimate(values).mean for set_id, values in graded.items()}
@@ -39,7 +39,7 @@ def grade(settings: GradeSettings) -> None:
 
 def win_rate(settings: WinRateSettings) -> None:
     """Compare two models' responses; writes ``comparisons.jsonl`` and ``result.json``."""
-    _claim(settings.out, settings)
+    _bind(settings.out, settings)
     ours = _responses(settings, settings.model, "responses")
     theirs = {each.id: each for each in _responses(settings, settings.baseline, "baseline")}
     comparisons = [
@@ -145,9 +145,11 @@ def _turn(question: Question, replies: list[str]) -> PromptLine:
     return PromptLine(id=question.id, prompt=[*messages, Message(role="user", content=question.turns[len(replies)])])
 
 
-def _claim(out: Path, settings: Settings) -> None:
+def _bind(out: Path, settings: Settings) -> None:
     """Refuse to continue another evaluation: its responses would be taken for this one's."""
-    claim(out / "settings.json", settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"}))
+    bind_to_settings(
+        out / "settings.json", settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"})
+    )
 
 
 def _report(out: Path, what: str, value: Estimate, details: dict[str, Any]) -> None:

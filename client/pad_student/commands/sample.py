@@ -9,7 +9,7 @@ from pad_student.commands.common import closing_line, progress, prompts_of
 from pad_student.commands.settings import SampleSettings
 from pad_student.data.prompts import PromptLine, first_few
 from pad_student.storage.jsonl import Appender
-from pad_student.storage.run_directory import claim_file
+from pad_student.storage.run_directory import bind_file_to_settings
 from pad_wire import SampledSet
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Sampling:
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
-    claim_file(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
+    bind_file_to_settings(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
     how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
     prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)

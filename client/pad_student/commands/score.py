@@ -6,7 +6,7 @@ from pad_student.commands.common import closing_line, connect, progress
 from pad_student.commands.settings import ScoreSettings
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
-from pad_student.storage.run_directory import claim_file
+from pad_student.storage.run_directory import bind_file_to_settings
 from pad_wire import SampledSet, ScoredSet
 
 
@@ -20,7 +20,7 @@ def run(settings: ScoreSettings) -> None:
     """
     own = {"out", "sets", "teacher", "key", "job", "alpha"}
     asked = settings.model_dump(mode="json", exclude=own) | {"asks_selection": settings.alpha != 0}
-    claim_file(settings.out, asked)
+    bind_file_to_settings(settings.out, asked)
     with Appender(settings.out) as scored:
         held = frozenset(scored.held)
         ids = _checked_ids(settings)

@@ -14,7 +14,7 @@ from pad_student.commands.report import write_after
 from pad_student.commands.settings import Training, TrainSettings
 from pad_student.errors import BatchError, DiskFull, TrackerMissing
 from pad_student.storage import jsonl
-from pad_student.storage.run_directory import claim
+from pad_student.storage.run_directory import bind_to_settings
 from pad_wire import ScoredSet
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(
 
     from pad_student.model.distributed import processes
     from pad_student.sampling.generate import load_student
-    from pad_student.storage.checkpoints import newest_whole, steps_asked
+    from pad_student.storage.run_directory import newest_whole, steps_asked
     from pad_student.training.before_after import BeforeAfterSamples
     from pad_student.training.trainer import PADTrainer
 
@@ -137,7 +137,7 @@ def claim_output(settings: Training, output_dir: Path) -> None:
     free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "report_prompts"}
     asked = settings.model_dump(mode="json", exclude=free | {"max_forward_tokens", "trainer", *SAMPLER})
     asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
-    claim(output_dir / "settings.json", asked)
+    bind_to_settings(output_dir / "settings.json", asked)
 
 
 def is_done(config: "PADConfig") -> bool:
@@ -145,7 +145,7 @@ def is_done(config: "PADConfig") -> bool:
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from pad_student.sampling.generate import load_student
-    from pad_student.storage.checkpoints import is_finished, newest_whole
+    from pad_student.storage.run_directory import is_finished, newest_whole
 
     output_dir = Path(str(config.output_dir))
     checkpoint = newest_whole(output_dir)

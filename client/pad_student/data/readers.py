@@ -1,19 +1,23 @@
-"""Where rows come from: JSON and JSON lines are read here, whatever else there is by ``tables``."""
+"""Rows from any source: JSON and JSON lines are parsed here, everything else by the ``datasets`` library."""
 
 import gzip
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from pydantic_core import from_json
 
-from pad_student.data.tables import KINDS, PLACED_ROW, directory_rows, file_rows, hub_rows
-from pad_student.errors import PromptsError
+from pad_student.errors import PromptsError, StudentError
 
+PLACED_ROW = tuple[str, Any]
+SPLIT = "train"
+KINDS = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
+KINDS_IN_DIRECTORIES = KINDS | {".tsv": "csv", ".json": "json", ".jsonl": "json"}
+INFORMATION = ("dataset_info.json", "dataset_infos.json")  # a clone from the Hub may have them; they hold no rows
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 FILE_SUFFIXES = (*KINDS, ".json", ".jsonl", ".gz", ".txt", ".yaml")
 
@@ -35,12 +39,12 @@ def placed_rows(source: Path, subset: str | None = None, split: str | None = Non
         if subset or split:
             raise PromptsError(f"{source}: one file has neither subsets nor splits; leave out --subset and --split")
         kind = KINDS.get(source.suffix)
-        return file_rows(source, kind) if kind else _json_rows(source)
+        return _file_rows(source, kind) if kind else _json_rows(source)
     if source.is_dir():
-        return directory_rows(source, subset, split)
+        return _directory_rows(source, subset, split)
     if not HUB_NAME.fullmatch(str(source)) or source.suffix in FILE_SUFFIXES:
         raise PromptsError(f"{source}: no such file or directory")
-    return hub_rows(str(source), subset, split)
+    return _hub_rows(str(source), subset, split)
 
 
 def _json_rows(path: Path) -> Iterator[PLACED_ROW]:
@@ -81,3 +85,107 @@ def _object_of(path: Path, number: int, line: bytes) -> Any:
         return from_json(line)
     except ValueError:
         raise PromptsError(f"{path}, line {number}: not JSON: expected an object on each line") from None
+
+
+def _file_rows(path: Path, kind: str) -> Iterator[PLACED_ROW]:
+    """Rows of one file, streamed: the library would otherwise keep a copy in its cache."""
+    files = {"data_files": str(path)}
+    return _placed(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
+
+
+def _directory_rows(path: Path, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
+    """Rows of a directory: as ``save_to_disk`` writes it, or of data files of one kind."""
+    return _placed(f"{path} cannot be read", lambda: _directory(path, subset, split))
+
+
+def _hub_rows(name: str, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
+    """Rows of a dataset of the Hub."""
+    complaint = f"{name}: no such file or directory, nor a dataset that could be loaded from the Hub"
+    return _placed(complaint, lambda: _load(name, subset, split))
+
+
+def _directory(path: Path, subset: str | None, split: str | None) -> Iterable[Any]:
+    saved = (path / "state.json").exists()
+    if not saved and not (path / "dataset_dict.json").exists():
+        _refuse_several_kinds(path)
+        return _local(str(path), subset, split)
+    if subset or (saved and split):
+        raise PromptsError(f"{path} holds one dataset: leave out --subset" + " and --split" * saved)
+    from datasets import load_from_disk
+
+    dataset: Any = load_from_disk(str(path))
+    return dataset if saved else _of_splits(str(path), dataset, split)
+
+
+def _of_splits(name: str, dataset: Any, split: str | None = None) -> Any:
+    chosen = split or (next(iter(dataset)) if len(dataset) == 1 else SPLIT)
+    if chosen not in dataset:
+        raise PromptsError(f"{name} has the splits {', '.join(dataset)}: choose one with --split")
+    return dataset[chosen]
+
+
+def _refuse_several_kinds(path: Path) -> None:
+    """Of files of several kinds the library reads the commonest and says nothing."""
+    from huggingface_hub import metadata_load
+
+    readme = path / "README.md"
+    if readme.exists() and (metadata_load(readme) or {}).get("configs"):
+        return  # it says itself which files belong to which subset
+    found: dict[str, str] = {}
+    for file in sorted(path.rglob("*")):
+        hidden = any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
+        if hidden or file.name in INFORMATION or not file.is_file():
+            continue
+        for suffix in file.suffixes:  # all of them: .jsonl.gz
+            if suffix in KINDS_IN_DIRECTORIES:
+                found.setdefault(KINDS_IN_DIRECTORIES[suffix], file.name)
+    if len(found) > 1:
+        raise PromptsError(
+            f"{path} holds data of several kinds ({', '.join(found.values())}), of which one would be read: "
+            "give one file, or a directory for each kind"
+        )
+
+
+def _local(name: str, subset: str | None, split: str | None, **options: Any) -> Iterable[Any]:
+    text = _as_text(name, subset, options.get("data_files"))
+    rows = _load(name, subset, split, **options, **text)
+    return ({column: value or None for column, value in row.items()} for row in rows) if text else rows
+
+
+def _load(name: str, subset: str | None, split: str | None, **options: Any) -> Any:
+    from datasets import load_dataset  # takes a second, which JSON lines need not wait for
+
+    loaded = load_dataset(name, subset, split=split, **options)  # without a split: all, which it prepares anyway
+    return loaded if split else _of_splits(name, loaded)
+
+
+def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str, Any]:
+    """Options that read CSV as what is written: by itself the library makes 001 a number and NA nothing."""
+    import pandas
+    from datasets import Features, Value, load_dataset_builder
+
+    config: Any = load_dataset_builder(name, subset, data_files=data_files).config
+    if not hasattr(config, "pd_read_csv_kwargs"):
+        return {}
+    first_row = {**config.pd_read_csv_kwargs, "chunksize": None, "nrows": 1}
+    files = [file for of_split in config.data_files.values() for file in of_split]
+    heads = [pandas.read_csv(file, **first_row) for file in files]
+    for file, head in zip(files, heads, strict=True):
+        if len(head) and not isinstance(
+            head.index, pandas.RangeIndex
+        ):  # or its first column would be taken for names of rows
+            raise PromptsError(f"{file}: its rows have more fields than its header")
+        if set(head.columns) != set(heads[0].columns):
+            raise PromptsError(f"{file} has other columns than {Path(files[0]).name}: give one of them")
+    return {"features": Features({each: Value("string") for each in heads[0].columns}), "na_filter": False}
+
+
+def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PLACED_ROW]:
+    """Rows as ``datasets`` gives them; it fails in many ways, some only while it is read."""
+    try:
+        yield from ((f"row {number}", row) for number, row in enumerate(load()))
+    except StudentError:
+        raise
+    except Exception as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise PromptsError(f"{complaint}: {said}") from error

@@ -11,6 +11,7 @@ from uuid import uuid4
 import orjson
 
 from pad_student.errors import QuestionsError
+from pad_wire.atomic import write_atomically
 
 Benchmark = Literal["alpaca-eval", "arena-hard", "mt-bench"]
 
@@ -61,7 +62,7 @@ def write_answers(
     replies: Sequence[list[str]],
     count_tokens: Callable[[str], int],
 ) -> None:
-    """Write all answers at once, whole or not at all; ``replies`` has one text for each turn of each question."""
+    """Write the answer file, whole or not at all; ``replies`` has one text for each turn of each question."""
     pairs = list(zip(questions, replies, strict=True))
     if benchmark == "alpaca-eval":
         content = orjson.dumps([_alpaca_eval(model, *pair) for pair in pairs], option=orjson.OPT_INDENT_2)
@@ -69,9 +70,7 @@ def write_answers(
         content = _json_lines([_arena_hard(model, *pair, count_tokens) for pair in pairs])
     else:
         content = _json_lines([_mt_bench(model, *pair) for pair in pairs])
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    write_atomically(path, content)
 
 
 def _question(benchmark: Benchmark, index: int, row: dict[str, Any], temperature: float) -> Question:

@@ -19,7 +19,7 @@ from pad_student.sampling.generate import sample_responses
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
-from pad_student.storage.run_directory import claim
+from pad_student.storage.run_directory import bind_to_settings
 from pad_student.teacher.client import Teacher
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
@@ -119,7 +119,7 @@ class Rounds:
         names += ("staleness", "form", "orders")
         now = {name: getattr(self._config, name) for name in names}
         now |= {"asks_selection": self._config.alpha > 0, **decisive}
-        claim(self._folder / "settings.json", now)
+        bind_to_settings(self._folder / "settings.json", now)
 
     def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
         """Sample for each step's prompts; a prompt that got no text is left out. The teacher scores meanwhile.

@@ -15,7 +15,7 @@ from pad_wire.text import WireModel
 from pad_wire.validation import InvalidBody, parse
 
 Model = TypeVar("Model", bound=WireModel)
-Row = BaseModel | dict[str, Any]
+JsonObject = BaseModel | dict[str, Any]
 
 SYNC_SECONDS = 1.0  # a kill loses nothing that was written; only a power cut can lose as much as this
 
@@ -82,7 +82,7 @@ class Appender:
     ) -> None:
         self.close()
 
-    def append(self, *rows: Row) -> None:
+    def append(self, *rows: JsonObject) -> None:
         """Write each row as one line; all of them reach the file, or none does."""
         plain = [row.model_dump(exclude_none=True) if isinstance(row, BaseModel) else row for row in rows]
         try:

@@ -1,48 +1,73 @@
-"""An output directory belongs to the settings that began it: another run must not be taken for its continuation."""
+"""An output directory: the settings it is bound to, and the checkpoints that a rerun continues from."""
 
-import os
+import json
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from pad_student.errors import OtherRun
+from pad_wire.atomic import write_atomically
 
 
-def beside(file: Path) -> Path:
-    """Where the settings of an output that is one file are kept."""
-    return file.with_name(f"{file.name}.settings.json")
-
-
-def claim_file(file: Path, decisive: dict[str, Any]) -> None:
-    """As ``claim``, for an output that is one file: as long as it holds nothing, other settings may begin it.
+def bind_file_to_settings(file: Path, decisive: dict[str, Any]) -> None:
+    """As ``bind_to_settings``, for an output that is one file; an empty file may be bound anew.
 
     Raises:
         OtherRun: naming the first setting that differs.
     """
+    record = file.with_name(f"{file.name}.settings.json")
     if not file.exists() or not file.stat().st_size:
-        beside(file).unlink(missing_ok=True)
-    claim(beside(file), decisive)
+        record.unlink(missing_ok=True)
+    bind_to_settings(record, decisive)
 
 
-def claim(path: Path, decisive: dict[str, Any]) -> None:
-    """Write down what decides an output's contents, or compare with what an earlier start wrote.
+def bind_to_settings(record: Path, decisive: dict[str, Any]) -> None:
+    """Bind an output to the settings that decide its content, or compare these with an earlier start's.
+
+    Otherwise a rerun with other settings would continue, and mix, what it does not belong to.
 
     Args:
-        path: where the settings are kept, beside the output.
-        decisive: settings by name, as JSON can hold them.
+        record: the file that keeps the settings.
+        decisive: settings by name, with values that JSON can hold.
 
     Raises:
         OtherRun: naming the first setting that differs.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or not at all: another process of the run may be reading it, and a kill may come at any time.
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-        unfinished.write_bytes(orjson.dumps(decisive, option=orjson.OPT_INDENT_2))
-        unfinished.replace(path)
+    if not record.exists():
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(record, orjson.dumps(decisive, option=orjson.OPT_INDENT_2))
         return
-    before = orjson.loads(path.read_bytes())
+    before = orjson.loads(record.read_bytes())
     for name in decisive:
         if before.get(name) != decisive[name]:
-            raise OtherRun(f"the output was begun with another {name}, see {path}; give that one, or another output")
+            raise OtherRun(
+                f"the output was begun with another {name}, see {record}; give that one, or another output"
+            )
+
+
+def newest_whole(output_dir: Path) -> Path | None:
+    """The newest ``checkpoint-N`` with a readable trainer state, the file that is written last; None without one."""
+    found = [path for path in output_dir.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
+        if _state(path) is not None:
+            return path
+    return None
+
+
+def steps_asked(checkpoint: Path) -> int:
+    """The ``max_steps`` of the run that wrote ``checkpoint``."""
+    return (_state(checkpoint) or {}).get("max_steps", 0)
+
+
+def is_finished(checkpoint: Path, max_steps: int, epochs: float) -> bool:
+    """Whether ``checkpoint`` is the end of a run of ``max_steps`` steps, or of ``epochs`` if ``max_steps`` is -1."""
+    state = _state(checkpoint) or {}
+    return state["global_step"] >= max_steps if max_steps > 0 else state["epoch"] >= epochs
+
+
+def _state(checkpoint: Path) -> Any:
+    try:
+        return json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return None  # a kill or a full disk interrupted its writing

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from pad_student.errors import ReportError
-from pad_student.storage.checkpoints import newest_whole
+from pad_student.storage.run_directory import newest_whole
 
 EDGE = 10  # "first" and "last" are means over this part of the steps
 COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")

@@ -12,7 +12,7 @@ from pad_student.on_policy import rounds
 from pad_student.on_policy.rounds import Round
 from pad_student.preference.config import PADConfig
 from pad_student.storage import jsonl
-from pad_student.storage.checkpoints import newest_whole
+from pad_student.storage.run_directory import newest_whole
 from pad_student.teacher.errors import TeacherUnreachable
 from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredSet

@@ -20,7 +20,7 @@ from pad_student.sampling import vllm_sampler as vllm_sampling
 from pad_student.sampling.export_weights import save_whole_weights
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.sampling.vllm_server import SamplerNonsense, SamplerRefused, SamplerUnreachable, StaleWeights
-from pad_student.storage.checkpoints import newest_whole
+from pad_student.storage.run_directory import newest_whole
 from pad_wire import Response
 from support import tiny as architectures
 from support.fake_sampling_server import FakeSamplingServer

@@ -16,7 +16,7 @@ from pad_student.evaluation.report.page import build
 from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
 from pad_student.preference.losses import EXACT_LOSSES, LOSSES
 from pad_student.preference.plackett_luce import entropy, estimated_entropy
-from pad_student.storage.checkpoints import newest_whole
+from pad_student.storage.run_directory import newest_whole
 from support.made_up_run import made_up_run, metrics
 from support.student_runs import FakeTeacher, config, scored_sets, trainer, weights
 from support.student_runs import metrics as recorded

@@ -12,7 +12,7 @@ import torch
 from pad_student.errors import ConfigError, DatasetError, OtherRun
 from pad_student.on_policy import rounds
 from pad_student.storage import jsonl
-from pad_student.storage.checkpoints import newest_whole
+from pad_student.storage.run_directory import newest_whole
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.errors import TeacherChanged, TeacherUnreachable
 from pad_student.training.trainer import PADTrainer
