@@ -1,4 +1,4 @@
-"""OpenAI's completions form over the engine: what lm-evaluation-harness sends to score given texts."""
+"""``/v1/completions``: OpenAI's form, which lm-evaluation-harness sends to score given texts."""
 
 import time
 import uuid
@@ -47,7 +47,7 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budge
 
 
 def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
-    """Each prompt's token ids; text is tokenised as the tokenizer does by default, special tokens included."""
+    """The token ids of each prompt; text is tokenised by the tokenizer's defaults, with its special tokens."""
     tokenizer: Any = teacher.encoder.tokenizer
     prompts: Any = request.prompt
     if isinstance(prompts, str) or isinstance(prompts[0], int):
@@ -71,8 +71,8 @@ def _choice(
 ) -> CompletionChoice:
     log_probs = finite(scored.token_logprobs, f"prompt[{index}]").tolist()
     finite(scored.top_logprobs, f"prompt[{index}]")
-    # Each token of the reply, its log-probability, and the position whose prediction it is; an echoed text's
-    # first token has nothing before it that could predict it.
+    # Each token of the reply, its log-probability, and the position that predicts it; nothing predicts the first
+    # token of an echoed text.
     rows: list[tuple[int, float | None, int | None]] = []
     if request.echo:
         rows += [(ids[0], None, None), *zip(ids[1:], log_probs, range(len(log_probs)), strict=True)]
@@ -100,7 +100,7 @@ def _logprobs(
 
 
 def _top(teacher: Teacher, scored: EchoLogprobs, at: int) -> dict[str, float]:
-    """The likeliest tokens at one position; where two decode to the same text, the likelier one is shown."""
+    """The likeliest tokens at one position; of two that decode to the same text, the likelier one."""
     top: dict[str, float] = {}
     for token, value in zip(scored.top_ids[at].tolist(), scored.top_logprobs[at].tolist(), strict=True):
         top.setdefault(teacher.encoder.decode([token]), value)

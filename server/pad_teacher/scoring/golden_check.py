@@ -1,4 +1,4 @@
-"""The golden score: before the service is ready, its numbers must agree with a slow and plain computation."""
+"""The golden check: before the service is ready, its numbers must agree with a slow and plain computation."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from pad_teacher.engines.queries import FloatArray, TokenSet
 from pad_teacher.errors import TeacherError
 from pad_teacher.scoring.teacher import Teacher
 
-# Short and long, finished and cut, one word and several lines: what the fast path treats differently.
+# Short and long, finished and cut, one word and several lines: cases that the fast path treats differently.
 PROMPTS = ("Name three colours.", "Explain in two sentences why the sky is blue, and then say what you are sure of.")
 RESPONSES = (
     ("Red, green and blue.", True),
@@ -18,7 +18,8 @@ RESPONSES = (
 
 LONG_TOKENS = 600  # more positions than one chunk of the projection
 
-# Of one token, and of the mean over all: rounding of 16-bit numbers is large on one token and cancels over many.
+# By dtype: for one token, and for the mean over all tokens. Rounding errors of 16-bit numbers are large on one token
+# and cancel over many.
 TOLERANCE_NATS = {"float32": (1e-3, 1e-4), "float16": (0.2, 0.02), "bfloat16": (1.0, 0.05)}
 
 
@@ -33,7 +34,7 @@ def check(teacher: Teacher) -> float:
         The largest difference of one token's log-probability, in nats.
 
     Raises:
-        GoldenMismatch: where a value is missing, not finite, or differs by more than the dtype allows.
+        GoldenMismatch: if a value is missing, not finite, or differs by more than the dtype allows.
     """
     encoder, engine = teacher.encoder, teacher.engine
     responses = encoder.response_ids([text for text, _ in RESPONSES], [done for _, done in RESPONSES])

@@ -1,4 +1,4 @@
-"""The likelihood of responses: from a request's texts to token ids, and from log-probabilities to the reply."""
+"""``/v1/likelihood``: from a request's texts to token ids, and from log-probabilities to the reply."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ from pad_wire.scoring import Likelihood, LikelihoodSet
 
 @dataclass(frozen=True, slots=True)
 class TokenisedSet:
-    """One set as the engine takes it, and which of its responses were cut to fit.
+    """One set in token ids; ``truncated`` tells which of its responses were cut to fit the context.
 
-    Responses that are more than a batch together are several queries, so that no set holds the engine for long.
+    A set that costs more than a batch is several queries, so that no set holds the engine for long.
     """
 
     id: str
@@ -46,13 +46,17 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
 
 
 def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
-    """Render and tokenise each set, refusing (or, if asked, cutting) what the teacher's context does not hold."""
+    """Render and tokenise each set.
+
+    Raises:
+        Refusal: if the template refuses a prompt, or a response does not fit the context and ``truncate`` is false.
+    """
     return [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
 
 
 @contextmanager
 def template_at(where: str) -> Iterator[None]:
-    """Say where the prompt was that the template refused.
+    """Refuse the request if the template refuses the prompt at ``where``.
 
     Raises:
         Refusal: ``template_refused``.
@@ -64,7 +68,7 @@ def template_at(where: str) -> Iterator[None]:
 
 
 def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:
-    """Word one set's log-probabilities, taking the answers to its queries."""
+    """The reply to one set; takes the answers to its queries from ``results``."""
     arrays = [array for _ in item.queries for array in cast(list[FloatArray], next(results))]
     rows = zip(arrays, item.truncated, strict=True)
     return [
@@ -103,7 +107,7 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budge
             raise Refusal("invalid_request", message, where=f"{where}.responses[{j}]")
         if len(ids) > room and not truncate:
             message = (
-                f"the response has {len(ids)} tokens where {room} fit the teacher's context behind its prompt;"
+                f"the response has {len(ids)} tokens, and {room} fit the teacher's context after its prompt;"
                 ' shorten it or send "truncate": true'
             )
             raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
@@ -115,7 +119,7 @@ def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budge
 
 
 def _split(tokens: TokenSet, most: int) -> Iterator[TokenSet]:
-    """The set in as few queries as cost at most ``most`` tokens each; one response is never divided."""
+    """The set in few queries of at most ``most`` tokens; a response is never divided."""
     part: list[list[int]] = []
     cost = len(tokens.prompt_ids)
     for ids in tokens.response_ids:

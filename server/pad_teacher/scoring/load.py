@@ -1,4 +1,4 @@
-"""From settings to a teacher whose golden score has passed: the one place that reads weights from disk."""
+"""Loads the teacher that the settings name, and checks it: the one place that reads weights from disk."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 def load(settings: ServeSettings) -> Teacher:
-    """Load model and tokenizer and check the golden score.
+    """Load model and tokenizer, and run the golden check.
 
     Raises:
         CannotServe: if the model is not there, its tokenizer has no usable chat template, or no engine can score
@@ -52,7 +52,7 @@ def _load(settings: ServeSettings) -> Teacher:
 
 
 def _engine(settings: ServeSettings) -> Engine:
-    """The engine that the settings name; each is imported only where it is used."""
+    """The engine that the settings name; each is imported only if it is used."""
     common = {
         "revision": settings.revision,
         "dtype": settings.dtype,

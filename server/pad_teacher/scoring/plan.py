@@ -18,7 +18,7 @@ from pad_wire.text import WireModel
 class Plan:
     """A request, tokenised: ``reply`` takes the answers to ``queries``, in order.
 
-    ``held`` are lists that ``reply`` reads, with most of what the plan keeps in memory.
+    ``held`` are the lists that ``reply`` reads; they hold most of the plan's memory.
     """
 
     queries: list[Query]
@@ -29,9 +29,9 @@ class Plan:
 
 @dataclass(slots=True)
 class Budget:
-    """What planning may cost before anything is queued: a small body can ask for very many questions.
+    """Limits of planning, before anything is queued: a small body can ask for very many questions.
 
-    ``tokens`` is what is left of the queue's size, ``batch_tokens`` the size of one unit of work, ``deadline`` on
+    ``tokens`` are those that the request may still cost, ``batch_tokens`` the limit of one query, ``deadline`` is on
     ``time.monotonic``'s clock; ``left`` is set once the client has hung up.
     """
 
@@ -41,10 +41,11 @@ class Budget:
     left: threading.Event = field(default_factory=threading.Event)
 
     def spend(self, tokens: int, where: str) -> None:
-        """Count work as it is planned.
+        """Count tokens as they are planned.
 
         Raises:
-            Refusal: where the request could never be queued, comes too late, or is no longer wanted.
+            Refusal: ``too_long`` if the request could never be queued; ``deadline_exceeded`` if it is too late or
+                the client has left.
         """
         self.tokens -= tokens
         if self.tokens < 0:
@@ -62,10 +63,10 @@ def usage(*, prompt: int = 0, response: int = 0, question: int = 0) -> Usage:
 
 
 def finite(values: FloatArray, where: str) -> FloatArray:
-    """``values``, at most 0: rounding may leave a certain token a hair above.
+    """``values``, cut to at most 0: rounding may leave the log-probability of a certain token just above.
 
     Raises:
-        Refusal: where one is missing or not finite; such a number is never sent on.
+        Refusal: ``engine_failed`` if one is not finite; such a number is never sent to a client.
     """
     if not np.isfinite(values).all():
         message = "the teacher's log-probability is not finite"

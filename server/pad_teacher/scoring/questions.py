@@ -1,8 +1,8 @@
-"""Multiple choice as pure functions: which questions to ask, and what their answers say.
+"""The wording of the multiple-choice question, its orders, and the average of its answers: pure functions.
 
-Listwise asks one question that shows all n responses; pairwise asks about every pair. A question shows its
-options in some order, and a model leans towards some letters whatever stands beside them, so each question is
-asked in several orders and the renormalised probabilities are averaged (PAD, arXiv 2502.14272, section 3.2).
+Listwise asks one question that shows all n responses; pairwise asks about every pair. A model prefers some letters
+whatever their options are. So each question is asked in several orders of the options, and the renormalised
+probabilities are averaged (PAD, arXiv 2502.14272, section 3.2).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class TooManyOrders(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the teacher would pick: one probability a response, and how much mass lay on letters at all."""
+    """The teacher's choice: a probability for each response, and the probability mass of all option letters."""
 
     selection_probabilities: list[float]
     label_mass: float
@@ -30,8 +30,8 @@ class Choice:
 def question_text(request: str, options: Sequence[str]) -> str:
     """The user message that asks which of ``options`` answers ``request`` best.
 
-    The request comes first, so that the question begins as the prompt itself does: an engine that computes shared
-    beginnings once pays for the prompt once, for likelihood and choice together.
+    The request comes first, so the question begins with the same tokens as the prompt itself. An engine that computes
+    shared prefixes once then computes the prompt once for likelihood and choice together.
     """
     lettered = "\n\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
     return (
@@ -41,14 +41,13 @@ def question_text(request: str, options: Sequence[str]) -> str:
 
 
 def question_orders(n: int, form: Form, orders: Orders) -> list[tuple[int, ...]]:
-    """Every question to ask about ``n`` responses, each as the response indices in the order shown.
+    """The questions to ask about ``n`` responses; each is the indices of its responses in the order shown.
 
     ``single`` shows responses as given, ``cyclic`` all rotations, ``both`` as given and reversed, ``all`` every
-    permutation. A pair has two orders, so for ``pairwise`` all but ``single`` mean the same.
+    permutation. A pair has only two orders, so for ``pairwise`` all but ``single`` mean the same.
 
     Raises:
         TooManyOrders: if ``all`` would need more than ``MAX_ORDERS`` permutations.
-
     """
     if form == "pairwise":
         pairs = list(combinations(range(n), 2))
@@ -68,7 +67,7 @@ def question_orders(n: int, form: Form, orders: Orders) -> list[tuple[int, ...]]
 
 
 def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[Sequence[float]]) -> Choice:
-    """Average the answers to ``asked`` into one probability a response.
+    """Average the answers to the questions ``asked`` into a probability for each response.
 
     Args:
         n: how many responses the set has.
@@ -80,7 +79,6 @@ def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[
 
     Raises:
         ValueError: if a log-probability is not finite.
-
     """
     won: list[list[float]] = [[] for _ in range(n)]
     masses: list[float] = []

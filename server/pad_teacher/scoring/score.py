@@ -1,4 +1,4 @@
-"""Likelihood and selection of the same sets in one call, and the calibrated reward they make together."""
+"""``/v1/score``: likelihood and selection of the same sets in one call, and the reward that combines them."""
 
 from collections.abc import Sequence
 from math import log

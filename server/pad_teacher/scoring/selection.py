@@ -1,4 +1,4 @@
-"""Multiple choice over the engine: from a request's sets to questions in every order asked, and back."""
+"""``/v1/selection``: from a request's sets to multiple-choice questions, and from their answers to the reply."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pad_wire.scoring import Selection, SelectionSet
 
 @dataclass(frozen=True, slots=True)
 class AskedSet:
-    """All that is asked about one set: the response indices of each question as shown, and its token ids."""
+    """The questions about one set; ``orders`` are the response indices of each, in the order shown."""
 
     id: str
     where: str
@@ -28,7 +28,7 @@ class AskedSet:
     truncated: list[bool]
 
     def choice(self, results: Iterator[Answer]) -> Choice:
-        """What the teacher would pick, from the letters' log-probabilities: takes the answers to its queries."""
+        """The teacher's choice; takes the answers to the set's queries from ``results``."""
         answers = [array for _ in self.queries for array in cast(list[FloatArray], next(results))]
         log_probs = [finite(array, self.where).tolist() for array in answers]
         return combine(self.n, self.orders, log_probs)
@@ -48,7 +48,11 @@ def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) 
 
 
 def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
-    """The questions about each set, rendered and tokenised."""
+    """Render and tokenise the questions about each set.
+
+    Raises:
+        Refusal: if a set has too few or too many responses for them, or a question does not fit the context.
+    """
     return [_ask_set(teacher, item, index, request, budget) for index, item in enumerate(request.sets)]
 
 
@@ -63,19 +67,19 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
     if n < 2:
         raise Refusal("invalid_request", "a choice needs two responses or more", where=f"{where}.responses")
     if shown > len(letters):
-        message = f"{n} options where this teacher has letters for {len(letters)}; ask pairwise or split the set"
+        message = f"{n} options, and this teacher has letters for {len(letters)}; ask pairwise or split the set"
         raise Refusal("too_many_options", message, where=f"{where}.responses")
     try:
         orders = question_orders(n, request.form, request.orders)
     except TooManyOrders as error:
         raise Refusal("too_many_options", str(error), where=f"{where}.responses") from error
-    question = _Question(teacher, as_text(item.prompt), where)
+    writer = _QuestionWriter(teacher, as_text(item.prompt), where)
     texts = [response.text for response in item.responses]
-    options = question.fitting(texts, shown) if request.truncate else texts
+    options = writer.fitting(texts, shown) if request.truncate else texts
     asked: list[list[int]] = []
     for order in orders:
-        asked.append(question.ids([options[i] for i in order]))
-        budget.spend(len(asked[-1]), where)  # in full: what they share is still rendered and tokenised
+        asked.append(writer.ids([options[i] for i in order]))
+        budget.spend(len(asked[-1]), where)  # in full: shared beginnings are rendered and tokenised again
     queries = list(_split(asked, letters[:shown], budget.batch_tokens))
     truncated = [option != text for option, text in zip(options, texts, strict=True)]
     tokens = sum(map(len, asked))
@@ -83,7 +87,7 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
 
 
 def _split(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Iterator[Questions]:
-    """The questions in as few queries as cost at most ``most`` tokens each."""
+    """The questions in few queries of at most ``most`` tokens."""
     part: list[list[int]] = []
     cost = 0
     for ids in asked:
@@ -97,14 +101,19 @@ def _split(asked: Sequence[list[int]], label_ids: list[int], most: int) -> Itera
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """The question about one prompt, for any options."""
+class _QuestionWriter:
+    """Renders and tokenises the question about one prompt, for any options."""
 
     teacher: Teacher
     request: str
     where: str
 
     def ids(self, options: Sequence[str]) -> list[int]:
+        """Token ids of the question.
+
+        Raises:
+            Refusal: ``too_long`` if it does not fit the context, ``template_refused``.
+        """
         ids = self._ids(options)
         limit = self.teacher.engine.max_context_tokens
         if len(ids) > limit:
@@ -113,13 +122,13 @@ class _Question:
         return ids
 
     def fitting(self, texts: Sequence[str], shown: int) -> list[str]:
-        """The texts, each cut to the largest number of tokens at which every question fits the context."""
+        """The texts, each cut to the largest number of tokens with which every question fits the context."""
         limit = self.teacher.engine.max_context_tokens
         ids = self.teacher.encoder.response_ids(texts, [False] * len(texts))
         decode = self.teacher.encoder.decode
 
         def cut(tokens: int) -> list[str]:
-            # A cut within a character leaves its first bytes, which decode to a replacement that nobody wrote.
+            # A cut within a character leaves its first bytes, which decode to a replacement character.
             return [
                 text if len(of_text) <= tokens else decode(of_text[:tokens]).rstrip("\N{REPLACEMENT CHARACTER}")
                 for text, of_text in zip(texts, ids, strict=True)
@@ -127,7 +136,7 @@ class _Question:
 
         def fits(tokens: int) -> bool:
             options = sorted(cut(tokens), key=lambda option: -len(self._response_ids(option)))[:shown]
-            # Tokens may join or part where options meet the question: the margin is more than ever seen.
+            # Tokens may merge or split at the border of an option: the margin is larger than was ever seen.
             return len(self._ids(options)) + shown <= limit
 
         low, high = 0, min(limit, max(len(of_text) for of_text in ids))
@@ -140,7 +149,7 @@ class _Question:
         return self.teacher.encoder.response_ids([text], [False])[0]
 
     def _ids(self, options: Sequence[str]) -> list[int]:
-        with template_at(self.where):  # not through the cache: a question is rarely asked twice
+        with template_at(self.where):  # the prompt cache is not used: a question is rarely asked twice
             return self.teacher.encoder.prompt_ids(question_text(self.request, options))
 
 

@@ -1,4 +1,4 @@
-"""The teacher as the service sees it: an engine, its tokenizer and template, its identity and its limits."""
+"""The teacher: an engine, its tokenizer and template, and the fingerprint of everything that decides a score."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from pad_wire.scoring import LETTERS
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
-    """Everything that turns a request into token ids and log-probabilities."""
+    """An engine with its tokenizer: turns texts into token ids and log-probabilities."""
 
     id: TeacherId
     encoder: ChatEncoder
     engine: Engine
-    letter_ids: list[int]  # of A, B, … as far as each is a single token
+    letter_ids: list[int]  # of A, B, …, up to the first that is no single token of its own
     prompts: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
@@ -28,7 +28,7 @@ class Teacher:
         """Join an engine and a tokenizer.
 
         Raises:
-            ValueError: where the tokenizer has ids that the engine's vocabulary lacks.
+            ValueError: if the tokenizer has ids that the engine's vocabulary lacks.
         """
         tokenizer: Any = encoder.tokenizer
         largest = max(tokenizer.get_vocab().values())
@@ -40,7 +40,7 @@ class Teacher:
 
 
 def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
-    """One short name for all that decides a score: weights, config, dtype, tokenizer, template and question."""
+    """A digest of all that decides a score: weights, config, dtype, tokenizer, template and question."""
     tokenizer: Any = encoder.tokenizer
     parts = [
         engine.digest(),
@@ -50,7 +50,7 @@ def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
         str(encoder.end_of_turn),
         question_text("", ["", ""]),
     ]
-    # Lengths first, so that no two lists of parts read the same.
+    # Each length comes first, so that different parts never give the same bytes.
     digest = hashlib.sha256()
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())

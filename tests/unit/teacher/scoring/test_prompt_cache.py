@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.scoring.prompt_cache import PromptCache
+from pad_teacher.scoring.prompt_cache import ENTRY_BYTES, PromptCache
 from pad_wire import Message
 from pad_wire.chat import ChatEncoder, TemplateError
 from support.fakes import byte_tokenizer
@@ -40,7 +40,7 @@ def test_what_a_caller_does_to_its_ids_is_not_seen_by_the_next(encoder: Counting
     assert cache.ids(encoder, "hi") == encoder.prompt_ids("hi")
 
 
-def test_a_conversation_that_the_template_refuses_is_refused_every_time(encoder: Counting) -> None:
+def test_a_refused_conversation_is_refused_every_time(encoder: Counting) -> None:
     cache = PromptCache()
     for _ in range(2):
         with pytest.raises(TemplateError):
@@ -66,14 +66,19 @@ def test_conversations_that_look_alike_are_told_apart(encoder: Counting, one: li
 
 
 @given(st.lists(st.text(alphabet="abc", min_size=1, max_size=12), max_size=40))
-def test_it_answers_as_the_tokenizer_does_and_never_holds_more_than_it_may(prompts: list[str]) -> None:
+def test_a_bounded_cache_answers_as_the_tokenizer_does(prompts: list[str]) -> None:
     plain = ChatEncoder(byte_tokenizer_once, 261)
-    cache = PromptCache(max_prompts=4, max_tokens=40)
+    cache = PromptCache(max_bytes=1200)  # an entry takes nearly 300 or more
     for prompt in prompts:
         assert cache.ids(plain, prompt) == plain.prompt_ids(prompt)
         assert len(cache) <= 4
-        assert cache.tokens <= 40
-        assert cache.tokens == sum(map(len, cache._ids.values()))
+
+
+def test_a_prompt_larger_than_the_cache_is_not_kept(encoder: Counting) -> None:
+    cache = PromptCache(max_bytes=ENTRY_BYTES + 1000)
+    cache.ids(encoder, "hi")
+    assert cache.ids(encoder, "hi " * 1000) == encoder.prompt_ids("hi " * 1000)
+    assert len(cache) == 1
 
 
 byte_tokenizer_once = byte_tokenizer()
