@@ -1,18 +1,15 @@
-"""How much faster a request is answered when all it asks was scored before. Writes cache.json.
+"""How much faster a request is answered if all of it was scored before. Writes results/cache.json.
 
     python -m benchmarks.cache
 
-A real service process and HTTP on loopback. Each round posts sets that no round before has posted, and then the same
-again; after the last round the service is stopped, and started again with the same data directory.
+The service is a real process, asked over HTTP on loopback. Each round posts new sets, and then the same sets again.
+After the last round the service is restarted with the same data directory, and all sets are posted once more.
 """
 
 import json
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,11 +18,12 @@ from typing import Any
 import httpx
 import torch
 
-from benchmarks.harness.environment import RESULTS, ROOT
+from benchmarks.harness.environment import RESULTS, ROOT, RUNS
 from benchmarks.harness.model import make_model, source_text
+from benchmarks.harness.service_process import engine_seconds, pad_teacher
 
-SETS, PROMPT, N, RESPONSE = 64, 64, 4, 32  # tokens: about, of the random model's tokenizer
-ROUNDS, WARM = 3, 5  # rounds, and warm requests of each
+SETS, PROMPT, N, RESPONSE = 64, 64, 4, 32  # lengths in tokens of the random model's tokenizer, approximately
+ROUNDS, WARM = 3, 5  # rounds, and warm requests in each
 
 
 def body(number: int) -> bytes:
@@ -34,7 +32,7 @@ def body(number: int) -> bytes:
 
     def text(tokens: int, at: int) -> str:
         at += 10_007 * SETS * number
-        return source[at : at + 3 * tokens].strip() + "."  # about three letters a token
+        return source[at : at + 3 * tokens].strip() + "."  # a token has about three letters
 
     def one(at: int) -> dict[str, Any]:
         return {"prompt": text(PROMPT, at), "responses": [text(RESPONSE, at + 131 * j) for j in range(1, N + 1)]}
@@ -45,30 +43,17 @@ def body(number: int) -> bytes:
 
 @contextmanager
 def serving(model: Path, data: Path) -> Iterator[httpx.Client]:
-    """A client of a service that is ready."""
-    log = data / "log"
-    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", model, "--port", "0", "--data", data]
-    with log.open("w") as output, subprocess.Popen(command, stderr=output) as process:
-        try:
-            with httpx.Client(base_url=ready(process, log), timeout=None, trust_env=False) as client:
-                yield client
-        finally:
-            process.terminate()
-
-
-def ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    """The address of a service, once it is ready."""
-    while process.poll() is None:
-        listening = re.search(r'"url": ?"([^"]+)"', log.read_text())
-        with suppress(httpx.TransportError):
-            if listening and httpx.get(f"{listening[1]}/v1/health/ready", trust_env=False).status_code == 200:
-                return listening[1]
-        time.sleep(0.1)
-    raise RuntimeError(f"the service stopped: {log.read_text()[-500:]}")
+    """A client of a ready service that keeps its scores in ``data``."""
+    options = ("--model", model, "--data", data)
+    with (
+        pad_teacher(data / "log", *options) as service,
+        httpx.Client(base_url=service.url, timeout=None, trust_env=False) as client,
+    ):
+        yield client
 
 
 def seconds_of(client: httpx.Client, content: bytes) -> tuple[float, bytes]:
-    """How long the reply took, and what was in it."""
+    """Seconds until the reply, and its body."""
     began = time.perf_counter()
     reply = client.post("/v1/likelihood", content=content)
     seconds = time.perf_counter() - began
@@ -77,16 +62,8 @@ def seconds_of(client: httpx.Client, content: bytes) -> tuple[float, bytes]:
     return seconds, reply.content
 
 
-def engine_seconds(client: httpx.Client) -> float:
-    """What the engine has taken so far."""
-    found = re.search(r"^pad_batch_seconds_sum (\S+)", client.get("/metrics").text, re.MULTILINE)
-    if not found:
-        raise RuntimeError("the service's metrics have no pad_batch_seconds_sum")
-    return float(found[1])
-
-
 def measure(name: str, model: Path) -> dict[str, Any]:
-    """Cold, warm and restarted."""
+    """One model's row: seconds of cold requests, of warm ones, and of the first ones after a restart."""
     cold: list[float] = []
     warm: list[float] = []
     replies: list[bytes] = []
@@ -100,10 +77,10 @@ def measure(name: str, model: Path) -> dict[str, Any]:
                 warm += [seconds for seconds, _ in again]
                 if any(other != reply for _, other in again):
                     raise RuntimeError("a warm reply differs from the cold one")
-            engine = engine_seconds(client) / ROUNDS
+            engine = engine_seconds(client.get("/metrics").text) / ROUNDS
         with serving(model, Path(data)) as client:
             restarted = [seconds_of(client, body(number)) for number in range(ROUNDS)]
-            if [reply for _, reply in restarted] != replies or engine_seconds(client):
+            if [reply for _, reply in restarted] != replies or engine_seconds(client.get("/metrics").text):
                 raise RuntimeError("after a restart the replies differ or the engine was called")
     tokens = json.loads(replies[0])["usage"]["total_tokens"]
     row = {
@@ -121,7 +98,7 @@ def measure(name: str, model: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    shaped = make_model("smollm2-135m", "float32", "cpu", ROOT / "runs" / "bench")
+    shaped = make_model("smollm2-135m", "float32", "cpu", RUNS)
     models = {
         "examples/tinyworld/teacher": ROOT / "examples" / "tinyworld" / "teacher",
         "smollm2-135m, random": shaped,

@@ -1,9 +1,10 @@
-"""Preference decomposing: what each way to split n responses into parts costs, and what it keeps.
+"""Preference decomposing: the cost of each split of n responses into parts, and the share of the comparison kept.
 
     python -m benchmarks.decompose
 
-Costs are of one prompt. Tokens are counted by the service's own functions, for responses of equal length; only the
-loss's milliseconds and what is kept are measured. Fixed parts and on-policy ones cost the same tokens.
+Costs are of one prompt. Tokens are counted by the service's own functions, for responses of equal length. Only the
+loss's milliseconds and the kept shares are measured. Fixed and on-policy parts cost the same tokens.
+Writes results/decompose.json. Axes: P prompts · N responses · R rankings.
 """
 
 import json
@@ -23,15 +24,15 @@ from pad_teacher.scoring.questions import question_orders
 from pad_wire.scoring import LETTERS, Form
 
 PROMPT, RESPONSE = 256, 128
-BEFORE, BEHIND = 20, 13  # tokens of a question before its options, request apart, and behind them
-QUEUE = 1_000_000  # the service's default --max-queued-tokens, which one set's questions have to fit in full
+BEFORE, AFTER = 20, 13  # tokens of a question before its options, apart from the request, and after them
+QUEUE = 1_000_000  # the service's default --max-queued-tokens; all questions of a set must fit
 SIZES = (4, 8, 16, 32, 64)
 
-# β·reward within a set, as in the demo's first step: medians of deviations, and the correlation that its agreement on
-# pairs, 77 %, stands for.
+# Of β·reward within a set, as in the demo's first step: medians of the standard deviations, and the correlation that
+# gives its agreement on pairs, 77 %.
 TEACHER_SPREAD, STUDENT_SPREAD, CORRELATION = 3.4, 1.5, 0.75
 SETS = 64
-RANKINGS = 1024  # that the whole set's gradient is taken from
+RANKINGS = 1024  # for the gradient over the whole set
 
 
 def main() -> None:
@@ -54,14 +55,14 @@ def main() -> None:
 
 
 def rows_of(n: int) -> list[dict[str, Any]]:
-    """All parts of two or more, by halves."""
+    """One row for each number of parts: powers of two, with at least two responses a part."""
     teacher_P_N, student_P_N = made_up_scores(n)
     parts_of_n = [2**k for k in range(n.bit_length()) if n // 2**k >= 2]
     return [costs(n, parts) | kept(teacher_P_N, student_P_N, parts) for parts in parts_of_n]
 
 
 def costs(n: int, parts: int) -> dict[str, Any]:
-    """Tokens of one prompt for teacher and student, steps, and the loss's milliseconds, all parts together."""
+    """Costs of one prompt, summed over its parts: teacher and student tokens, steps, and milliseconds of the loss."""
     size = n // parts
     seconds = loss_seconds("ppd", size)
     return {
@@ -78,15 +79,15 @@ def costs(n: int, parts: int) -> dict[str, Any]:
 
 
 def teacher_tokens(size: int, form: Form) -> int | None:
-    """One part's likelihoods and its questions in all cyclic orders; None where a default service refuses them.
+    """Tokens of one part's likelihoods and questions in all cyclic orders. None if a default service refuses them.
 
-    Units of work are not divided, so what neighbouring questions begin with counts once.
+    Questions of a unit are scored together, so a shared prefix of neighbouring questions counts once.
     """
     if form == "listwise" and size > len(LETTERS):
         return None
     request, options = list(range(PROMPT + BEFORE)), [_ids(k + 1, RESPONSE) for k in range(size)]
     asked = [
-        request + [token for option in order for token in options[option]] + _ids(0, BEHIND)
+        request + [token for option in order for token in options[option]] + _ids(0, AFTER)
         for order in question_orders(size, form, "cyclic")
     ]
     if sum(map(len, asked)) > QUEUE:
@@ -95,12 +96,12 @@ def teacher_tokens(size: int, form: Form) -> int | None:
 
 
 def likelihood_tokens(size: int) -> int:
-    """One part's likelihoods: the prompt once."""
+    """Tokens of one part's likelihoods; the prompt counts once."""
     return TokenSet(list(range(PROMPT)), [_ids(k, RESPONSE) for k in range(size)]).cost
 
 
 def made_up_scores(n: int) -> tuple[Tensor, Tensor]:
-    """Teacher's and student's β·reward, [sets, n]."""
+    """Random β·rewards of teacher and student, each [P, N]."""
     teacher_P_N = torch.randn(SETS, n, dtype=torch.float64)
     own_P_N = torch.randn(SETS, n, dtype=torch.float64)
     student_P_N = CORRELATION * teacher_P_N + sqrt(1 - CORRELATION**2) * own_P_N
@@ -108,12 +109,13 @@ def made_up_scores(n: int) -> tuple[Tensor, Tensor]:
 
 
 def kept(teacher_P_N: Tensor, student_P_N: Tensor, parts: int) -> dict[str, float]:
-    """What is left of the comparison of all n responses.
+    """The shares of the comparison of all n responses that the parts keep.
 
-    ``pairs``: share of the pairs that stand in one part. ``of_ceiling``: mean loss of a part over ln 2, where a JSD
-    is flat. ``direction``: cosine of the sum of the parts' gradients in the student's scores, as training computes
-    them, with the gradient of KL(P_T‖P_S) over the whole set, which is what the teacher's full distribution asks for;
-    the JSD of the whole set is no measure, since for large n it is at its ceiling and has no gradient.
+    - ``pairs``: the share of pairs whose responses are in the same part.
+    - ``of_ceiling``: the mean loss of a part over ln 2, the ceiling of a JSD, where it is flat.
+    - ``direction``: the cosine between the sum of the parts' gradients in the student's scores and the gradient of
+      KL(P_T‖P_S) over the whole set. The JSD of the whole set is no reference: for large n it is at its ceiling and
+      has no gradient.
     """
     n = teacher_P_N.shape[1]
     whole_P_N = whole_gradient(teacher_P_N, student_P_N)
@@ -136,7 +138,7 @@ def kept(teacher_P_N: Tensor, student_P_N: Tensor, parts: int) -> dict[str, floa
 
 
 def whole_gradient(teacher_P_N: Tensor, student_P_N: Tensor) -> Tensor:
-    """Of KL(P_T‖P_S) in the student's scores, from rankings drawn from the teacher's side."""
+    """Gradient of KL(P_T‖P_S) in the student's scores, [P, N], estimated from rankings drawn from P_T."""
     own_P_N = student_P_N.clone().requires_grad_()
     noise_P_R_N = -torch.empty(SETS, RANKINGS, teacher_P_N.shape[1], dtype=torch.float64).exponential_().log()
     ranking_P_R_N = (teacher_P_N.unsqueeze(1) + noise_P_R_N).argsort(-1, descending=True)
@@ -145,7 +147,7 @@ def whole_gradient(teacher_P_N: Tensor, student_P_N: Tensor) -> Tensor:
 
 
 def _ids(start: int, count: int) -> list[int]:
-    """Token ids that no other text begins with."""
+    """Token ids that share no prefix with those of another ``start``."""
     return [10**6 * (start + 1) + k for k in range(count)]
 
 

@@ -1,14 +1,14 @@
-"""How late the service's event loop ever is while the largest requests arrive. Writes event_loop.json.
+"""How late the service's event loop is while the largest requests arrive. Writes results/event_loop.json.
 
-A process of its own serves the application over HTTP with a real tokenizer and an engine that only sleeps. A task in
-its loop sleeps 1 ms again and again and notes how much later it was woken; beside that, each step of the loop is
-timed in CPU time of its thread, which is the loop's own work: the rest of a lateness is waiting for the interpreter,
-which the threads that tokenise and word replies hold, or for a core.
+    python -m benchmarks.event_loop [--default-switching] [--default-collecting]
+
+A separate process serves the application over HTTP with a real tokenizer and an engine that only sleeps. A task in
+its loop sleeps 1 ms repeatedly and records how late it wakes. Each step of the loop is also timed in CPU time of its
+thread, which is the loop's own work. The rest of a delay is waiting for the interpreter lock or for a core.
 """
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from typing import Any
@@ -17,17 +17,18 @@ import httpx
 
 from benchmarks.harness.environment import RESULTS
 from benchmarks.harness.model import source_text
+from benchmarks.harness.service_process import harness_service
 from benchmarks.harness.watched_service import RESET, SWITCH, VALUES
 
-SECONDS = 2.0  # of each case at least; it ends with the request that is then under way
+SECONDS = 2.0  # least time of each case; it ends when its last request does
 
 
 def cases() -> dict[str, tuple[str, list[bytes], int, float | None]]:
-    """By name: route, bodies, clients at once, and after how long each client hangs up."""
+    """Route, bodies, concurrent clients, and seconds until each client hangs up (None: never), by name."""
     source = source_text()[:2_000_000]
 
     def text(tokens: int, at: int) -> str:
-        return source[at % 1_500_000 : at % 1_500_000 + 3 * tokens].strip() + "."  # about three letters a token
+        return source[at % 1_500_000 : at % 1_500_000 + 3 * tokens].strip() + "."  # a token has about three letters
 
     def sets(count: int, prompt: int, n: int, response: int) -> list[dict[str, Any]]:
         spread = [{"prompt": text(prompt, 997 * i)} for i in range(count)]
@@ -58,8 +59,6 @@ def cases() -> dict[str, tuple[str, list[bytes], int, float | None]]:
 async def measure(url: str, asked: dict[str, tuple[str, list[bytes], int, float | None]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as http:
-        while (await http.get("/v1/health/ready")).status_code != 200:
-            await asyncio.sleep(0.05)
         for name, (route, bodies, clients, patience) in asked.items():
             statuses: dict[str, int] = {}
             await http.post(RESET)
@@ -94,15 +93,9 @@ async def _post(
 
 
 def main() -> None:
-    options, asked = sys.argv[1:], cases()
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.harness.watched_service", *options], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            found = asyncio.run(measure(process.stdout.readline().strip(), asked))
-        finally:
-            process.kill()
+    asked = cases()
+    with harness_service("watched_service", *sys.argv[1:]) as url:
+        found = asyncio.run(measure(url, asked))
     result = {"command": "python -m benchmarks.event_loop", "switch_seconds": SWITCH, "cases": found}
     (RESULTS / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
 

@@ -1,10 +1,11 @@
-"""How the cost of response sets grows with prompt, response and n: a formula beside measurements.
+"""How the cost of response sets grows with prompt, response and n: a formula next to measurements.
 
-    python -m benchmarks.growth [ROW ...]      all rows, or only those numbers of the list, counted from 0
+    python -m benchmarks.growth [ROW ...]      all rows, or only the given ones, counted from 0
 
 seconds = (layers + projection) / (a x peak) + attention / (b x peak) + c x tokens x layers x hidden, in FLOP of
-``harness.floor`` over the peak of matrix products measured beside each run. The constants are fitted on the first
-workload of the list alone, where a profile tells the three parts apart; all others are predictions.
+``harness.floor`` over the peak rate of matrix products, measured next to each run. The constants are fitted on the
+first workload alone, of which a profile separates the three parts; all other rows are predictions.
+Writes results/growth.json.
 """
 
 import json
@@ -89,7 +90,7 @@ def _run(engine: Any, sets: Any) -> tuple[float, float]:
 
 
 def _predict(of: dict[str, Any], first: dict[str, Any], a: float = 0.97, b: float = 0.40) -> None:
-    """Products run at ``a`` of the peak and attention at ``b``; what is left of the first row gives ``c``."""
+    """Products run at ``a`` of the peak and attention at ``b``; the rest of the first row's time gives ``c``."""
 
     def products(row: dict[str, Any]) -> float:
         return row["linear"] / a / row["peak"] + row["attention"] / b / row["peak"]

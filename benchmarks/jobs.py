@@ -1,40 +1,37 @@
-"""One teacher, many jobs: throughput, fair shares, a greedy job beside a polite one, ten times the load.
+"""One teacher and many jobs: throughput, fair shares, a greedy job next to a polite one, ten times the load.
 
     python -m benchmarks.jobs
 
-The service is a process of its own on loopback, with an engine that sleeps 50 µs a token: what is measured is the
-scheduler and the way of a request to it, not a model. Writes jobs.json.
+The service is a separate process on loopback. Its engine sleeps 50 µs a token, so that the scheduler and the HTTP
+path are measured, and not a model. Writes results/jobs.json.
 """
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from benchmarks.harness.environment import RESULTS, ROOT
+from benchmarks.harness.service_process import harness_service
 
 TEACHER = ROOT / "examples" / "tinyworld" / "teacher"
 BATCH, QUEUE = 1024, 64_000  # tokens
 SIZES = (1, 2, 4, 8)  # sets of a request; job k sends requests of SIZES[k % 4]
-WAITING = 64  # sets of each job that wait, so that it always wants more than its share
-SECONDS = {1: 8, 4: 10, 16: 24}  # measured, by number of jobs
+WAITING = 64  # waiting sets of each job, so that it always wants more than its share
+SECONDS = {1: 8, 4: 10, 16: 24}  # of each measurement, by number of jobs
 
 
 def body(sets: int, at: int) -> bytes:
-    """Sets of some hundred tokens, none of them like another of the same request."""
+    """A request of different sets, each of about a hundred tokens."""
     starts = [PROMPTS[(at + k) % len(PROMPTS)] for k in range(sets)]
     return json.dumps({"sets": [{"prompt": f"{s} " * 4, "responses": [f"{s} " * 2, s]} for s in starts]}).encode()
 
 
 def connection(url: str) -> httpx.AsyncClient:
-    """A client that never meets the service's closing of an idle connection half-way."""
+    """A client that drops idle connections before the service closes them."""
     limits = httpx.Limits(keepalive_expiry=2)
     return httpx.AsyncClient(base_url=url, timeout=None, trust_env=False, verify=False, limits=limits)
 
@@ -43,11 +40,11 @@ PROMPTS = [json.loads(line)["prompt"] for line in (TEACHER.parent / "prompts.jso
 
 
 class Load:
-    """Jobs that post again and again, and the teacher tokens of each as they are answered."""
+    """Posts requests of jobs, and counts the answered teacher tokens of each job."""
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._idle: list[httpx.AsyncClient] = []  # a connection each: one pool of hundreds is slower than the service
+        self._idle: list[httpx.AsyncClient] = []  # one connection each: a pool of hundreds is slower than the service
         self._sent = 0
         self.tokens: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
@@ -72,8 +69,8 @@ class Load:
         while True:
             await self.post(job, sets)
 
-    async def beside(self, jobs: dict[str, int], measure: Any) -> Any:
-        """What ``measure`` returns while ``jobs``, by sets of a request, keep their work waiting."""
+    async def with_background(self, jobs: dict[str, int], measure: Any) -> Any:
+        """The result of ``measure`` while ``jobs``, with sets of a request by job, keep their work waiting."""
         posting = [
             asyncio.create_task(self.keep_posting(job, sets))
             for job, sets in jobs.items()
@@ -98,14 +95,14 @@ async def shares(url: str, count: int) -> dict[str, Any]:
         return load.tokens - before
 
     jobs = {f"job{k}": SIZES[k % 4] if count > 1 else SIZES[2] for k in range(count)}
-    served = await load.beside(jobs, measure)
+    served = await load.with_background(jobs, measure)
     fair = served.total() / count
     off = max(abs(served[job] / fair - 1) for job in jobs)
     return {"jobs": count, "tokens_per_second": served.total() / SECONDS[count], "furthest_from_fair_share": off}
 
 
 async def polite(url: str) -> dict[str, float]:
-    """p95 of a job that asks for 40 sets and then pauses as long: alone, and beside a job that never stops."""
+    """p95 of a job that posts 40 sets and pauses as long as they took: alone, and next to a job that never pauses."""
     load = Load(url)
 
     async def p95() -> float:
@@ -117,12 +114,12 @@ async def polite(url: str) -> dict[str, float]:
 
     await load.post("polite", 40)
     alone = await p95()
-    crowded = await load.beside({"greedy": 8}, p95)
+    crowded = await load.with_background({"greedy": 8}, p95)
     return {"alone_p95_seconds": alone, "beside_p95_seconds": crowded, "times": crowded / alone}
 
 
 async def overload(url: str, best: float) -> dict[str, Any]:
-    """Ten times what the teacher can do, sent whatever it answers."""
+    """Goodput and refusals while ten times the best throughput is sent, regardless of the answers."""
     load, posting, sets = Load(url), set[asyncio.Task[float]](), 64
     await load.post("warm", sets)
     apart = load.tokens.total() / (10 * best)
@@ -151,36 +148,22 @@ async def overload(url: str, best: float) -> dict[str, Any]:
 
 
 async def measure(url: str) -> dict[str, Any]:
-    async with connection(url) as http:
-        while (await http.get("/v1/health/ready")).status_code != 200:
-            await asyncio.sleep(0.05)
     rows: list[dict[str, Any]] = []
     for count in SECONDS:
         rows.append(await shares(url, count))
         rows[-1]["of_one_jobs_best"] = rows[-1]["tokens_per_second"] / rows[0]["tokens_per_second"]
         print(rows[-1], flush=True)
-    beside = await polite(url)
-    print(beside, flush=True)
+    politeness = await polite(url)
+    print(politeness, flush=True)
     overloaded = await overload(url, rows[0]["tokens_per_second"])
     print(overloaded, flush=True)
-    return {"shares": rows, "polite": beside, "overload": overloaded}
-
-
-@contextmanager
-def service(*command: str) -> Iterator[str]:
-    """The address of a service that runs as long as the block."""
-    options = ["--max-batch-tokens", str(BATCH), "--max-queued-tokens", str(QUEUE), "--cache-bytes", "0"]
-    with subprocess.Popen([sys.executable, *command, *options], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+    return {"shares": rows, "polite": politeness, "overload": overloaded}
 
 
 def main() -> None:
     result: dict[str, Any] = {"command": "python -m benchmarks.jobs", "batch_tokens": BATCH, "queue_tokens": QUEUE}
-    with service("-m", "benchmarks.harness.metered_service") as url:
+    options = ["--max-batch-tokens", str(BATCH), "--max-queued-tokens", str(QUEUE), "--cache-bytes", "0"]
+    with harness_service("metered_service", *options) as url:
         result |= asyncio.run(measure(url))
     (RESULTS / "jobs.json").write_text(json.dumps(result, indent=2) + "\n")
 

@@ -1,14 +1,16 @@
-"""How much of the teacher's time a run hides behind the student's. Writes overlap.json.
+"""How much of the teacher's time a run overlaps with the student's. Writes results/overlap.json.
 
-Teacher and student are a process each, on a core each, with the embedded models. Each case is a whole run of
-``PADTrainer``, timed without imports and loading, in a new process against a new service: the student alone (scores
-recorded before come at once), the teacher alone (the recorded sets, as a stream), everything in turn (a round is
-sampled, then scored, then trained on), and the trainer as it is at staleness 0 and 1. The client's own work,
-requests and replies, is beside the teacher alone as ``seconds/client``: the student's core does it too.
+Teacher and student run in separate processes, each on its own core, with the embedded models. Each case is a whole
+run of ``PADTrainer`` in a new process against a new service, timed without imports and loading:
 
-Cores share memory, caches and clock rate: two that are busy are each slower than one alone. So there is another
-case, the student alone and the teacher alone at the same time, in processes that exchange nothing: what a run would
-take that hides the one behind the other wholly.
+- student alone: recorded scores are there immediately;
+- teacher alone: the recorded sets are scored as a stream. ``seconds/client`` is the client's own work, which the
+  student's core does;
+- in turn: a round is sampled, then scored, then trained on;
+- staleness 0 and staleness 1: the trainer with its defaults.
+
+Two busy cores are each slower than one, because they share memory, caches and clock rate. The case "both alone at
+once" runs the first two at the same time in processes that exchange nothing: the time of a run with perfect overlap.
 """
 
 import json
@@ -19,17 +21,17 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.harness.environment import RESULTS, ROOT
+from benchmarks.harness.service_process import pad_teacher
 
 TINY = ROOT / "examples" / "tinyworld"
 TEACHER_CORE, STUDENT_CORE = 0, 1
 ROUNDS = 3
-STEPS, PROMPTS, BATCH = 8, 96, 8  # BATCH prompts are sampled at once, sent at once and trained on at once
+STEPS, PROMPTS, BATCH = 8, 96, 8  # BATCH prompts are sampled, sent and trained on together
 ALONE = ("student alone", "teacher alone")
 AT_ONCE = "both alone at once"
 CASES = {"staleness 0": 0, **dict.fromkeys(ALONE, 0), AT_ONCE: 0, "in turn": 0, "staleness 1": 1}
@@ -67,13 +69,14 @@ def report(found: dict[str, list[dict[str, float]]]) -> None:
 
 
 def run(case: str, folder: Path, round_: int) -> dict[str, float]:
-    """One case in a process of its own, with a service of its own: neither has anything left from the case before."""
-    with service(folder / "teacher.log") as url:
+    """Run one case in a new process against a new service, so that nothing is left from the previous case."""
+    pinned = {"prefix": ("taskset", "-c", str(TEACHER_CORE)), "environment": environment()}
+    with pad_teacher(folder / "teacher.log", "--model", TINY / "teacher", **pinned) as service:
         cases = ALONE if case == AT_ONCE else (case,)
         outs = [str(folder / f"{case} {round_}, {each}") for each in cases]
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.overlap", each, url, str(folder / "recorded"), out],
+                [sys.executable, "-m", "benchmarks.overlap", each, service.url, str(folder / "recorded"), out],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -81,7 +84,7 @@ def run(case: str, folder: Path, round_: int) -> dict[str, float]:
             )
             for each, out in zip(cases, outs, strict=True)
         ]
-        for child in children:  # all are ready before one begins
+        for child in children:  # all are ready before any begins
             while (line := child.stdout.readline()) != "ready\n":  # type: ignore[union-attr]
                 if not line:
                     raise RuntimeError(f"{case}: a process ended before it began")
@@ -97,29 +100,12 @@ def run(case: str, folder: Path, round_: int) -> dict[str, float]:
     }
 
 
-@contextmanager
-def service(log: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "pad_teacher", "serve", "--port", "0", "--model", str(TINY / "teacher")]
-    with log.open("w") as output:
-        pinned = ["taskset", "-c", str(TEACHER_CORE), *command]
-        process = subprocess.Popen(pinned, stderr=output, env=environment())
-    try:
-        while not (listening := [line for line in log.read_text().splitlines() if '"listening"' in line]):
-            if process.poll() is not None:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.05)
-        yield json.loads(listening[0])["url"]
-    finally:
-        process.kill()
-        process.wait()
-
-
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
-    """Run in the student's process."""
+    """Measure one case, in the student's process."""
     os.sched_setaffinity(0, {STUDENT_CORE})
     from pad_student.storage import jsonl
     from pad_student.teacher.client import Teacher
@@ -137,8 +123,8 @@ def measure(case: str, url: str, recorded: str, out: str) -> dict[str, float]:
             list(teacher.score_stream(sets, sets_per_request=BATCH))
             wall, client = time.monotonic() - begin, time.process_time() - used
             return {"wall": round(wall, 3), "sets": len(sets), "seconds/client": round(client, 3)}
-        ways = {"student alone": lambda: Recorded(Path(recorded)), "in turn": lambda: InTurn(teacher)}
-        found = train(ways.get(case, lambda: teacher)(), CASES[case], Path(out))
+        scorers = {"student alone": lambda: Recorded(Path(recorded)), "in turn": lambda: InTurn(teacher)}
+        found = train(scorers.get(case, lambda: teacher)(), CASES[case], Path(out))
     if not Path(recorded).exists():
         (Path(out) / "rounds").rename(recorded)
     return found
@@ -177,13 +163,13 @@ def train(teacher: Any, staleness: int, out: Path) -> dict[str, float]:
 
 
 def begin_together() -> None:
-    """Say that all is loaded, and wait for the word to begin."""
+    """Report that everything is loaded, and wait for the order to begin."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
 class Recorded:
-    """A teacher that knows all answers before it is asked."""
+    """A teacher that answers from recorded scores."""
 
     def __init__(self, folder: Path) -> None:
         from pad_student.storage import jsonl
@@ -197,7 +183,7 @@ class Recorded:
 
 
 class InTurn:
-    """A teacher that begins when all is sampled, and answers when all is scored."""
+    """A teacher that scores only after all sets are sampled, and answers only after all are scored."""
 
     def __init__(self, teacher: Any) -> None:
         self._teacher = teacher

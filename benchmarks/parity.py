@@ -43,12 +43,12 @@ def main() -> None:
     sets = json.loads(workload.read_text())
     floor = floor_of(SHAPES[options.model], sets) if options.model in SHAPES else None
     bench = Bench(options, model, workload, PARITY, PARTS)
-    where = circumstances("parity", options.device)  # before the runs: names the measured code
+    start = circumstances("parity", options.device)  # before the runs: names the measured code
 
     def write() -> dict[str, Any]:
         pairs, unusable = compare(bench, sets)
         result = {
-            **where,
+            **start,
             "model": {"shape": options.model, "dtype": options.dtype},
             "workload": asdict(sizes),
             "engines": {contender: kind.description for contender, kind in PARITY.items()},

@@ -1,8 +1,8 @@
-"""What real teachers need and give, by arithmetic: nothing here is measured.
+"""Calculates the memory and the rates of real teachers on real GPUs. Nothing here is measured.
 
     python -m benchmarks.sizing
 
-A response set costs what the formula of docs/measurements/scoring.md says. The constants below are the assumptions,
+The cost of a response set is the formula of docs/measurements/scoring.md. The constants below are the assumptions,
 each with its source. Writes benchmarks/results/sizing.json, which docs/measurements/sizing.md quotes.
 """
 
@@ -19,28 +19,28 @@ from pad_teacher.engines.vllm.options import BYTES_PER_LOGIT
 GIB = 2**30
 BYTES = 2  # of a bfloat16
 
-SHARE = 0.75  # of the rate of large products, weights' products run at: the share measured on a CPU
-ATTENTION_SHARE = SHARE * 0.40 / 0.97  # attention runs slower than products, as measured on a CPU
-PEAK_SHARE = 700 / 989  # of a GPU's stated bfloat16 peak, large products reach: assumed
+SHARE = 0.75  # of the rate of large products, reached by products with weights: measured on a CPU
+ATTENTION_SHARE = SHARE * 0.40 / 0.97  # of the same rate, reached by attention: measured on a CPU
+PEAK_SHARE = 700 / 989  # of a GPU's stated bfloat16 peak, reached by large products: assumed
 BATCH_TOKENS = 4096  # of one forward: --max-batch-tokens, and vLLM's max_num_batched_tokens
-CACHE_TOKENS = 16_384  # keys and values of at least four batches, so that prompts are found again
+CACHE_TOKENS = 16_384  # keys and values of four batches, so that cached prompts are reused
 RUNTIME_GIB = 2.5  # CUDA's context, communication buffers, captured graphs: assumed
 USABLE = 0.92  # of a GPU's memory
 
 PROMPT, N = 256, 4
 RESPONSES = (128, 256, 512)
-QUESTION = 33  # tokens of a multiple-choice question beside request and options
+QUESTION = 33  # tokens of a multiple-choice question apart from request and options
 
 # A student job on a GPU of its own: a 2B student, one H100.
 STUDENT = "gemma-2-2b"
 TRAINING_SHARE = 0.4  # of the rate of large products: assumed
-STEP_SECONDS = 0.025  # of one token for all responses that are sampled together: assumed
-TOGETHER = 64  # responses sampled together
+STEP_SECONDS = 0.025  # to sample one token of all responses of a batch: assumed
+TOGETHER = 64  # responses of a sampling batch
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A data centre GPU, as its data sheet has it."""
+    """A data centre GPU, by its data sheet."""
 
     memory_gib: float
     peak: float  # FLOP/s in bfloat16, dense
@@ -62,7 +62,7 @@ TEACHERS = ("gemma-2-9b", "gemma-2-27b", "llama-3.1-70b")
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """GiB on each GPU, and how many tokens of keys and values the rest holds."""
+    """GiB on each GPU, and the tokens of keys and values that fit in the cache."""
 
     weights: float
     activations: float
@@ -73,7 +73,7 @@ class Memory:
 
 
 def memory_of(shape: Shape, gpu: Gpu, count: int) -> Memory:
-    """Memory on each of ``count`` GPUs. Logits are gathered, so their transient is whole on every one."""
+    """Memory on each of ``count`` GPUs. Logits are gathered, so each GPU holds the whole log-softmax."""
     embeddings = shape.head_weights * (1 if shape.tied else 2)
     weights = (shape.layer_weights + embeddings) * BYTES / count / GIB
     activations = BATCH_TOKENS * (3 * shape.intermediate / count + 3 * shape.hidden) * BYTES / GIB
@@ -84,15 +84,15 @@ def memory_of(shape: Shape, gpu: Gpu, count: int) -> Memory:
 
 
 def least_gpus(shape: Shape, gpu: Gpu) -> int:
-    """The fewest GPUs, a power of two, that hold the teacher and ``CACHE_TOKENS``."""
+    """The smallest power of two of GPUs that hold the teacher and ``CACHE_TOKENS``."""
     return next(k for k in (1, 2, 4, 8) if memory_of(shape, gpu, k).cache_tokens >= CACHE_TOKENS)
 
 
 def seconds_of(shape: Shape, gpu: Gpu, count: int, response: int, selection: bool) -> float:
-    """Seconds of one response set, its likelihoods and with ``selection`` all N rotations of one question."""
+    """Seconds of one response set: its likelihoods and, with ``selection``, all N rotations of one question."""
     asked = [{"prompt_ids": range(PROMPT), "response_ids": [range(response)] * N}]
     if selection:
-        # The request once, then each rotation: all options, and the one position whose letter is asked for.
+        # The request once, then each rotation: all options and the position that predicts the letter.
         rotation = QUESTION + N * response
         asked.append({"prompt_ids": range(PROMPT), "response_ids": [range(rotation + 1)] * N})
     floor = floor_of(shape, asked[:1])
@@ -107,23 +107,23 @@ def seconds_of(shape: Shape, gpu: Gpu, count: int, response: int, selection: boo
 
 
 def _exchange_seconds(shape: Shape, gpu: Gpu, count: int) -> float:
-    """Of one token: two sums of its hidden state over all GPUs in each layer, not hidden behind products."""
+    """Seconds of one token: two sums of its hidden state over all GPUs in each layer, not overlapped."""
     sent = 2 * (count - 1) / count * shape.hidden * BYTES
     return shape.layers * 2 * sent / gpu.link
 
 
 def student_seconds(response: int) -> float:
-    """Seconds that a student job itself takes for one set: sampling it and training on it."""
+    """Seconds of a student job's own work for one set: sampling and training."""
     shape, gpu = SHAPES[STUDENT], GPUS["H100 80 GB"]
     sampling = response * STEP_SECONDS * N / TOGETHER
     weights = shape.layer_weights + shape.head_weights
-    # Forward, forward again from checkpoints, and twice that backward.
+    # One forward pass, one recomputed from checkpoints, and a backward pass of twice that cost.
     training = 8 * weights * N * (PROMPT + response) / (TRAINING_SHARE * gpu.products)
     return sampling + training
 
 
 def row(name: str, kind: str) -> dict[str, Any]:
-    """One teacher on the fewest GPUs of one kind."""
+    """One teacher on the fewest GPUs of one type."""
     shape, gpu = SHAPES[name], GPUS[kind]
     count = least_gpus(shape, gpu)
     rates = []

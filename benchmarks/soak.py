@@ -1,10 +1,10 @@
-"""Half an hour of everything at once against one service: flat memory, no 5xx, nothing left. Writes soak.json.
+"""Half an hour of mixed requests to one service: flat memory, no 5xx, an empty queue. Writes results/soak.json.
 
     python -m benchmarks.soak [--minutes 30]
 
-Jobs of different request sizes, wrong input, deadlines too short, clients that hang up, and repeated requests, one
-after another in each of six clients. Resident memory is read every ten seconds; behind the first fifth, when caches
-fill, what matters is how much its median rises from one half of the rest to the other.
+Each of six clients posts one request after another: jobs of different request sizes, invalid input, deadlines that
+are too short, clients that hang up, and repeated requests. Resident memory is read every ten seconds. Caches fill in
+the first fifth, which is left out; the result is the rise of the median between the two halves of the rest.
 """
 
 import argparse
@@ -13,8 +13,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,8 +23,9 @@ from typing import Any
 import httpx
 
 from benchmarks.harness.environment import RESULTS, ROOT
+from benchmarks.harness.service_process import pad_teacher
 
-CLIENTS, PAUSE = 6, 0.1  # seconds between a client's requests: the machine has other things to do
+CLIENTS, PAUSE = 6, 0.1  # seconds between a client's requests, which leaves time for other work on the machine
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "red", "blue", "green", "say", "count", "to", "twice"]
 WRONG = ['{"sets": NaN}', '{"sets": []}', "[" * 10_000, '{"sets": [{"prompt": 3, "responses": ["a"]}]}', "\xff"]
 
@@ -37,15 +36,10 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        command = [sys.executable, "-m", "pad_teacher", "serve", "--port", "0", "--model"]
-        with log.open("w") as output:
-            process = subprocess.Popen([*command, str(ROOT / "examples/tinyworld/teacher")], stderr=output)
-        try:
-            found = asyncio.run(_soak(_url(log, process), process.pid, 60 * minutes))
-            process.send_signal(signal.SIGTERM)
-            status = process.wait(60)
-        finally:
-            process.kill()
+        with pad_teacher(log, "--model", ROOT / "examples" / "tinyworld" / "teacher") as service:
+            found = asyncio.run(_soak(service.url, service.process.pid, 60 * minutes))
+            service.process.send_signal(signal.SIGTERM)
+            status = service.process.wait(60)
         entries = [json.loads(line) for line in log.read_text().splitlines()]
         faults = sum(entry["level"] in ("error", "critical") and entry.get("status") != 504 for entry in entries)
     result = {"command": "make soak", "minutes": minutes, **found, "exit_status": status, "errors_in_log": faults}
@@ -59,8 +53,6 @@ async def _soak(url: str, pid: int, seconds: float) -> dict[str, Any]:
     memory: list[float] = []
     until = time.monotonic() + seconds
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-        while (await http.get("/v1/health/ready")).status_code != 200:
-            await asyncio.sleep(0.1)
         clients = [_client(http, random.Random(k), f"job-{k % 4}", until, outcomes, times) for k in range(CLIENTS)]
         await asyncio.gather(*clients, _watch(pid, until, memory))
         shown = (await http.get("/metrics")).text
@@ -124,15 +116,6 @@ async def _watch(pid: int, until: float, memory: list[float]) -> None:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         memory.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
         await asyncio.sleep(10)
-
-
-def _url(log: Path, process: subprocess.Popen[bytes]) -> str:
-    while process.poll() is None:
-        for line in log.read_text().splitlines():
-            if '"listening"' in line:
-                return str(json.loads(line)["url"])
-        time.sleep(0.1)
-    raise SystemExit(log.read_text())
 
 
 if __name__ == "__main__":

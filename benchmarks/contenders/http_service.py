@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import re
-import subprocess
-import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
@@ -15,6 +12,7 @@ from typing import Any
 import httpx
 
 from benchmarks.contenders.worker import Job, LoadedContender, Part, run_worker
+from benchmarks.harness.service_process import engine_seconds, pad_teacher
 
 ROUTES = {"likelihood": "/v1/likelihood", "cyclic": "/v1/selection", "likelihood + cyclic": "/v1/score"}
 REPEATS = 3  # of one set on the idle service
@@ -24,17 +22,12 @@ class Service:
     """The process and a client to it."""
 
     def __init__(self, job: Job, stack: ExitStack) -> None:
-        command = [sys.executable, "-m", "pad_teacher", "serve", "--model", job.model, "--port", "0"]
-        command += ["--cache-bytes", "0"]  # the same sets are posted again and again
-        log = Path(mkdtemp(prefix="pad-bench-")) / "log"
-        with log.open("w") as output:
-            process = subprocess.Popen([*command, "--dtype", job.dtype, "--device", job.device], stderr=output)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        self.process, self._log = process.pid, log
+        options = ["--model", job.model, "--dtype", job.dtype, "--device", job.device]
+        options += ["--cache-bytes", "0"]  # the same sets are posted in every round
+        service = stack.enter_context(pad_teacher(Path(mkdtemp(prefix="pad-bench-")) / "log", *options))
+        self.process, self._url = service.process.pid, service.url
         self.connections = job.options["connections"]
         self._sets = [{"prompt": item["prompt"], "responses": item["responses"]} for item in job.sets]
-        self._url = self._wait(process)
 
     def saturated(self, route: str, **options: Any) -> list[dict[str, Any]]:
         """Post all sets together; each connection posts its share in one request."""
@@ -62,11 +55,11 @@ class Service:
         async with self._client() as client:
             for i in range(REPEATS):
                 body = {"sets": [self._sets[i % len(self._sets)]]}
-                engine = await _engine_seconds(client)
+                engine = engine_seconds((await client.get("/metrics")).text)
                 began = time.perf_counter()
                 await _post(client, "/v1/likelihood", body)
                 seconds = time.perf_counter() - began
-                engine = await _engine_seconds(client) - engine
+                engine = engine_seconds((await client.get("/metrics")).text) - engine
                 found.append({"request": seconds, "engine": engine, "around_it": seconds - engine})
         return found
 
@@ -74,29 +67,12 @@ class Service:
         limits = httpx.Limits(max_connections=self.connections)
         return httpx.AsyncClient(base_url=self._url, timeout=None, limits=limits, trust_env=False)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> str:
-        while process.poll() is None:
-            listening = re.search(r'"url": ?"([^"]+)"', self._log.read_text())
-            with suppress(httpx.TransportError):
-                if listening and httpx.get(f"{listening[1]}/v1/health/ready", trust_env=False).status_code == 200:
-                    return listening[1]
-            time.sleep(0.1)
-        raise RuntimeError(f"the service stopped: {self._log.read_text()[-500:]}")
-
 
 async def _post(client: httpx.AsyncClient, route: str, body: dict[str, Any]) -> dict[str, Any]:
     reply = await client.post(route, json=body)
     if reply.status_code != 200:
         raise RuntimeError(f"{route} answered {reply.status_code}: {reply.text[:300]}")
     return json.loads(reply.content)
-
-
-async def _engine_seconds(client: httpx.AsyncClient) -> float:
-    metrics = (await client.get("/metrics")).text
-    found = re.search(r"^pad_batch_seconds_sum (\S+)", metrics, re.MULTILINE)
-    if not found:
-        raise RuntimeError("the service's metrics have no pad_batch_seconds_sum")
-    return float(found[1])
 
 
 def load(job: Job, stack: ExitStack) -> LoadedContender:

@@ -1,17 +1,14 @@
-"""The service with an engine that sleeps by the token, on a free port: what is measured is the scheduler alone."""
+"""A service with an engine that sleeps for each token, so that the scheduler alone is measured."""
 
-import asyncio
-import socket
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import uvicorn
 from transformers import AutoTokenizer
 
 from benchmarks.harness.environment import ROOT
-from benchmarks.harness.watched_service import Sleeping
+from benchmarks.harness.watched_service import Sleeping, serve
 from pad_teacher.api.app import create_app
 from pad_teacher.engines.queries import Answer, Query, TokenSet
 from pad_teacher.runtime import logs
@@ -22,11 +19,11 @@ from pad_teacher.settings import read_settings
 from pad_wire.chat import ChatEncoder
 
 TOKENS_A_SECOND = 20_000
-MODEL = ROOT / "examples" / "tinyworld" / "teacher"  # its tokenizer is all that is taken
+MODEL = ROOT / "examples" / "tinyworld" / "teacher"  # only its tokenizer is used
 
 
 class Metered(Sleeping):
-    """Takes time for each token of a set, as a device does, and the interpreter for none of it."""
+    """An engine that sleeps for each token of a set and leaves the interpreter free, as a device does."""
 
     def score(self, queries: Sequence[Query]) -> list[Answer]:
         until = time.perf_counter() + sum(map(_tokens, queries)) / TOKENS_A_SECOND
@@ -45,11 +42,7 @@ def main() -> None:
     logs.configure("error")
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
     app = create_app(Service(settings, lambda: stays(Teacher.of("metered", ChatEncoder.of(tokenizer), Metered()))))
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, http="h11", log_level="error"))
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        asyncio.run(server.serve(sockets=[listener]))
+    serve(app)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The service with a sleeping engine, on a free port, whose event loop is watched: prints its address."""
+"""A service with a sleeping engine and a watched event loop. It listens on a free port and prints its address."""
 
 import asyncio
 import socket
@@ -26,11 +26,11 @@ from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
 
 RESET, VALUES = "/watch/reset", "/watch/values"
-ENGINE_SECONDS = 0.002  # of one batch, without the interpreter: as on a device
+ENGINE_SECONDS = 0.002  # of one batch, without the interpreter lock, as on a device
 
 
 class Sleeping(Engine):
-    """Answers every query with the same number after a sleep, and notes when it was called."""
+    """An engine that answers every query with the same number after a sleep, and records the gaps between calls."""
 
     name, dtype, vocabulary, max_context_tokens = "sleeping", "float32", 2**20, 8192
 
@@ -64,7 +64,7 @@ class Sleeping(Engine):
 
 
 class Watch:
-    """ASGI around the application: how late the loop is, and how long each of its steps takes by itself."""
+    """ASGI middleware that measures how late the loop is, and the CPU time of its longest step."""
 
     def __init__(self, app: Any, engine: Sleeping) -> None:
         self._app, self._engine = app, engine
@@ -84,7 +84,7 @@ class Watch:
         if scope.get("path") == RESET:
             self._probe = self._probe or asyncio.create_task(self._watch())
             self._late, self._engine.gaps, self._engine.ended = [], [], None
-            await asyncio.sleep(0.1)  # to free what was noted before is a long step of this watch's own
+            await asyncio.sleep(0.1)  # freeing the old records is a long step of this watch itself
             self._late, self._step = [], 0.0
             await JSONResponse({})(scope, receive, send)
         elif scope.get("path") == VALUES:
@@ -126,9 +126,14 @@ def main() -> None:
         return teacher if "--default-collecting" in sys.argv else stays(teacher)
 
     app = create_app(Service(ServeSettings(model="sleeping", max_queued_tokens=4_000_000, cache_bytes=0), load))
+    serve(Watch(app, engine))
+
+
+def serve(app: Any) -> None:
+    """Serve an ASGI application on a free port of loopback, and print its address."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(Watch(app, engine), http="h11", log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app, http="h11", log_level="error"))
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         asyncio.run(server.serve(sockets=[listener]))
 
