@@ -7,39 +7,39 @@ BIN := .venv/bin
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-install: .venv/.installed  ## make .venv and install everything into it
+install: .venv/.installed  ## make .venv with everything in it
 
-# pip alone, so that a CPU build of torch is used where that is what pip finds.
+# Plain pip: it takes a CPU build of torch if the configured index has one.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server,client]' --group dev
 	@touch $@
 
-# On any Python and system that the project runs on. What is pinned stays, unless LOCK=--upgrade.
+# For every Python and system that the project supports. Pins stay as they are, unless LOCK=--upgrade.
 COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command 'make lock' --extra server --extra client $(LOCK)
 
-lock: install  ## pin what pyproject.toml asks for and is not pinned yet
+lock: install  ## pin the requirements of pyproject.toml that are not pinned yet
 	$(COMPILE) --group dev -o constraints.txt
 	$(COMPILE) --extra vllm -o constraints-vllm.txt
 
 demo: install  ## train the tiny student against the tiny teacher over HTTP
 	$(BIN)/python examples/tinyworld/demo.py
 
-check: install  ## the quick checks, under a minute: style, imports, the unit tests that need no torch
+check: install  ## in under a minute: style, import contracts, unit tests without torch
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --without-torch tests/unit tests/deploy
 
-test: install  ## all tests; no network and no GPU needed
+test: install  ## all tests; they need no network and no GPU
 	$(BIN)/python -m pytest
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
 
-test-vllm: .venv-vllm/.tests  ## the tests on the real vLLM, its CPU build, in an environment of their own
+test-vllm: .venv-vllm/.tests  ## the tests on real vLLM (its CPU build), in their own environment
 	PAD_TEST_ENGINE=vllm TORCHDYNAMO_DISABLE=1 .venv-vllm/bin/python -m pytest -m 'not gpu' -W ignore \
 		tests/vllm tests/contract/test_scoring_routes.py tests/contract/test_completions.py \
 		tests/contract/test_numbers.py
@@ -49,7 +49,7 @@ test-vllm: .venv-vllm/.tests  ## the tests on the real vLLM, its CPU build, in a
 	.venv-vllm/bin/python -m pip install --quiet -e '.[server,client]' --group dev
 	@touch $@
 
-lint: install  ## style, spelling, types and who may import whom
+lint: install  ## style, spelling, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/codespell
 	$(BIN)/ruff format --check .
@@ -62,8 +62,8 @@ bench: install  ## the demo over three seeds, measured again
 bench-scoring: install  ## every contender that scores response sets, side by side (peers: benchmarks/install_peers.sh)
 	$(BIN)/python -m benchmarks.scoring
 
-soak: install  ## half an hour of everything at once against one service
+soak: install  ## half an hour of mixed requests against one service
 	$(BIN)/python -m benchmarks.soak
 
-clean:  ## forget the environment and all runs
+clean:  ## delete the environment and all runs
 	rm -rf .venv runs

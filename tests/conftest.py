@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def logs_of_its_own() -> Iterator[None]:
-    """What a test makes of the process's logs (a command run in it sets them up) ends with that test."""
+    """Undo what a test does to the process's logging: a command that runs in it configures logs."""
     root, configured, config = logging.getLogger(), structlog.is_configured(), structlog.get_config()
     handlers, level = list(root.handlers), root.level
     yield
@@ -65,7 +65,7 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_teacher(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeacherProcess]:
-    """One service for all tests that leave it as they found it."""
+    """One service for all tests that do not change its state."""
     with teacher_process(tiny_directory, tmp_path_factory.mktemp("teacher") / "log") as teacher:
         teacher.wait_until_ready()
         yield teacher

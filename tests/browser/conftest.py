@@ -1,4 +1,4 @@
-"""A real Chromium, the system's own; a machine without one is told how to get it."""
+"""The system's Chromium. Without one the tests are skipped (with ``CI=true`` they fail) and say how to get it."""
 
 import os
 import shutil

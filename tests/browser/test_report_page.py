@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, Route
 from pad_student.evaluation.report.charts import CHARTS
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
-from support.made_up_run import made_up_run
+from support.fake_run import fake_run
 
 HOSTILE = "</script></div><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>\"&amp;"
 
@@ -63,7 +63,7 @@ class Opened:
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
     file = tmp_path / "report.html"
-    file.write_text(build(collect(made_up_run(tmp_path / "run", HOSTILE, prompt=HOSTILE))), encoding="utf-8")
+    file.write_text(build(collect(fake_run(tmp_path / "run", HOSTILE, prompt=HOSTILE))), encoding="utf-8")
     return file
 
 

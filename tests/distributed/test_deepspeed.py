@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from support.distributed_training import launched_student_command, metrics, sampled, scored_sets, train, weights, zero
 from support.ranks import run_ranks
-from support.training import launched_student_command, metrics, sampled, scored_sets, train, weights, zero
 
 ALONE = {"shares": False}  # ZeRO-3 does not share prompts either
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from pad_student.storage import jsonl
 from pad_student.teacher.client import Teacher
 from pad_wire import SampledSet, ScoredSet
+from support.distributed_training import sharded_student_command, zero, zero_student_command
 from support.processes import TeacherProcess, teacher_process
 from support.ranks import end_of, run_ranks, said, start_ranks, student_command
-from support.training import sharded_student_command, zero, zero_student_command
 
 STEPS = 5
 ENGINES: dict[str, tuple[Callable[..., None], list[str]]] = {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from support.distributed_training import metrics, sampled, train, weights
 from support.ranks import run_ranks
-from support.training import metrics, sampled, train, weights
 
 SHARDED: dict[str, Any] = {"fsdp": True, "fsdp_config": {"version": 2}}
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from pad_student.storage import jsonl
 from pad_student.storage.run_directory import newest_whole
 from pad_wire import ScoredSet
-from support.forked import start_forked_student
+from support.forkserver import start_forked_student
 from support.processes import TeacherProcess, start_student, student, teacher_process
 
 

@@ -1,1 +1,1 @@
-"""What several tests need: fakes, tiny models, processes."""
+"""Helpers of several tests: fakes, tiny models, processes."""

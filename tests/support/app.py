@@ -1,4 +1,4 @@
-"""The application as contract tests use it: how it is started, its keys, one small request, its logs."""
+"""The application for contract tests: how it starts, its keys, one small request, its logs."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ async def score(client: httpx.AsyncClient, headers: dict[str, str] | None = None
 
 @contextmanager
 def full_logs() -> Iterator[None]:
-    """The service's own logging, and afterwards what there was before."""
+    """Log as the service does; restore the former logging at the end."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     logs.configure("debug")

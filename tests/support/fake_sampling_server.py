@@ -1,4 +1,4 @@
-"""A vLLM server without vLLM: it loads weights from disk as vLLM does, and samples with them, token by token."""
+"""A stand-in for a vLLM server: it loads weights from disk and samples with them, token by token."""
 
 from __future__ import annotations
 

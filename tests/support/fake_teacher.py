@@ -1,4 +1,4 @@
-"""A teacher service without a model or a network: numbers follow from the texts, and faults are served on request."""
+"""A stand-in for the teacher service over HTTP: numbers follow from the texts; faults come on request."""
 
 import json
 from collections.abc import Callable

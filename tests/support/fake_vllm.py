@@ -1,4 +1,4 @@
-"""vLLM's replies without vLLM: made-up log-probabilities, a prefix cache, and garbage where it hits."""
+"""A stand-in for vLLM: computed log-probabilities, and a prefix cache that returns garbage for cached rows."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""A teacher in a few lines: a byte tokenizer, a chat template, and an engine whose numbers are arithmetic."""
+"""A fake engine, whose numbers are arithmetic, with a byte tokenizer and a chat template."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def log_prob(prefix: Sequence[int], token: int) -> float:
-    """The fake engine's log-probability of ``token`` after ``prefix``: made up, from all these tokens."""
+    """The fake engine's log-probability of ``token`` after ``prefix``, in nats: a hash of all these tokens."""
     digest = hashlib.blake2b(str((tuple(prefix), token)).encode(), digest_size=4).digest()
     return -0.01 - int.from_bytes(digest, "big") % 5000 / 1000
 
 
 class FakeEngine(Engine):
-    """Counts its calls, and can be told to wait, to fail or to lie."""
+    """Counts its calls; a test makes it wait (``gate``), fail (``failure``), die (``dead``) or return ``value``."""
 
     name, dtype, vocabulary, max_context_tokens = "fake", "float32", 262, 2048
 

@@ -1,4 +1,4 @@
-"""Real processes for fault and load tests: a teacher service on loopback, and commands of the student."""
+"""Real processes on loopback: a teacher service, and commands of the student."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ENGINE = os.environ.get("PAD_TEST_ENGINE", "transformers")
 VLLM_OPTIONS = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 2**28}  # starts in seconds
 ENGINE_FLAGS = {
     "transformers": ["--engine", "transformers"],
-    # Without the cache, so that what is asked again is asked of vLLM again.
+    # No score cache, so that a repeated request reaches vLLM again.
     "vllm": [
         "--engine",
         "vllm",

@@ -1,4 +1,4 @@
-"""The processes of one run on this machine, forked from one that has imported what they need."""
+"""The ranks of one distributed run on this machine, from a fork server that has imported their modules."""
 
 import multiprocessing
 import os
@@ -9,11 +9,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from support.forked import NEEDED
+from support.forkserver import NEEDED
 
 
 def start_ranks(count: int, work: Callable[..., Any], *arguments: Any, log: Path) -> list[BaseProcess]:
-    """Start ``work(*arguments)`` in ``count`` processes that find each other; what each says goes to ``log-RANK``."""
+    """Start ``work(*arguments)`` on ``count`` ranks that find each other; the output goes to ``log-RANK``."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(NEEDED)
     port = _free_port()
@@ -27,7 +27,7 @@ def start_ranks(count: int, work: Callable[..., Any], *arguments: Any, log: Path
 
 
 def end_of(ranks: list[BaseProcess], log: Path, within: float = 60) -> list[int | None]:
-    """Wait for their exit statuses; whoever is left is killed, and the test fails."""
+    """Wait for their exit statuses. If a rank hangs, all are killed and the test fails."""
     for each in ranks:
         each.join(within)
     hanging = [rank for rank, each in enumerate(ranks) if each.is_alive()]
@@ -38,13 +38,13 @@ def end_of(ranks: list[BaseProcess], log: Path, within: float = 60) -> list[int 
 
 
 def run_ranks(count: int, work: Callable[..., Any], *arguments: Any, log: Path) -> None:
-    """Run to the end, which has to be a good one."""
+    """Run ``work(*arguments)`` on ``count`` ranks; each must exit with status 0."""
     statuses = end_of(start_ranks(count, work, *arguments, log=log), log)
     assert set(statuses) == {0}, "".join(said(log, rank) for rank in range(count))
 
 
 def said(log: Path, rank: int) -> str:
-    """What a process wrote to stdout and stderr."""
+    """The output of one rank, stdout and stderr."""
     path = Path(f"{log}-{rank}")
     return path.read_text() if path.exists() else ""
 

@@ -1,4 +1,4 @@
-"""Rows of prompts, and the files that hold them in tests."""
+"""Rows of prompts, and functions that write them to files."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs of the trainer in this process: a teacher that follows a rule, prompts, settings, what a run recorded."""
+"""Training runs in this process: a teacher with a fixed rule, prompts, settings, and readers of the run's files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROMPTS = [{"id": f"p{k}", "prompt": f"say {k}"} for k in range(12)]
 
 
 class FakeTeacher:
-    """Likes what an arithmetic rule likes; can be away after some sets."""
+    """Scores by an arithmetic rule; unreachable after ``patience`` sets."""
 
     def __init__(self, patience: int = 10**9) -> None:
         self.scored: list[str] = []
@@ -97,7 +97,7 @@ def weights(trainer: PADTrainer) -> torch.Tensor:
 
 
 class Narrow(FakeTeacher):
-    """Leaves out one prompt's sets, as a service whose context they exceed makes the client do."""
+    """Skips the sets of one prompt, as the client does if they exceed the service's context."""
 
     def score_stream(self, sets: Iterable[SampledSet], skip_too_long: bool = False, **_: Any) -> Iterator[ScoredSet]:
         assert skip_too_long

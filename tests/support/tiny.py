@@ -1,4 +1,4 @@
-"""Tiny random models of real architectures, and log-probabilities in float64 without the project's code."""
+"""Tiny random models of real architectures, and float64 log-probabilities without the project's code."""
 
 from copy import deepcopy
 from typing import Any
@@ -91,7 +91,7 @@ SPARSE: dict[str, Architecture] = {
     ),
 }
 
-# What cannot run as one sequence: states in place of attention, biases by distance, chunked attention.
+# These cannot run as one sequence: state-space layers, position biases (ALiBi), chunked attention.
 PLAIN: dict[str, Architecture] = {
     "mamba": (
         "MambaForCausalLM",
@@ -112,7 +112,7 @@ PLAIN: dict[str, Architecture] = {
 
 
 def tiny_model(architecture: str = "llama", seed: int = 0) -> Any:
-    """A random model of the named architecture, in evaluation mode, with the attention that it loads with."""
+    """A random model of the named architecture in evaluation mode, with its default attention implementation."""
     return _random((ARCHITECTURES | SPARSE | PLAIN)[architecture], seed)
 
 
@@ -156,7 +156,7 @@ def _random(architecture: Architecture, seed: int) -> Any:
 
 
 def oracle(model: Any, prompt: list[int], response: list[int]) -> list[float]:
-    """Log-probability of each response token: float64, plain attention, one forward a token, nothing shared."""
+    """Log-probability of each response token, in nats: float64, eager attention, one forward pass a token."""
     import torch
 
     loaded_with = model.config._attn_implementation

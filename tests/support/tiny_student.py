@@ -1,4 +1,4 @@
-"""A random Llama of a few thousand weights and a tokenizer of characters with a chat template."""
+"""A random Llama of a few thousand weights, and a character tokenizer with a chat template."""
 
 from __future__ import annotations
 

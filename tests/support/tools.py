@@ -1,4 +1,4 @@
-"""What the tests of images and of ``deploy/`` share: linters beside this Python, and the flags of a command."""
+"""For tests of configuration files: run a linter, read YAML, parse a command's flags."""
 
 import re
 import subprocess
@@ -31,6 +31,6 @@ def documents(path: Path) -> list[Any]:
 def serve_settings(arguments: list[str]) -> ServeSettings:
     """Settings of ``pad-teacher serve`` in a container, as the program itself reads them.
 
-    A ``${VARIABLE:?…}`` of compose stands for some text.
+    Each ``${VARIABLE:?…}`` of compose becomes some text.
     """
     return read_settings(["--host", "0.0.0.0", *(re.sub(r"\$\{.*?\}", "given", text) for text in arguments)])

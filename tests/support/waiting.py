@@ -1,10 +1,10 @@
-"""Waits with an end."""
+"""Waits that fail after ten seconds."""
 
 from collections.abc import Callable
 from threading import Event
 from time import sleep
 
-SECONDS = 10  # until a test that hangs fails
+SECONDS = 10  # then the test fails
 
 
 def wait(event: Event) -> None:
@@ -16,4 +16,4 @@ def wait_until(true: Callable[[], bool]) -> None:
         if true():
             return
         sleep(0.01)
-    raise AssertionError("it never was")
+    raise AssertionError("the condition never held")

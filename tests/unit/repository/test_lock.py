@@ -1,4 +1,4 @@
-"""The lock: one version for everything that pyproject.toml asks for, so that pip has nothing to try."""
+"""The lock: one version for every requirement of pyproject.toml, so that pip has nothing to resolve."""
 
 import tomllib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 def asked(names: list[str]) -> list[Requirement]:
-    """What pyproject.toml asks for with these extras and dependency groups."""
+    """The requirements of pyproject.toml with these extras and dependency groups."""
     file = tomllib.loads((ROOT / "pyproject.toml").read_text())
     optional = file["project"]["optional-dependencies"] | file["dependency-groups"]
     lines = file["project"]["dependencies"] + [line for name in names for line in optional[name]]
@@ -25,7 +25,7 @@ def asked(names: list[str]) -> list[Requirement]:
 
 
 def pins(lock: str, **environment: str) -> dict[str, Version]:
-    """The version of each name where the markers hold."""
+    """The version of each name in an environment with these markers."""
     found: dict[str, Version] = {}
     for line in (ROOT / lock).read_text().splitlines():
         if line.startswith("#"):
@@ -42,7 +42,7 @@ def pins(lock: str, **environment: str) -> dict[str, Version]:
 
 
 def needed(roots: list[Requirement]) -> Iterator[Requirement]:
-    """All that these need in turn, as the installed distributions say."""
+    """All requirements of these, recursively, by the metadata of the installed distributions."""
     todo, seen = list(roots), set()
     while todo:
         requirement = todo.pop()

@@ -1,4 +1,4 @@
-"""The embedded default: its rule grades sensibly, and its models are ordinary, small and told apart."""
+"""The tiny world: its grader, and its two models, which are small, ordinary and different."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The example for people with a loop of their own runs, learns, and has the trainer's very loss."""
+"""``examples/trl``: it runs, it learns, and its loss equals the trainer's."""
 
 import importlib.util
 import itertools

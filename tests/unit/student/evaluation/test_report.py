@@ -21,7 +21,7 @@ from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
 from pad_student.evaluation.report.preferences import letter, preferences
 from pad_student.evaluation.report.words import findings
-from support.made_up_run import STEPS, made_up_run, metrics
+from support.fake_run import STEPS, fake_run, metrics
 from support.paths import ROOT
 
 VOID = {"meta", "rect", "link", "br"}
@@ -67,7 +67,7 @@ def plain_tags(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def structure_with(folder: Path, text: str, metric: str) -> Structure:
-    run = made_up_run(folder, text, prompt=[{"role": "user", "content": text}])
+    run = fake_run(folder, text, prompt=[{"role": "user", "content": text}])
     with (run / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({**metrics(STEPS + 1), f"a/{metric}": 1.0}) + "\n")
     return Structure(page(run))
@@ -98,7 +98,7 @@ def test_no_text_of_a_prompt_a_response_or_a_metric_changes_the_page_and_all_are
 
 
 def test_a_whole_run_has_every_chart_and_nothing_missing(tmp_path: Path) -> None:
-    run = collect(made_up_run(tmp_path))
+    run = collect(fake_run(tmp_path))
     drawn = plots(run, charts(run))
     assert [plot["title"] for plot in drawn] == [chart.title for chart in charts(run)]
     assert all(len(series["values"]) == STEPS for plot in drawn for series in plot["series"])
@@ -116,11 +116,11 @@ def test_a_whole_run_has_every_chart_and_nothing_missing(tmp_path: Path) -> None
     ],
 )
 def test_a_part_that_is_missing_is_said_in_words(tmp_path: Path, part: str, says: str) -> None:
-    assert says in page(made_up_run(tmp_path, leave_out=(part,)))
+    assert says in page(fake_run(tmp_path, leave_out=(part,)))
 
 
 def test_a_run_that_has_not_ended_says_that_samples_after_are_not_there_yet(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     (run / "shown.jsonl").write_text((run / "shown.jsonl").read_text().splitlines()[0] + "\n")
     written = page(run)
     assert "the run has not reached its last step" in written
@@ -128,7 +128,7 @@ def test_a_run_that_has_not_ended_says_that_samples_after_are_not_there_yet(tmp_
 
 
 def test_a_figure_that_was_not_finite_is_a_gap_and_never_zero(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     lines[2]["loss"] = None
     del lines[3]["label_mass"]
@@ -140,7 +140,7 @@ def test_a_figure_that_was_not_finite_is_a_gap_and_never_zero(tmp_path: Path) ->
 
 
 def test_a_line_torn_by_a_kill_is_passed_over_and_one_in_the_middle_is_named(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "lo')
     assert collect(run).steps[-1] == STEPS
@@ -151,7 +151,7 @@ def test_a_line_torn_by_a_kill_is_passed_over_and_one_in_the_middle_is_named(tmp
 
 
 def test_costs_count_what_was_done_twice_and_curves_show_it_once(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     with (run / "costs.jsonl").open("a") as file:
         file.write(json.dumps({"step": STEPS, "seconds/trained": 5.0, "teacher_tokens": 7}) + "\n")
     found = collect(run)
@@ -167,18 +167,18 @@ def test_costs_count_what_was_done_twice_and_curves_show_it_once(tmp_path: Path)
 def test_length_is_always_spoken_of_and_growth_is_warned_of(
     tmp_path: Path, text: str, says: str, warns: bool
 ) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     lines = [json.loads(line) for line in (run / "shown.jsonl").read_text().splitlines()]
     lines[1]["samples"][0]["text"] = text
     (run / "shown.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (said,) = (each for each in findings(collect(run)) if each.text.startswith("Samples"))
     assert (f" {says} " in said.text, said.warns) == (True, warns)
-    nothing = made_up_run(tmp_path / "other", leave_out=("metrics", "shown"))
+    nothing = fake_run(tmp_path / "other", leave_out=("metrics", "shown"))
     assert any("their length was not recorded" in each.text for each in findings(collect(nothing)))
 
 
 def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
-    compared = preferences(collect(made_up_run(tmp_path)).answered[0], beta_teacher=10, beta_student=2)
+    compared = preferences(collect(fake_run(tmp_path)).answered[0], beta_teacher=10, beta_student=2)
     assert compared is not None
     best = compared.responses[0]
     assert best.teacher == pytest.approx(0.98201, abs=1e-5)  # σ(10·0.4)
@@ -192,7 +192,7 @@ def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
 
 
 def test_a_run_of_many_steps_is_drawn_with_no_more_points_than_a_screen_has(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     lines = [json.dumps({"step": k, "loss": 2.0, "loss/preference": 2.0}) for k in range(1, 9001)]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     found = collect(run)
@@ -201,7 +201,7 @@ def test_a_run_of_many_steps_is_drawn_with_no_more_points_than_a_screen_has(tmp_
 
 
 def test_the_policy_lets_nothing_run_but_what_is_in_the_page_and_nothing_out(tmp_path: Path) -> None:
-    written = page(made_up_run(tmp_path))
+    written = page(fake_run(tmp_path))
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', written.replace("&#39;", "'"))
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
@@ -209,21 +209,21 @@ def test_the_policy_lets_nothing_run_but_what_is_in_the_page_and_nothing_out(tmp
 
 
 def test_the_model_card_has_valid_metadata_and_the_runs_figures(tmp_path: Path) -> None:
-    card = model_card(collect(made_up_run(tmp_path, "a|b: `c`\n# d")), license="apache-2.0", tags="mine")
+    card = model_card(collect(fake_run(tmp_path, "a|b: `c`\n# d")), license="apache-2.0", tags="mine")
     read = ModelCard(str(card))
     assert (read.data.library_name, read.data.license) == ("transformers", "apache-2.0")
     assert read.data.tags is not None
     assert {"pad-service", "mine"} <= set(read.data.tags)
     assert "\n# d" not in read.text
     assert "2,000" in read.text
-    named = model_card(collect(made_up_run(tmp_path / "hub", "org/model"))).data
+    named = model_card(collect(fake_run(tmp_path / "hub", "org/model"))).data
     assert named.base_model == "org/model"
 
 
 def test_the_command_writes_the_page_and_names_a_directory_that_holds_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = made_up_run(tmp_path / "run")
+    run = fake_run(tmp_path / "run")
     assert main(["report", str(run)]) == 0
     assert main(["report", str(run), "--out", str(tmp_path / "deep" / "x.html")]) == 0
     assert (run / "report.html").read_text() == (tmp_path / "deep" / "x.html").read_text()
@@ -240,7 +240,7 @@ def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> N
 
 
 def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:
-    run = collect(made_up_run(tmp_path))
+    run = collect(fake_run(tmp_path))
     assert run.wall_seconds == 4 * STEPS
     words = " ".join(re.sub("<[^>]*>", " ", build(run)).split())
     assert "student: waited for teacher 40 s 50.0 %" in words

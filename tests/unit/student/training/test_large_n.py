@@ -17,7 +17,7 @@ from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
 from pad_student.preference.losses import EXACT_LOSSES, LOSSES
 from pad_student.preference.plackett_luce import entropy, estimated_entropy
 from pad_student.storage.run_directory import newest_whole
-from support.made_up_run import made_up_run, metrics
+from support.fake_run import fake_run, metrics
 from support.student_runs import FakeTeacher, config, scored_sets, trainer, weights
 from support.student_runs import metrics as recorded
 
@@ -172,7 +172,7 @@ def test_the_watch_judges_64_ranks_as_it_judges_four() -> None:
 
 
 def test_the_report_draws_some_of_64_ranks_and_tells_all_of_them(tmp_path: Path) -> None:
-    run = made_up_run(tmp_path)
+    run = fake_run(tmp_path)
     ranks = {f"mean_log_likelihood/rank_{rank}": -float(rank) for rank in range(1, 65)}
     (run / "metrics.jsonl").write_text("".join(json.dumps(metrics(k) | ranks) + "\n" for k in (1, 2)))
     found = collect(run)

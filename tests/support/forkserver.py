@@ -1,4 +1,4 @@
-"""Commands of the student, forked from a process that has imported what they need: a test can start and kill many."""
+"""``pad-student`` commands from a fork server, which has imported their modules: a test can start and kill many."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ NEEDED += ["transformers.models.llama.modeling_llama"]
 
 
 def start_forked_student(*arguments: Any, log: Path) -> BaseProcess:
-    """Start one ``pad-student`` command; what it says is appended to ``log``. The first start takes seconds."""
+    """Start one ``pad-student`` command and append its output to ``log``. The first start takes seconds."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(NEEDED)
     process = server.Process(target=_command, args=(log, [str(each) for each in arguments]))
@@ -25,8 +25,8 @@ def _command(log: Path, arguments: list[str]) -> None:
 
     from pad_student.commands.cli import main
 
-    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     torch.set_num_threads(1)
     sys.exit(main(arguments))

@@ -1,4 +1,4 @@
-"""What the tests run in each process: a PADTrainer on scored sets, in float64, its weights kept for comparison."""
+"""The work of each rank in distributed tests: a PADTrainer in float64, whose weights are saved for comparison."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def scored_sets(count: int = 8, letters: int = 50) -> list[ScoredSet]:
 
 
 class Observed(PADTrainer):
-    """Notes the dtypes of what the loss is made of."""
+    """Records the dtypes of the loss and of the student's scores."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         loss, outputs = super().compute_loss(*args, **kwargs | {"return_outputs": True})
@@ -54,7 +54,7 @@ class Observed(PADTrainer):
 
 
 class Teacher:
-    """Likes one text more than another by an arithmetic rule."""
+    """Scores texts by an arithmetic rule."""
 
     def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
         for each in sets:
@@ -81,7 +81,7 @@ def train(
     sharded: bool = False,
     samples: bool = False,
 ) -> None:
-    """Train two steps of four prompts, on scored sets or on what is sampled; save the weights as ``weights.pt``."""
+    """Train two steps of four prompts, on scored sets or on samples; save the weights as ``weights.pt``."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     settings: dict[str, Any] = {
         "output_dir": str(out),
@@ -93,7 +93,7 @@ def train(
         "use_cpu": True,
         "disable_tqdm": True,
         "max_response_tokens": 12,
-        "sampling_batch_size": 1,  # what is sampled together decides what is drawn
+        "sampling_batch_size": 1,  # a batch shares one random stream
     }
     if sharded:
         let_cpus_shard()
@@ -124,13 +124,13 @@ def train(
 
 
 def _sample_twice() -> None:
-    """More forward passes than the other ranks need, as where one tries again; the same responses in the end."""
+    """Sample twice and keep the second result: this rank runs more forward passes than the others."""
     once = sampling._generate_at_once
     sampling._generate_at_once = lambda *args: (once(*args), once(*args))[1]
 
 
 def let_cpus_shard() -> None:
-    """Accelerate takes its FSDP settings from GPUs only; PyTorch shards over gloo as well."""
+    """Let Accelerate shard on CPUs: it allows FSDP on GPUs only, but PyTorch shards over gloo too."""
     from accelerate.state import DistributedType, PartialState
 
     usual = PartialState.__init__
@@ -144,14 +144,14 @@ def let_cpus_shard() -> None:
 
 
 def compile_nothing() -> None:
-    """DeepSpeed would compile a way through shared memory, which wants a compiler; gloo is there."""
+    """Keep DeepSpeed from compiling its shared-memory operator, which needs a compiler; gloo replaces it."""
     from importlib import import_module
 
     import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
 
 
 def zero(stage: int) -> dict[str, Any]:
-    """DeepSpeed's settings; it would leave as small a model as a test's in one piece."""
+    """DeepSpeed's settings, with thresholds that shard even a tiny model."""
     shards = {
         "stage": stage,
         "stage3_param_persistence_threshold": 0,

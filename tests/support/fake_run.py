@@ -1,4 +1,4 @@
-"""A run directory as training leaves it, with any text in it and any part left out."""
+"""A run directory as training writes it, with a text of the test's choice and with files left out."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ STEPS = 20
 TEACHER = {"model": "large/teacher", "fingerprint": "f00d"}
 
 
-def made_up_run(folder: Path, text: str = "yes", prompt: Any = "why?", leave_out: tuple[str, ...] = ()) -> Path:
+def fake_run(folder: Path, text: str = "yes", prompt: Any = "why?", leave_out: tuple[str, ...] = ()) -> Path:
     """Write the files of a run whose prompts, responses, names and settings all hold ``text``."""
     files = {
         "metrics": [metrics(step) for step in range(1, STEPS + 1)],
