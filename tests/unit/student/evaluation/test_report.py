@@ -234,9 +234,11 @@ def test_the_command_writes_the_page_and_names_a_directory_that_holds_no_run(
 def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     held = set(zipfile.ZipFile(wheel).namelist())
-    parts = {path.name for path in (ROOT / "client" / "pad_student" / "report").iterdir() if path.is_file()}
+    parts = {
+        path.name for path in (ROOT / "client" / "pad_student" / "evaluation" / "report").iterdir() if path.is_file()
+    }
     assert {"page.html", "page.css", "page.js", "card.md", "uPlot.iife.min.js", "uPlot.LICENSE"} <= parts
-    assert {f"pad_student/report/{name}" for name in parts} <= held
+    assert {f"pad_student/evaluation/report/{name}" for name in parts} <= held
 
 
 def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:
