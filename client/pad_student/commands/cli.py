@@ -1,4 +1,4 @@
-"""The pad-student command: one line for every error, and nothing heavy imported before it is needed."""
+"""The pad-student command: finds the subcommand, runs it, and prints one line for any error."""
 
 import sys
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from pad_wire.chat import TemplateError
 
 
 class Command(NamedTuple):
-    """A command's settings and the function that does it, by name, so that it is imported only to be run."""
+    """A command's settings, and the module and function that run it; the module is imported only then."""
 
     settings: type[Settings]
     module: str
@@ -43,36 +43,50 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 for an error, 2 for a wrong command line, 130 after Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command.
+
+    Returns:
+        The exit status: 0, 1 for an error, 2 for a wrong command line, 130 after Ctrl-C.
+    """
     try:
-        if arguments == ["--version"]:
-            print(f"pad-service {version('pad-service')}")
-            return 0
-        name, rest = _command_name(arguments)
-        if name not in COMMANDS:
-            return _usage(name, rest)
-        command = COMMANDS[name]
-        settings = load(command.settings, f"pad-student {name}", rest)
-        refuse_unknown_variables(each.settings for each in COMMANDS.values())
-        getattr(import_module(command.module), command.function)(settings)
-    except KeyboardInterrupt:
-        return _say("stopped; the same command again continues where it was", 130)
-    except UsageError as error:
-        return _say(str(error), 2)
-    except EndedByAnother:
-        return 1
-    except (StudentError, TemplateError) as error:
-        return _say(str(error), 1)
-    except OSError as error:
-        return _say(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error), 1)
-    except Exception as error:
-        if not _is_lost_process(error):
-            raise
-        return _say("another process of the run is gone; the same command continues from the last checkpoint", 1)
+        return _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:
+        return _fail("stopped; the same command again continues where it was", 130)
+    except EndedByAnother:
+        return 1
+    except Exception as error:
+        message = _explanation(error)
+        if message is None:
+            raise
+        return _fail(message, 2 if isinstance(error, UsageError) else 1)
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"pad-service {version('pad-service')}")
+        return 0
+    words = 2 if arguments[:1] == ["eval"] else 1
+    name, rest = " ".join(arguments[:words]), arguments[words:]
+    if name not in COMMANDS:
+        return _usage(name)
+    command = COMMANDS[name]
+    settings = load(command.settings, f"pad-student {name}", rest)
+    refuse_unknown_variables(each.settings for each in COMMANDS.values())
+    getattr(import_module(command.module), command.function)(settings)
     return 0
+
+
+def _explanation(error: Exception) -> str | None:
+    """A message about an error that a user can put right; None for an error of the program."""
+    if isinstance(error, StudentError | TemplateError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    if _is_lost_process(error):
+        return "another process of the run is gone; the same command continues from the last checkpoint"
+    return None
 
 
 def _is_lost_process(error: Exception) -> bool:
@@ -83,21 +97,17 @@ def _is_lost_process(error: Exception) -> bool:
     return is_loss(error)
 
 
-def _command_name(arguments: list[str]) -> tuple[str, list[str]]:
-    words = 2 if arguments[:1] == ["eval"] else 1
-    return " ".join(arguments[:words]), arguments[words:]
-
-
-def _usage(name: str, rest: list[str]) -> int:
+def _usage(name: str) -> int:
     first, _, second = name.partition(" ")
     if first in ("-h", "--help") or (first == "eval" and second in ("-h", "--help")):
         chosen = {each: command for each, command in COMMANDS.items() if each.startswith("eval") or first != "eval"}
         print(f"usage: pad-student COMMAND [--setting value ...]\n\n{_listed(chosen)}\n")
-        print("pad-student COMMAND --help lists its settings. Flags go before PAD_STUDENT_* variables, these before")
-        print("the YAML file of --config, that before defaults.")
+        print("pad-student COMMAND --help lists its settings; pad-student --version prints the version.")
+        print("Flags override PAD_STUDENT_* variables, which override the YAML file of --config, which overrides")
+        print("defaults.")
         return 0
     wrong = f"no command {name!r}" if name else "no command given"
-    return _say(f"{wrong}; there are {', '.join(COMMANDS)}", 2)
+    return _fail(f"{wrong}; there are {', '.join(COMMANDS)}", 2)
 
 
 def _listed(commands: dict[str, Command]) -> str:
@@ -106,7 +116,7 @@ def _listed(commands: dict[str, Command]) -> str:
     )
 
 
-def _say(message: str, status: int) -> int:
-    first_line = next(iter(message.strip().splitlines()), "failed without a word")
+def _fail(message: str, status: int) -> int:
+    first_line = next(iter(message.strip().splitlines()), "failed without a message")
     print(f"pad-student: {first_line}", file=sys.stderr)
     return status

@@ -2,7 +2,7 @@
 
 from pad_student.commands.common import closing_line, connect, prompts_of
 from pad_student.commands.settings import DistillSettings
-from pad_student.commands.train import claim_output, configure, is_done, train
+from pad_student.commands.train import bind_output, configure, is_done, train
 from pad_student.on_policy.rounds import fingerprint_so_far
 from pad_student.teacher.errors import TeachersDiffer
 
@@ -17,7 +17,7 @@ def run(settings: DistillSettings) -> None:
 
     prompts = prompts_of(settings.prompts, settings, settings.model)
     config = configure(settings, settings.output_dir)
-    claim_output(settings, settings.output_dir)
+    bind_output(settings, settings.output_dir)
     if is_done(config):
         return
     with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:

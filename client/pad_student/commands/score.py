@@ -4,6 +4,7 @@ from collections.abc import Set
 
 from pad_student.commands.common import closing_line, connect, progress
 from pad_student.commands.settings import ScoreSettings
+from pad_student.errors import JsonLinesError
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
@@ -50,6 +51,6 @@ def _checked_ids(settings: ScoreSettings) -> Set[str]:
     ids: set[str] = set()
     for each in jsonl.read(settings.sets, SampledSet):
         if each.id in ids:
-            raise jsonl.JsonLinesError(f"{settings.sets}: two sets have the id {each.id!r}")
+            raise JsonLinesError(f"{settings.sets}: two sets have the id {each.id!r}")
         ids.add(each.id)
     return ids

@@ -1,4 +1,4 @@
-"""From a command line, the environment and a YAML file to one command's settings."""
+"""Reads one command's settings: flags override environment variables, then YAML, then defaults."""
 
 import difflib
 import inspect
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
@@ -22,6 +22,7 @@ from pad_student.commands.settings import DistillSettings, Settings, Training, t
 from pad_student.errors import BadSettings, UsageError
 
 ENV_PREFIX = "PAD_STUDENT_"
+CONFIG_HELP = "YAML file with any of these settings."
 
 Command = TypeVar("Command", bound=Settings)
 
@@ -30,14 +31,13 @@ def load(command: type[Command], program: str, arguments: Sequence[str]) -> Comm
     """Read the settings of one command; ``--help`` prints them and exits.
 
     Raises:
-        UsageError: for flags that cannot be understood.
-        BadSettings: for a value that is missing, unknown or out of range, wherever it came from.
-
+        UsageError: for flags that cannot be parsed.
+        BadSettings: for a value from any source that is missing, unknown or out of range.
     """
-    loader = _loader(command, program)
+    loader = _loader(command)
     own, trainer = _split_flags(command, arguments)
     try:
-        flags = CliSettingsSource(loader, cli_parse_args=own)
+        flags = CliSettingsSource(loader, cli_prog_name=program, cli_parse_args=own)
         given = flags()
     except SettingsError as error:
         raise UsageError(f"{str(error).removeprefix('error parsing CLI: ')}; see {program} --help") from None
@@ -50,11 +50,10 @@ def load(command: type[Command], program: str, arguments: Sequence[str]) -> Comm
 
 
 def refuse_unknown_variables(commands: Iterable[type[Settings]]) -> None:
-    """A misspelt variable would change nothing, silently.
+    """Refuse variables of no command: a misspelt one would silently change nothing.
 
     Raises:
-        BadSettings: naming a PAD_STUDENT_ variable that is no setting of any command.
-
+        BadSettings: naming the variable.
     """
     known = {ENV_PREFIX + name.upper() for command in commands for name in command.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
@@ -62,42 +61,48 @@ def refuse_unknown_variables(commands: Iterable[type[Settings]]) -> None:
         raise BadSettings(f"{unknown[0]} is in the environment, but no command has such a setting")
 
 
-def _loader(command: type[Settings], program: str) -> type[BaseSettings]:
-    class Loader(command, BaseSettings):
-        model_config = SettingsConfigDict(
-            env_prefix=ENV_PREFIX,
-            cli_prog_name=program,
-            cli_kebab_case=True,
-            cli_implicit_flags=True,
-            cli_hide_none_type=True,
-            cli_avoid_json=True,
-            cli_exit_on_error=False,
-        )
+class _Sources(BaseSettings):
+    """Where values come from. Flags override both of these sources; YAML is what the loader is called with."""
 
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return env_settings, init_settings  # flags come before both; YAML is what the loader is called with
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+    )
 
-    class Positional(Loader):
-        config: CliPositionalArg[Path | None] = Field(None, description="YAML file with any of these settings.")
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
 
-    class Optional(Loader):
-        config: Path | None = Field(None, description="YAML file with any of these settings.")
 
-    loader = Positional if issubclass(command, DistillSettings) else Optional
-    loader.__doc__ = inspect.cleandoc(command.__doc__ or "")
+class _ConfigFlag(BaseModel):
+    config: Path | None = Field(None, description=CONFIG_HELP)
+
+
+class _ConfigArgument(BaseModel):
+    config: CliPositionalArg[Path | None] = Field(None, description=CONFIG_HELP)
+
+
+def _loader(command: type[Settings]) -> type[BaseSettings]:
+    """The settings of ``command`` together with the sources that fill them."""
+    config = _ConfigArgument if issubclass(command, DistillSettings) else _ConfigFlag
+    doc = inspect.cleandoc(command.__doc__ or "")
+    loader: Any = create_model(command.__name__, __base__=(command, config, _Sources), __doc__=doc)
     return loader
 
 
 def _split_flags(command: type[Settings], arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """The command's own flags, as its parser spells them, and the other ones of a command that trains."""
+    """The command's own flags, spelled as its parser expects, and the fields of TrainingArguments by name."""
     own: list[str] = []
     trainer: dict[str, Any] = {}
     rest = list(arguments)

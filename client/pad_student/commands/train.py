@@ -1,4 +1,4 @@
-"""Scored sets in, a trained student out; and what every stage that trains shares."""
+"""``pad-student train``: scored sets in, a trained student out; and the training that ``distill`` shares."""
 
 import errno
 import logging
@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from pad_student.commands.common import closing_line
 from pad_student.commands.report import write_after
 from pad_student.commands.settings import Training, TrainSettings
-from pad_student.errors import BatchError, DiskFull, TrackerMissing
+from pad_student.errors import BatchError, DiskFull, JsonLinesError, TrackerMissing
 from pad_student.storage import jsonl
-from pad_student.storage.run_directory import bind_to_settings
+from pad_student.storage.run_directory import bind_to_settings, is_finished, newest_whole, steps_asked
 from pad_wire import ScoredSet
+from pad_wire.chat import ChatEncoder
 
 if TYPE_CHECKING:
     from pad_student.preference.config import PADConfig
     from pad_student.teacher.client import Teacher
     from pad_student.training.batches import TrainingRow
+    from pad_student.training.before_after import BeforeAfterSamples
+    from pad_student.training.trainer import PADTrainer
 
-
-# Fields of TrainingArguments that do not decide what is learnt.
+# Beginnings of the names of TrainingArguments that do not decide what the student learns.
 FREE_FIELDS = (
     "num_train_epochs",
     "save",
@@ -36,27 +38,25 @@ FREE_FIELDS = (
     "dataloader",
     "per_device",
 )
-SAMPLER = ("sampler_url", "sampler_tolerance")  # a server may move, or die and be done without
-MICRO_BATCH = 4  # prompts, each with all its responses: what a large student's memory takes
-
-
-FULL_BYTES = 2**20
+SAMPLER = ("sampler_url", "sampler_tolerance")  # the server may move, or be left out after it died
+MICRO_BATCH = 4  # prompts with all their responses: as much as fits in memory with a large student
+FULL_BYTES = 2**20  # a disk with less free space is full
 
 
 def run(settings: TrainSettings) -> None:
     """Train from scored sets; a rerun continues from the newest whole checkpoint.
 
     Raises:
-        JsonLinesError: for a bad line.
+        JsonLinesError: for a bad line, and for a file without sets.
         DatasetError: for sets that cannot be trained on.
     """
     from pad_student.model.distributed.processes import leave_group
 
     sets = list(jsonl.read(settings.scored, ScoredSet))
     if not sets:
-        raise jsonl.JsonLinesError(f"{settings.scored}: no scored sets")
+        raise JsonLinesError(f"{settings.scored}: no scored sets")
     config = configure(settings, settings.out, n=len(sets[0].responses))
-    claim_output(settings, settings.out)
+    bind_output(settings, settings.out)
     if not is_done(config):
         train(settings, config, sets)
     leave_group()
@@ -65,71 +65,100 @@ def run(settings: TrainSettings) -> None:
 def train(
     settings: Training, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None" = None
 ) -> None:
-    """Train, or continue to train, and save the student with its tokenizer in the output directory.
+    """Train from the newest whole checkpoint, and save the student with its tokenizer in the output directory.
 
     Args:
-        settings: of the command.
-        config: as ``configure`` makes it.
-        rows: scored sets, or prompts where there is a teacher.
-        teacher: scores what is sampled.
+        settings: the command's.
+        config: the trainer's, from ``configure``.
+        rows: scored sets, or prompts if there is a teacher.
+        teacher: scores the responses that are sampled during training.
+
+    Raises:
+        TrackerMissing: ``report_to`` names a tracker that is not installed.
+        BatchError: a micro-batch exceeds the GPU's memory.
+        DiskFull: a checkpoint does not fit.
     """
-    import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from pad_student.model.distributed import processes
+    from pad_student.model.distributed.processes import is_first
     from pad_student.sampling.generate import load_student
-    from pad_student.storage.run_directory import newest_whole, steps_asked
-    from pad_student.training.before_after import BeforeAfterSamples
     from pad_student.training.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
-    # Steps of 1e-6 vanish in 16-bit weights; "bf16: true" computes in 16 bits and keeps these in 32.
+    _check_trackers(config)
+    # 16-bit weights would lose steps of 1e-6. With "bf16: true" weights stay in 32 bits, and 16 bits compute.
     student = load_student(settings.model, dtype="auto" if settings.lora else "float32")
-    disable_progress_bar()  # the run has one of its own; a bar for each checkpoint would tear it
+    disable_progress_bar()  # transformers' bar for each checkpoint would break the run's own
     adapter = _adapter(settings.lora)
-    try:
-        trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
-    except RuntimeError as error:
-        if "Callback requires" in str(error):
-            raise TrackerMissing(f"report_to: {error}") from None
-        raise
+    trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
     if settings.report_prompts:
-        usable: Any = trainer.train_dataset  # without the prompts that do not fit; each comes once in each part
-        chosen_from = usable[: max(1, len(usable) // config.parts)]
-        count, whole = settings.report_prompts, trainer.gathered_weights
-        trainer.add_callback(BeforeAfterSamples(chosen_from, count, student.encoder, config, teacher, whole))
-    checkpoint = newest_whole(Path(str(config.output_dir)))
-    if checkpoint and processes.is_first() and 0 < (before := steps_asked(checkpoint)) != config.max_steps > 0:
+        trainer.add_callback(_samples_for_the_report(trainer, settings.report_prompts, student.encoder, teacher))
+    output_dir = Path(str(config.output_dir))
+    checkpoint = newest_whole(output_dir)
+    if checkpoint and is_first():
+        _note_a_new_length(checkpoint, config)
+    _fit(trainer, checkpoint, output_dir)
+    if is_first():
+        closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
+        write_after(output_dir)
+
+
+def _check_trackers(config: "PADConfig") -> None:
+    """Make each tracker once, before anything large is loaded: its own error names the package to install."""
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+    try:
+        for tracker in get_reporting_integration_callbacks(config.report_to):
+            tracker()
+    except (ImportError, RuntimeError, ValueError) as error:
+        raise TrackerMissing(f"report_to: {error}") from None
+
+
+def _samples_for_the_report(
+    trainer: "PADTrainer", count: int, encoder: ChatEncoder, teacher: "Teacher | None"
+) -> "BeforeAfterSamples":
+    from pad_student.training.before_after import BeforeAfterSamples
+
+    usable: Any = trainer.train_dataset  # without prompts that do not fit; each prompt comes once in each part
+    rows = usable[: max(1, len(usable) // trainer.args.parts)]
+    return BeforeAfterSamples(rows, count, encoder, trainer.args, teacher, trainer.gathered_weights)
+
+
+def _note_a_new_length(checkpoint: Path, config: "PADConfig") -> None:
+    before = steps_asked(checkpoint)
+    if 0 < before != config.max_steps > 0:
         closing_line(
             f"{config.output_dir}: begun to end after step {before}, now after {config.max_steps}:"
             " from here on the learning rate is that of the new length"
         )
+
+
+def _fit(trainer: "PADTrainer", checkpoint: Path | None, output_dir: Path) -> None:
+    from torch import OutOfMemoryError
+
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.save_model(str(config.output_dir))
-    except torch.OutOfMemoryError:
+        trainer.save_model(str(output_dir))
+    except OutOfMemoryError:
         hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
     except Exception as error:
-        if _no_room(error, str(config.output_dir)):
-            rest = "free some, and the same command continues from the checkpoint before"
-            raise DiskFull(f"no space left for a checkpoint in {config.output_dir}; {rest}") from None
+        if _is_disk_full(error, output_dir):
+            hint = "free some, and the same command continues from the checkpoint before"
+            raise DiskFull(f"no space left for a checkpoint in {output_dir}; {hint}") from None
         raise
-    if processes.is_first():
-        closing_line(f"{config.output_dir}: trained for {trainer.state.global_step} steps")
-        write_after(Path(str(config.output_dir)))
 
 
-def _no_room(error: Exception, folder: str) -> bool:
-    """Whether the disk, a quota or a file's limit was too small; each library has an error of its own for it."""
+def _is_disk_full(error: Exception, folder: Path) -> bool:
+    """Whether the disk, a quota or a file's limit was too small; each library has its own error for it."""
     if shutil.disk_usage(folder).free < FULL_BYTES:
         return True
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
-def claim_output(settings: Training, output_dir: Path) -> None:
-    """Refuse to go on in a directory that other settings began; how long to train and what to save may change.
+def bind_output(settings: Training, output_dir: Path) -> None:
+    """Bind the output directory to the settings. Only how long to train and what to save may change later.
 
     Raises:
         OtherRun: naming the setting that differs.
@@ -141,30 +170,29 @@ def claim_output(settings: Training, output_dir: Path) -> None:
 
 
 def is_done(config: "PADConfig") -> bool:
-    """Whether an earlier start trained to the end; if so, make sure that the student is saved."""
+    """Whether an earlier start trained to the end; if so, save the student if it is not saved yet."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from pad_student.sampling.generate import load_student
-    from pad_student.storage.run_directory import is_finished, newest_whole
 
     output_dir = Path(str(config.output_dir))
     checkpoint = newest_whole(output_dir)
     if checkpoint is None or not is_finished(checkpoint, config.max_steps, config.num_train_epochs):
         return False
     if config.process_index:
-        return True  # the first process sees to the rest
-    unset_hf_deepspeed_config()  # or ZeRO-3 would share the weights out among all processes
+        return True  # the first process does the rest
+    unset_hf_deepspeed_config()  # otherwise ZeRO-3 would divide the weights among all processes
     student = load_student(str(checkpoint))
     student.model.save_pretrained(output_dir)
     tokenizer: Any = student.encoder.tokenizer
     tokenizer.save_pretrained(output_dir)
     write_after(output_dir)
-    closing_line(f"{output_dir}: had been trained to its end already")
+    closing_line(f"{output_dir}: already trained to its end")
     return True
 
 
 def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
-    """The trainer's configuration; ``own`` are fields that the command's settings do not have."""
+    """The trainer's configuration; ``own`` holds fields that are not among the command's settings."""
     from pad_student.preference.config import PADConfig
 
     shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys()
@@ -178,7 +206,7 @@ def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
 
 
 def _batch_sizes(settings: Training) -> dict[str, Any]:
-    """The trainer's own fields, with ``prompts_per_step`` divided into micro-batches over all processes."""
+    """The given fields of TrainingArguments, and those that divide ``prompts_per_step`` into micro-batches."""
     given = dict(settings.trainer)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     share = max(1, settings.prompts_per_step // processes)

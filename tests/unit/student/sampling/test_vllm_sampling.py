@@ -12,7 +12,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from pad_student.commands.settings import DistillSettings
-from pad_student.commands.train import claim_output
+from pad_student.commands.train import bind_output
 from pad_student.errors import ConfigError, SamplingError
 from pad_student.on_policy import rounds
 from pad_student.preference.config import PADConfig
@@ -271,4 +271,4 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_run_may_go_on_with_another_server_or_none(tmp_path: Path) -> None:
     settings = {"model": "m", "prompts": "p", "output_dir": tmp_path, "teacher": "http://127.0.0.1:1"}
     for sampler_url in (URL, "http://127.0.0.1:8001", None):
-        claim_output(DistillSettings(**settings, sampler_url=sampler_url), tmp_path)
+        bind_output(DistillSettings(**settings, sampler_url=sampler_url), tmp_path)
