@@ -25,10 +25,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class TransformersEngine(Engine):
-    """Many sets a forward pass, each shared beginning computed once; takes the model over and prepares it for that.
+    """Scores many sets in one forward pass and computes each shared prefix once.
 
-    Models that cannot be run so (state-space layers, attention with biases of its own) run row by row instead:
-    ``plain_because`` says why.
+    - It owns the model and changes it: attention over a prefix tree, linear layers packed for a CPU.
+    - A model that cannot run so (state-space layers, attention with biases of its own) runs row by row;
+      ``plain_because`` says why.
+    - Once ``measure_memory`` has run, no forward pass begins that needs more than ``memory_limit`` bytes, if there is
+      a limit.
     """
 
     name = "transformers"
@@ -37,24 +40,24 @@ class TransformersEngine(Engine):
         self._model = model.eval()
         config = model.config.get_text_config()
         if getattr(config, "attn_logit_softcapping", None):
-            model.set_attn_implementation("eager")  # the fused kernels leave the soft cap out
+            model.set_attn_implementation("eager")  # fused kernels do not cap scores
         self._long_rope_from = _long_rope_from(config)
         self._decoder = decoder_of(model)
         self._max_forward_tokens = max_forward_tokens
         self._digest = _digest(model)
         self.memory: MemoryModel | None = None
-        self._memory_limit: int | None = None
+        self.memory_limit: int | None = None
         self._plain_attention = model.config._attn_implementation
         with torch.inference_mode():
             self.plain_because = tree_forward.why_not_tree(model)
             if packed_linear.usable(model):
                 packed_linear.pack_linears(self._decoder)
-            self._head = OutputHead.of(model, packed=packed_linear.usable(model))
+            self.output_head = OutputHead.of(model, packed=packed_linear.usable(model))
         self._hidden_states = padded_forward.hidden_states if self.plain_because else tree_forward.hidden_states
         if self.plain_because:
             log.warning("every response runs with a prompt of its own", reason=self.plain_because)
         self.dtype = str(model.dtype).removeprefix("torch.")
-        self.vocabulary = self._head.vocabulary
+        self.vocabulary = self.output_head.vocabulary
         own_limit = getattr(config, "max_position_embeddings", None) or max_context_tokens
         if own_limit is None:
             raise ValueError("the model's config states no context length; give one with --max-context-tokens")
@@ -64,9 +67,10 @@ class TransformersEngine(Engine):
     def load(
         cls, model: str, *, revision: str | None, dtype: str, device: str, **limits: Any
     ) -> "TransformersEngine":
-        """Load from a directory or a hub id.
+        """Load from a directory or a Hub id.
 
-        ``auto`` is the first GPU with the checkpoint's own dtype, or else the CPU in float32.
+        The device ``auto`` is the first GPU, or the CPU if there is none. The dtype ``auto`` is the checkpoint's own
+        on a GPU and float32 on a CPU.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -86,7 +90,7 @@ class TransformersEngine(Engine):
 
     @torch.inference_mode()
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
-        """See ``Engine``: the model's own full logits, one sequence, log-softmax in float64."""
+        """See ``Engine``: one sequence, the model's own full logits, log-softmax in float64."""
         ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
         with packed_linear.unpacked(), tree_forward.plain_attention(self._model, self._plain_attention):
             logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
@@ -94,17 +98,17 @@ class TransformersEngine(Engine):
         return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
 
     def measure_memory(self) -> None:
-        """Learn what a forward takes, so that none is begun that the device cannot hold."""
+        """Measure the memory of forward passes, so that none begins that the device cannot hold."""
         with torch.inference_mode():
-            self.memory = MemoryModel.measure(self._layers, self._head, self._model.device)
+            self.memory = MemoryModel.measure(self._layers, self.output_head, self._model.device)
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
-            self._memory_limit = int(0.9 * torch.cuda.mem_get_info(self._model.device)[0])
+            self.memory_limit = int(0.9 * torch.cuda.mem_get_info(self._model.device)[0])
         full = self.memory.predict(self._max_forward_tokens, self._max_forward_tokens)
         log.info("memory", full_batch_mib=full >> 20, kib_a_token=round(self.memory.per_token / 1024, 1))
 
     def predicted_bytes(self, rows: Sequence[Row]) -> int:
-        """Memory that a forward over ``rows`` takes beside the weights; 0 before ``measure_memory``."""
+        """Memory of a forward pass over ``rows`` besides the weights; 0 before ``measure_memory``."""
         if self.memory is None:
             return 0
         longest = max(len(row.ids_L) for row in rows)
@@ -119,11 +123,11 @@ class TransformersEngine(Engine):
         return max(predicted, tree_attention.bytes_of_scores(self._model.config, tokens, longest, itemsize))
 
     def digest(self) -> str:
-        """See ``Engine``; over names, shapes, dtypes and bytes of the weights as they are loaded."""
+        """See ``Engine``; over names, shapes, dtypes and bytes of the weights as loaded."""
         return self._digest
 
     def _layers(self, rows: Sequence[Row]) -> Tensor:
-        """Hidden states ``[K, D]`` of the positions whose predictions are wanted."""
+        """Hidden states ``[K, D]`` of all positions whose predictions are wanted."""
         return self._hidden_states(self._decoder, rows, self._max_forward_tokens)
 
     def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -131,7 +135,7 @@ class TransformersEngine(Engine):
         group: list[Row] = []
         tokens = 0
         for row in rows:
-            # Models with two sets of position frequencies choose by the longest row for all rows of a forward.
+            # A model with two sets of position frequencies chooses one for all rows, by the longest of them.
             mixes = bool(group) and (len(row.ids_L) < self._long_rope_from) != (
                 len(group[0].ids_L) < self._long_rope_from
             )
@@ -144,14 +148,14 @@ class TransformersEngine(Engine):
             yield group
 
     def _run(self, rows: list[Row]) -> list[RowLogprobs]:
-        """One forward; split in half where the device's memory does not hold it."""
+        """One forward pass, or two of half the rows each if the device's memory does not hold it."""
         try:
-            if self._memory_limit is None or self.predicted_bytes(rows) <= self._memory_limit:
-                return project(self._head, self._layers(rows), rows)
+            if self.memory_limit is None or self.predicted_bytes(rows) <= self.memory_limit:
+                return project(self.output_head, self._layers(rows), rows)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise EngineFailed(f"{type(error).__name__} in the model's forward pass") from error
-        # Out of the handler, whose traceback would hold all that the failed forward made.
+        # Outside the handler, whose traceback would keep all tensors of the failed pass alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if len(rows) == 1:
@@ -161,7 +165,7 @@ class TransformersEngine(Engine):
 
 
 def _digest(model: Any) -> str:
-    # Position scaling, soft caps and windows are the config's; where it was loaded from is not the model.
+    # The config holds position scaling, soft caps and windows. Its own path and version do not belong to the model.
     own = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
     digest = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -185,5 +189,5 @@ def _long_rope_from(config: Any) -> float:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator raises a plain RuntimeError, known only by its text.
+    # The CPU allocator raises a plain RuntimeError, which only its text tells apart.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""The memory that a forward pass takes, known before it runs: measured on two small ones, and linear in tokens."""
+"""The memory of a forward pass, predicted before it runs: linear in tokens, measured on two small passes."""
 
 import weakref
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pad_teacher.engines.embedded.output_head import OutputHead, chunk_bytes
 from pad_teacher.engines.embedded.rows import Row
 
-ROW, TRIALS = 64, (4, 16)  # tokens of a row, and rows: short ones, so that scores held for attention do not show
+ROW, TRIALS = 64, (4, 16)  # tokens of a row, and rows: short ones, so that attention scores count for little
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryModel:
-    """Bytes beside the weights: the larger of what the layers and what the projection hold at their height."""
+    """Bytes besides the weights: the peak of the layers or that of the output head, whichever is larger."""
 
     fixed: float
     per_token: float
@@ -28,39 +28,39 @@ class MemoryModel:
 
     @classmethod
     def measure(cls, run: Callable[[Sequence[Row]], Tensor], head: OutputHead, device: torch.device) -> "MemoryModel":
-        """Measure with ``run``, which runs the layers over rows and returns hidden states ``[K, D]``."""
+        """Measure ``run``, which runs the layers over rows and returns hidden states ``[K, D]``."""
 
         def trial(count: int) -> list[Row]:
-            # Each begins with a token of its own, so that none is shared.
+            # Each begins with a token of its own, so that they share no prefix.
             ids = [np.append(i, np.zeros(ROW - 1, np.int64)) for i in range(count)]
             return [Row(row, ROW - 1, row[-1:, None], ROW) for row in ids]
 
-        hidden_K_D = run(trial(TRIALS[0]))  # what is made once and kept is made now
+        hidden_K_D = run(trial(TRIALS[0]))  # before measuring: this also makes all that is made once and kept
         small, large = (peak_bytes(partial(run, trial(count)), device) for count in TRIALS)
         per_token = (large - small) / (TRIALS[1] - TRIALS[0]) / ROW
         fixed = max(0.0, small - per_token * TRIALS[0] * ROW)
         return cls(fixed, per_token, hidden_K_D.shape[1] * hidden_K_D.element_size(), head)
 
     def predict(self, tokens: int, predictions: int) -> int:
-        """Bytes at the height of a pass over ``tokens`` of which ``predictions`` positions are projected."""
+        """Peak bytes of a pass over ``tokens``, of which ``predictions`` positions go through the output head."""
         layers = self.fixed + self.per_token * tokens
         return int(max(layers, predictions * self.per_prediction + chunk_bytes(self.head, predictions)))
 
 
 def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:
-    """The most that ``call`` holds at once in tensors it makes."""
+    """The most bytes that ``call`` holds at a time in tensors it makes."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         call()
         return torch.cuda.max_memory_allocated(device) - before
-    with _Watch() as watch:
+    with _StorageCounter() as counter:
         call()
-    return watch.peak
+    return counter.peak
 
 
-class _Watch(TorchDispatchMode):
-    """Counts the storages that operations make, from their making until they are freed."""
+class _StorageCounter(TorchDispatchMode):
+    """Adds up the storages that operations make, until each is freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class _Watch(TorchDispatchMode):
         return result
 
     def _add(self, storage: Any, inputs: set[int]) -> None:
-        if id(storage) in inputs or storage in self._known:  # a view, or written in place
+        if id(storage) in inputs or storage in self._known:  # a view, or an operation in place
             return
         size = storage.nbytes()
         self._known.add(storage)

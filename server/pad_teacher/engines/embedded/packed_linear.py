@@ -1,4 +1,4 @@
-"""Linear layers in float32 on a CPU: weights laid out once the way oneDNN's matrix product reads them."""
+"""Linear layers in float32 on a CPU, with weights in the layout that oneDNN's matrix product reads fastest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-ROWS = 1024  # a number of rows to lay the weights out for; others run as fast
-# The first layers stay as they are, 2 of 30: oneDNN sums a dot product in longer chains than the plain product does,
-# and nearly all the rounding that this adds is that of the first layers (benchmarks.rounding).
+ROWS = 1024  # input rows to lay the weights out for; other numbers run as fast
+# Share of the layers that stay plain, the first ones (2 of 30). oneDNN sums a dot product in longer chains than the
+# plain product, and nearly all the rounding that this adds comes from the first layers (benchmarks.rounding).
 PLAIN_SHARE = 1 / 15
 
 
 def pack(weight_V_D: Tensor) -> Tensor:
-    """The weight in oneDNN's blocked layout: an opaque tensor, whose ``to_dense()`` is the original again."""
+    """The weight in oneDNN's blocked layout: an opaque tensor, from which ``to_dense()`` makes the original."""
     return torch.ops.mkldnn._reorder_linear_weight(weight_V_D.detach().contiguous(), ROWS)
 
 
@@ -29,7 +29,7 @@ def usable(model: Any) -> bool:
 
 
 class PackedLinear(nn.Module):
-    """Stands in for a ``Linear``; holds the weight once, packed."""
+    """Replaces a ``Linear``; holds the weight only packed."""
 
     plain = False
 
@@ -41,34 +41,34 @@ class PackedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The weight as it was loaded, made anew at each call."""
+        """The weight as loaded, made anew at each access."""
         return self.packed_V_D.to_dense()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """What ``Linear`` does."""
+        """The same as ``Linear``."""
         if self.plain:
             return nn.functional.linear(inputs, self.weight, self.bias)
         return multiply(inputs, self.packed_V_D, self.bias)
 
 
 def pack_linears(decoder: nn.Module) -> None:
-    """Replace every plain ``Linear`` of a decoder but those of its first layers."""
+    """Replace every ``Linear`` of a decoder, except in its first layers."""
     layers = getattr(decoder, "layers", None)
-    left = set(layers[: round(PLAIN_SHARE * len(layers))]) if isinstance(layers, nn.ModuleList) else set()
-    _pack_below(decoder, left)
+    plain = set(layers[: round(PLAIN_SHARE * len(layers))]) if isinstance(layers, nn.ModuleList) else set()
+    _pack_below(decoder, plain)
 
 
-def _pack_below(module: nn.Module, left: set[nn.Module]) -> None:
+def _pack_below(module: nn.Module, plain: set[nn.Module]) -> None:
     for name, child in module.named_children():
         if type(child) is nn.Linear:
             setattr(module, name, PackedLinear(child))
-        elif child not in left:
-            _pack_below(child, left)
+        elif child not in plain:
+            _pack_below(child, plain)
 
 
 @contextmanager
 def unpacked() -> Iterator[None]:
-    """Within this, packed layers compute as they did before they were packed: what a reference needs."""
+    """Within the block, packed layers compute the plain product, as a reference needs it."""
     PackedLinear.plain = True
     try:
         yield

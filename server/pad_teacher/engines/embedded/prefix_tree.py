@@ -1,4 +1,4 @@
-"""Rows that begin alike, packed into one sequence in which every shared beginning stands once."""
+"""Rows packed into one sequence, in which each shared prefix is there once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ import numpy as np
 from pad_teacher.engines.embedded.rows import MIN_SHARED
 from pad_teacher.engines.queries import IntArray, shared_tokens
 
-MAX_DEPTH = 4  # levels of the tree; rows that share more than that repeat it
+MAX_DEPTH = 4  # levels of the tree; rows that share more prefixes than that repeat tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Tokens [start, stop) of the packed sequence, seen by all of [stop, below), which are the node's descendants.
+    """Tokens [start, stop) of the packed sequence, which all of its descendants, [stop, below), see.
 
-    ``position`` is that of its first token in every row that runs through it, ``deepest`` the largest position
-    among its descendants.
+    ``position`` is the position of its first token in every row that contains it, ``deepest`` the largest position of
+    its own tokens and its descendants'.
     """
 
     start: int
@@ -30,21 +30,21 @@ class Node:
 
 @dataclass(slots=True)
 class PrefixTree:
-    """The packed sequence: nodes in depth-first order, so that a node's descendants stand right behind it.
+    """The packed sequence, with its nodes in depth-first order, so that a node's descendants come right after it.
 
-    ``places`` says for each row where in the packed sequence each of its tokens stands.
+    ``places`` holds for each row the place of each of its tokens in the packed sequence.
     """
 
     ids_T: IntArray
     positions_T: IntArray
     nodes: list[Node]
     places: list[IntArray]
-    windows: list[int | None] = field(default_factory=list)  # what each attention layer said of its window
+    windows: list[int | None] = field(default_factory=list)  # that attention layers were called with
 
 
 def pack(rows: Sequence[IntArray]) -> PrefixTree:
-    """Pack token ids of several rows, at least one token each."""
-    # Any order of the bytes brings rows with the same beginning together.
+    """Pack the token ids of several rows, each of at least one token."""
+    # Sorting by bytes brings rows with the same prefix together.
     order = sorted(range(len(rows)), key=lambda i: rows[i].tobytes())
     sequences = [rows[i] for i in order]
     shared = [shared_tokens(a, b) for a, b in pairwise(sequences)]
@@ -58,7 +58,7 @@ def pack(rows: Sequence[IntArray]) -> PrefixTree:
 
 
 class _Building:
-    """The tree while it grows, over rows sorted so that equal beginnings are neighbours."""
+    """The tree while it grows, from rows sorted so that those with a common prefix are neighbours."""
 
     def __init__(self, sequences: list[IntArray], shared: list[int]) -> None:
         self.sequences = sequences
@@ -69,7 +69,7 @@ class _Building:
         self.size = 0
 
     def add(self, first: int, end: int, begin: int, depth: int) -> int:
-        """Add what rows ``first`` to ``end`` have behind their first ``begin`` tokens; the largest position."""
+        """Add the tokens of rows ``first`` to ``end`` after their first ``begin``; return the largest position."""
         deepest = 0
         for low, high in self._runs(first, end, begin, depth):
             stop = min(self.shared[low : high - 1], default=len(self.sequences[low]))
@@ -91,7 +91,7 @@ class _Building:
         return self.nodes[at].deepest
 
     def _runs(self, first: int, end: int, begin: int, depth: int) -> Iterator[tuple[int, int]]:
-        """Neighbours that share enough behind ``begin``, or all of it."""
+        """Runs of neighbours that share enough tokens after ``begin``, or are equal."""
         low = first
         for high in range(first + 1, end + 1):
             if high < end:

@@ -43,7 +43,7 @@ def test_what_is_missing_is_said_before_anything_is_loaded(tmp_path: Path, monke
 
 @pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_kernel_that_computes_something_else_is_found_before_training(
+def test_a_wrong_kernel_is_found_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool
 ) -> None:
     told: list[Any] = []

@@ -116,7 +116,7 @@ def test_no_logits_tensor_is_larger_than_a_chunk(batch):
 
 
 @pytest.mark.parametrize("target", [["q_proj", "v_proj"], ["q_proj", "lm_head"]], ids=["body", "body and head"])
-def test_lora_values_and_gradients_equal_those_of_plain_full_logits(target, batch):
+def test_lora_values_and_gradients_equal_plain_ones(target, batch):
     model = get_peft_model(
         tiny("gemma2" if "lm_head" not in target else "llama"),
         LoraConfig(target_modules=target, r=2, init_lora_weights=False, task_type="CAUSAL_LM"),
@@ -162,7 +162,7 @@ def test_bf16_autocast_gives_float32_values_and_gradients(batch):
     assert all(p.grad.isfinite().all() and p.grad.dtype == torch.float32 for p in model.parameters())
 
 
-def test_a_model_prepared_for_mixed_precision_is_refused_outside_autocast(batch):
+def test_a_mixed_precision_model_is_refused_outside_autocast(batch):
     model = tiny(dtype=torch.float32)
     model._original_forward = model.forward  # the mark Accelerate leaves
     with pytest.raises(RuntimeError, match=r"accelerator\.autocast"):
@@ -202,7 +202,7 @@ def test_a_wrapper_sees_the_pass_as_its_own(batch):
     assert wrapper.passes == 1
 
 
-def test_the_models_own_forward_is_back_afterwards_even_after_an_error(batch):
+def test_the_models_own_forward_is_back_even_after_an_error(batch):
     model = tiny()
     response_log_likelihoods(model, *batch)
     with pytest.raises(IndexError):
@@ -227,7 +227,7 @@ def test_the_check_accepts_models_whose_logits_are_understood(name, dtype):
     assert model.training
 
 
-def test_the_check_accepts_softcapping_under_autocast_though_logits_come_back_in_float32():
+def test_the_check_accepts_softcapping_under_autocast():
     model = tiny("gemma2", torch.float32)
     forward = model.forward
 
@@ -256,7 +256,7 @@ class ScaledLlama(LlamaForCausalLM):
 
 
 @pytest.mark.parametrize("spread", [1e-4, 0.3], ids=["near-uniform", "spread"])
-def test_the_check_refuses_a_model_that_transforms_its_logits_in_an_unknown_way(spread):
+def test_the_check_refuses_an_unknown_transform_of_logits(spread):
     torch.manual_seed(0)
     model = ScaledLlama(LlamaConfig(**TINY | {"initializer_range": spread}))
     with pytest.raises(UnsupportedModel, match=r"ScaledLlama.*not known here"):
@@ -312,7 +312,7 @@ def test_an_encoder_decoder_is_refused(batch):
         response_log_likelihoods(T5ForConditionalGeneration(config), *batch)
 
 
-def test_a_model_that_caps_attention_scores_gets_the_attention_that_caps_them():
+def test_a_model_that_caps_scores_gets_attention_that_caps_them():
     from pad_student.model.logprobs import use_defined_attention
     from support.tiny import tiny_model
 

@@ -113,7 +113,7 @@ def test_values_and_gradients_are_those_of_a_plain_loop(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPARSE)
-def test_experts_sinks_and_uneven_heads_agree_as_far_as_float32_goes(name: str) -> None:
+def test_experts_sinks_and_uneven_heads_agree_in_float32(name: str) -> None:
     model, batch = student(name, torch.float32), groups()
     assert why_not_shared(model) is None
     expected = ours(model, batch)
@@ -121,7 +121,7 @@ def test_experts_sinks_and_uneven_heads_agree_as_far_as_float32_goes(name: str) 
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_model_that_cannot_share_says_why_and_is_left_as_it_was(name: str) -> None:
+def test_a_model_that_cannot_share_says_why_and_is_unchanged(name: str) -> None:
     model = tiny_model(name).train()
     before = model.config._attn_implementation
     assert why_not_shared(model)
@@ -131,7 +131,7 @@ def test_a_model_that_cannot_share_says_why_and_is_left_as_it_was(name: str) -> 
 
 @in_float64
 @pytest.mark.parametrize("parts", PARTS)
-def test_a_model_that_cannot_share_is_trained_in_parts_all_the_same(parts: int | None) -> None:
+def test_a_model_that_cannot_share_is_still_trained_in_parts(parts: int | None) -> None:
     model, batch = tiny_model("bloom").double(), groups()
     expected = gradients(model, preference_loss(plain_loop(model, batch), batch.response_mask.sum(1)))
     assert_same_gradients(ours(model, batch, max_tokens=parts), expected, 1e-10)
@@ -150,7 +150,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str, reentrant: b
         assert_same_gradients(ours(model, batch, shared=True, max_tokens=parts), expected, 1e-10)
 
 
-def test_a_gradient_outside_the_shared_attention_is_an_error_and_never_a_wrong_one() -> None:
+def test_a_gradient_outside_shared_prompts_is_an_error() -> None:
     model, batch = student("llama").train(), groups()
     model.gradient_checkpointing_enable({"use_reentrant": False})
     with pytest.raises(Exception, match="recomputed"):
@@ -225,7 +225,7 @@ def largest(model: Any, batch: Batch, **options: Any) -> int:
     return seen.elements
 
 
-def test_no_tensor_of_an_update_is_as_large_as_predictions_times_vocabulary() -> None:
+def test_no_tensor_of_an_update_is_as_large_as_all_logits() -> None:
     model, batch = student("llama"), groups()
     predictions, biggest_weight = int(batch.response_mask.sum()), VOCABULARY * 32
     bound = max(4 * VOCABULARY, biggest_weight)
@@ -280,7 +280,7 @@ def weights(trainer: PADTrainer) -> torch.Tensor:
 
 
 @in_float64
-def test_bounding_a_forward_pass_changes_no_weight_of_a_trained_student(tmp_path: Path) -> None:
+def test_bounding_a_forward_pass_changes_no_trained_weight(tmp_path: Path) -> None:
     whole = weights(trained(tmp_path / "whole", max_steps=2))
     for most in (1, 25, 60):
         found = weights(trained(tmp_path / str(most), max_steps=2, max_forward_tokens=most))

@@ -88,7 +88,7 @@ def test_logits_are_never_held_for_more_than_a_chunk(monkeypatch: pytest.MonkeyP
     assert max(seen) <= 800
 
 
-def test_echo_names_the_likeliest_token_of_every_position_and_of_the_next() -> None:
+def test_echo_names_the_likeliest_tokens_of_every_position() -> None:
     model = tiny_model()
     ids = random_ids(6, 7)
     everywhere, last = echo(TransformersEngine(tiny_model()), Echo(ids, 2, True), Echo(ids, 1, False))
@@ -100,37 +100,36 @@ def test_echo_names_the_likeliest_token_of_every_position_and_of_the_next() -> N
     assert not len(last.token_logprobs)
 
 
-def test_a_batch_that_does_not_fit_is_split_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TransformersEngine(tiny_model())
-    whole = engine.token_logprobs(SETS)
-    original = engine._hidden_states
+def test_a_batch_that_does_not_fit_is_split_until_it_does() -> None:
+    model = tiny_model()
+    engine = TransformersEngine(model)
+    whole, sizes = engine.token_logprobs(SETS), []
 
-    def small_device(decoder: Any, rows: list[Any], max_tokens: int) -> Any:
-        if len(rows) > 1:
+    def small_device(_: Any, __: Any, inputs: dict[str, Any]) -> None:
+        sizes.append(inputs["input_ids"].numel())
+        if sizes[-1] > 20:  # the longest row alone
             raise torch.OutOfMemoryError("too much")
-        return original(decoder, rows, max_tokens)
 
-    monkeypatch.setattr(engine, "_hidden_states", small_device)
+    model.model.register_forward_pre_hook(small_device, with_kwargs=True)
     for one, other in zip(engine.token_logprobs(SETS), whole, strict=True):
         for a, b in zip(one, other, strict=True):
             assert a == pytest.approx(b, abs=1e-5)
+    assert min(sizes) <= 20 < max(sizes)
 
 
-def test_one_row_too_large_is_told_apart_from_a_broken_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TransformersEngine(tiny_model())
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [("DefaultCPUAllocator: can't allocate memory", RowTooLarge), ("device-side assert", EngineFailed)],
+)
+def test_one_row_too_large_is_told_apart_from_a_broken_engine(error: str, raised: type[Exception]) -> None:
+    model = tiny_model()
+    engine = TransformersEngine(model)
 
-    def raising(error: Exception) -> Any:
-        def forward(*_: Any) -> Any:
-            raise error
+    def fail(*_: Any) -> None:
+        raise RuntimeError(error)
 
-        return forward
-
-    out_of_memory = RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    monkeypatch.setattr(engine, "_hidden_states", raising(out_of_memory))
-    with pytest.raises(RowTooLarge):
-        engine.token_logprobs(SETS)
-    monkeypatch.setattr(engine, "_hidden_states", raising(RuntimeError("device-side assert")))
-    with pytest.raises(EngineFailed):
+    model.model.register_forward_pre_hook(fail)
+    with pytest.raises(raised):
         engine.token_logprobs(SETS)
 
 
@@ -158,15 +157,15 @@ def test_the_golden_score_passes_for_a_sound_engine(architecture: str) -> None:
     assert golden_check.check(Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)) < 1e-4
 
 
-def test_the_golden_score_refuses_logits_that_the_engine_gets_wrong() -> None:
+def test_the_golden_score_refuses_wrong_logits() -> None:
     engine = TransformersEngine(tiny_model("granite, scaled logits"))
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
-    engine._head = dataclasses.replace(engine._head, transform=LogitTransform(1.0, None))
+    engine.output_head = dataclasses.replace(engine.output_head, transform=LogitTransform(1.0, None))
     with pytest.raises(golden_check.GoldenMismatch, match="nats a token"):
         golden_check.check(teacher)
 
 
-def test_the_golden_score_refuses_letters_that_selection_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_golden_score_refuses_wrong_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = TransformersEngine(tiny_model())
     teacher = Teacher.of("tiny", ChatEncoder.of(byte_tokenizer()), engine)
     original = engine.label_logprobs
@@ -190,7 +189,7 @@ def test_long_rope_scores_do_not_depend_on_longer_neighbours() -> None:
         assert a == pytest.approx(b, abs=1e-5)
 
 
-def test_a_model_whose_scores_depend_on_earlier_requests_is_refused() -> None:
+def test_a_model_whose_scores_depend_on_others_is_refused() -> None:
     model = tiny_model()
     model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0}
     with pytest.raises(ValueError, match="dynamic"):

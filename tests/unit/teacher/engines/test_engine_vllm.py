@@ -69,7 +69,7 @@ def engine(llm: FakeLlm) -> Iterator[VllmEngine]:
     yield from engine_of(llm)
 
 
-def test_what_the_service_reads_of_an_engine_comes_from_vllms_config(engine: VllmEngine) -> None:
+def test_properties_of_the_engine_come_from_vllms_config(engine: VllmEngine) -> None:
     # Two places less than vLLM's: the one behind an echoed text, and the token that every request makes.
     assert (engine.dtype, engine.vocabulary, engine.max_context_tokens) == ("bfloat16", 262, 256)
     assert engine.digest() == "digest"
@@ -88,7 +88,7 @@ def test_what_vllm_raises_is_a_failed_engine(engine: VllmEngine, llm: FakeLlm) -
         engine.score(SETS)
 
 
-def test_a_batch_under_way_does_not_wait_for_an_engine_that_has_died(engine: VllmEngine, llm: FakeLlm) -> None:
+def test_a_running_batch_fails_soon_if_the_engine_dies(engine: VllmEngine, llm: FakeLlm) -> None:
     llm.hangs = True
     threading.Thread(target=lambda: llm.asked.wait(10) and setattr(llm, "errored", True)).start()
     with pytest.raises(EngineFailed, match="died"):

@@ -43,7 +43,7 @@ def test_a_token_sees_exactly_what_stands_before_it_in_its_row(rows: list[np.nda
 
 
 @given(families())
-def test_nodes_follow_each_other_and_know_the_largest_position_below(rows: list[np.ndarray]) -> None:
+def test_nodes_are_in_order_and_know_the_largest_position_below(rows: list[np.ndarray]) -> None:
     tree = pack(rows)
     assert [node.start for node in tree.nodes[1:]] == [node.stop for node in tree.nodes[:-1]]
     for node in tree.nodes:

@@ -54,14 +54,14 @@ def test_shared_beginnings_change_no_number_of(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", SPARSE)
-def test_sinks_experts_and_small_values_are_as_in_the_models_own_code(architecture: str) -> None:
+def test_sinks_experts_and_small_values_are_as_in_plain_models(architecture: str) -> None:
     engine = TransformersEngine(tiny_model(architecture))
     assert engine.plain_because is None
     assert_scores_are(engine, tiny_model(architecture), plain_logprobs)
 
 
 @pytest.mark.parametrize("architecture", PLAIN)
-def test_a_model_that_cannot_run_as_one_sequence_runs_row_by_row_and_says_why(architecture: str) -> None:
+def test_a_model_that_cannot_be_packed_runs_by_row_and_says_why(architecture: str) -> None:
     engine = TransformersEngine(tiny_model(architecture), max_context_tokens=256)
     assert engine.plain_because
     assert_scores_are(engine, tiny_model(architecture), plain_logprobs)
@@ -73,25 +73,24 @@ def test_a_window_that_layers_keep_to_themselves_is_noticed() -> None:
     assert "windows" in str(TransformersEngine(model).plain_because)
 
 
-def tokens_run(engine: TransformersEngine, query: TokenSet | Questions) -> int:
-    seen: list[int] = []
-    hook = engine._decoder.embed_tokens.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel()))
+def tokens_run(query: TokenSet | Questions) -> int:
+    """Tokens that the model runs on to answer a query."""
+    model, seen = tiny_model(), []
+    engine = TransformersEngine(model)
+    model.model.embed_tokens.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numel()))
     engine.score([query])
-    hook.remove()
     return sum(seen)
 
 
 def test_each_prompt_token_and_each_response_token_runs_once() -> None:
-    engine = TransformersEngine(tiny_model())
     item = TokenSet(random_ids(40, 1), [random_ids(10, seed) for seed in range(2, 6)])
-    assert tokens_run(engine, item) == 40 + 4 * 9
+    assert tokens_run(item) == 40 + 4 * 9
 
 
-def test_orders_of_one_question_share_what_stands_before_the_options() -> None:
-    engine = TransformersEngine(tiny_model())
+def test_orders_of_a_question_share_all_before_the_options() -> None:
     stem, options = random_ids(40, 1), [random_ids(20, seed) for seed in range(2, 5)]
     orders = [stem + [token for k in range(3) for token in options[(k + first) % 3]] for first in range(3)]
-    assert tokens_run(engine, Questions(orders, [1, 2, 3])) == 40 + 3 * 60
+    assert tokens_run(Questions(orders, [1, 2, 3])) == 40 + 3 * 60
 
 
 def test_chunks_of_attention_scores_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +121,7 @@ def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, 
     assert torch.allclose(total, whole_total, atol=1e-12)
 
 
-def test_a_packed_layer_holds_its_weight_to_the_bit_and_computes_plainly_when_told() -> None:
+def test_a_packed_layer_keeps_its_weight_to_the_bit() -> None:
     linear = torch.nn.Linear(33, 17)
     packed, inputs = packed_linear.PackedLinear(linear), torch.randn(5, 33)
     assert torch.equal(packed.weight, linear.weight)

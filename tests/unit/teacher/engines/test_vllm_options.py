@@ -25,9 +25,7 @@ GIB = 2**30
         ("kv_cache_dtype", "fp8", "every score"),
     ],
 )
-def test_an_argument_that_is_misspelt_or_would_break_scores_is_refused_in_one_line(
-    name: str, value: Any, said: str
-) -> None:
+def test_a_misspelt_or_harmful_argument_is_refused_in_one_line(name: str, value: Any, said: str) -> None:
     with pytest.raises(BadOption, match=said) as refused:
         check({name: value}, KNOWN)
     assert "\n" not in str(refused.value)
@@ -37,9 +35,7 @@ def test_all_other_arguments_are_taken() -> None:
     check({"tensor_parallel_size": 4, "enable_prefix_caching": False, "kv_cache_dtype": "auto"}, KNOWN)
 
 
-def test_vllm_arguments_come_from_flags_over_environment_over_yaml(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vllm_flags_win_over_environment_and_that_over_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "teacher.yaml"
     file.write_text("model: m\nengine: vllm\nvllm:\n  tensor_parallel_size: 8\n  seed: 1\n  max_num_seqs: 9\n")
     monkeypatch.setenv("PAD_TEACHER_VLLM__TENSOR_PARALLEL_SIZE", "2")
@@ -48,7 +44,7 @@ def test_vllm_arguments_come_from_flags_over_environment_over_yaml(
     assert settings.vllm == {"tensor_parallel_size": 2, "seed": 3, "max_num_seqs": 9}
 
 
-def test_a_vllm_flag_may_be_spelt_in_either_way_and_hold_any_value() -> None:
+def test_a_vllm_flag_has_two_spellings_and_holds_any_value() -> None:
     flags = ["--vllm.tensor-parallel-size=4", "--vllm.enforce_eager", "--vllm.block-size", "32", "--port", "1"]
     flags += ["--vllm.hf-overrides", '{"rope_theta": 1.5}', "--vllm.quantization", "fp8", "--vllm.seed", "-1"]
     settings = read_settings(["--model", "m", "--engine", "vllm", *flags])
@@ -89,14 +85,14 @@ def plan(**changes: Any) -> Any:
     return headroom(**(usual | changes))
 
 
-def test_the_log_softmax_over_a_full_batch_stays_free_of_what_vllm_plans_with() -> None:
+def test_memory_stays_free_for_the_log_softmax_of_a_full_batch() -> None:
     planned = plan()
     assert planned.batch_tokens == 8192
     assert planned.log_softmax_bytes == 8192 * 152_064 * BYTES_PER_LOGIT
     assert (1 - planned.gpu_memory_utilization) * 80 * GIB > planned.log_softmax_bytes
 
 
-def test_a_step_is_made_smaller_where_its_log_softmax_would_take_too_much() -> None:
+def test_a_step_shrinks_if_its_log_softmax_would_take_too_much() -> None:
     planned = plan(device_bytes=24 * GIB)
     assert 256 <= planned.batch_tokens < 8192
     assert planned.log_softmax_bytes <= 0.15 * 24 * GIB

@@ -34,7 +34,7 @@ def check(item: TokenSet, scored: Answer) -> None:
 
 @pytest.mark.parametrize("second_runner", [False, True])
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_no_garbage_reaches_a_score_however_often_a_set_is_repeated(prompt: list[int], second_runner: bool) -> None:
+def test_no_garbage_reaches_the_scores_of_a_repeated_set(prompt: list[int], second_runner: bool) -> None:
     vllm = FakeVllm(BLOCK, second_runner)
     item = TokenSet(prompt, RESPONSES)
     for _ in range(3):
@@ -44,7 +44,7 @@ def test_no_garbage_reaches_a_score_however_often_a_set_is_repeated(prompt: list
     check(item, second)
 
 
-def test_a_new_set_costs_one_request_for_the_prompt_and_one_for_each_different_response() -> None:
+def test_a_set_is_one_request_and_one_more_a_distinct_response() -> None:
     vllm = FakeVllm(BLOCK)
     ask(vllm, TokenSet([*range(10)], [[20, 21, 22], [30, 31], [30, 31], [50]]))
     first, *others = vllm.asked
@@ -53,7 +53,7 @@ def test_a_new_set_costs_one_request_for_the_prompt_and_one_for_each_different_r
     assert all(one.cached for one in vllm.asked)
 
 
-def test_what_a_shared_beginning_took_from_the_cache_comes_from_the_response_that_computed_it() -> None:
+def test_a_cached_row_is_taken_from_the_response_that_has_it() -> None:
     vllm = FakeVllm(BLOCK)
     shared = [20, 21, 22, 23, 24, 25, 26]
     item = TokenSet([*range(8)], [[*shared, 90], [*shared, 91, 92]])
@@ -61,7 +61,7 @@ def test_what_a_shared_beginning_took_from_the_cache_comes_from_the_response_tha
     assert [one.cached for one in vllm.asked] == [True] * 3
 
 
-def test_a_response_whose_rows_all_came_from_the_cache_is_computed_again_without_it() -> None:
+def test_a_response_found_in_the_cache_is_computed_without_it() -> None:
     vllm = FakeVllm(BLOCK)
     item = TokenSet([*range(8)], [[20, 21, 22, 23, 24]])
     ask(vllm, item)
@@ -70,7 +70,7 @@ def test_a_response_whose_rows_all_came_from_the_cache_is_computed_again_without
     assert [(len(one.ids), one.cached) for one in vllm.asked] == [(8, True), (13, True), (13, False)]
 
 
-def test_a_cached_row_is_recognised_by_its_token_where_the_count_is_too_low() -> None:
+def test_a_cached_row_is_known_by_its_token_too() -> None:
     vllm = FakeVllm(BLOCK, garbage_has_the_right_ids=False)
     item = TokenSet([*range(8)], [[20, 21, 22, 23, 24, 25, 26, 27]])
     ask(vllm, item)
@@ -88,7 +88,7 @@ def test_a_reply_that_does_not_say_what_was_cached_is_never_read(missing: int | 
 
 
 @pytest.mark.parametrize("count", [1, 128, 129, 200])
-def test_more_first_tokens_or_labels_than_one_request_takes_are_asked_in_several(count: int) -> None:
+def test_many_first_tokens_or_labels_take_several_requests(count: int) -> None:
     vllm = FakeVllm(BLOCK)
     item = TokenSet([1, 2, 3], [[token] for token in range(count)])
     labels = [*range(count), 0]
@@ -99,7 +99,7 @@ def test_more_first_tokens_or_labels_than_one_request_takes_are_asked_in_several
 
 
 @pytest.mark.parametrize("ids", [[5], [*range(8)], [*range(11)]])
-def test_an_echo_has_each_token_and_the_likeliest_at_every_place_and_behind_the_end(ids: list[int]) -> None:
+def test_an_echo_has_each_token_and_the_likeliest_everywhere(ids: list[int]) -> None:
     vllm = FakeVllm(BLOCK)
     for _ in range(2):
         everywhere, last = cast(list[EchoLogprobs], ask(vllm, Echo(ids, 3, True), Echo(ids, 2, False)))
@@ -110,7 +110,7 @@ def test_an_echo_has_each_token_and_the_likeliest_at_every_place_and_behind_the_
         assert not len(last.token_logprobs)
 
 
-def test_the_reference_is_one_request_that_does_not_read_the_cache() -> None:
+def test_the_reference_is_one_request_without_the_cache() -> None:
     vllm = FakeVllm(BLOCK)
     for _ in range(2):
         assert asyncio.run(score_without_cache([1, 2], [3, 4, 5, 6, 7], vllm.send)).tolist() == expected(
@@ -130,7 +130,7 @@ def test_a_reply_without_what_was_asked_is_an_error() -> None:
         ask(Silent(), TokenSet([1], [[2]]))
 
 
-def test_rows_are_read_from_the_end_and_only_where_their_number_is_known() -> None:
+def test_rows_are_read_from_the_end_if_their_number_is_known() -> None:
     vllm, wanted = FakeVllm(BLOCK), VllmRequest([1, 2, 3, 4, 5, 6], rows=3)
     output = asyncio.run(vllm.send(wanted))
     assert computed_rows(wanted, output).ids[:, 0].tolist() == [4, 5, 6]
