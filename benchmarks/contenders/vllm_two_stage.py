@@ -20,15 +20,7 @@ def load(job: Job, stack: ExitStack) -> LoadedContender:
     prompts = [{"prompt_token_ids": item["prompt_ids"]} for item in sets]
     pairs = [(item["prompt_ids"], ids) for item in sets for ids in item["response_ids"]]
     requests = [{"prompt_token_ids": prompt + ids} for prompt, ids in pairs]
-    first_tokens = [
-        SamplingParams(
-            max_tokens=1,
-            temperature=0,
-            detokenize=False,
-            logprob_token_ids=sorted({ids[0] for ids in item["response_ids"]}),
-        )
-        for item in sets
-    ]
+    first_tokens = [_asking_first_tokens(item) for item in sets]
 
     def run() -> dict[str, Any]:
         asked: Any = llm.generate(prompts, first_tokens, use_tqdm=False)
@@ -58,6 +50,14 @@ def load(job: Job, stack: ExitStack) -> LoadedContender:
         before=llm.reset_prefix_cache,
     )
     return LoadedContender({"likelihood": part}, vllm_engine.packages())
+
+
+def _asking_first_tokens(item: dict[str, Any]) -> Any:
+    """Sampling parameters that ask for the log-probability of each response's first token."""
+    from vllm import SamplingParams
+
+    first = sorted({ids[0] for ids in item["response_ids"]})
+    return SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=first)
 
 
 if __name__ == "__main__":
