@@ -35,25 +35,53 @@ def test_every_file_says_at_its_top_what_it_is_for() -> None:
             assert path.read_text().startswith('"""'), path
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(
-            "README.md",
-            "ARCHITECTURE.md",
-            "examples/tinyworld/README.md",
-            "examples/trl/README.md",
-            "benchmarks/README.md",
-            "CONTRIBUTING.md",
-            "CHANGELOG.md",
-        ),
-        *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
-    ],
-)
-def test_every_link_and_file_that_a_document_names_is_there(name: str) -> None:
+DOCUMENTS = [
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"),
+    *("examples/tinyworld/README.md", "examples/trl/README.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+]
+
+
+def page(name: str) -> str:
+    """A document's text as one line, so that a quotation may be broken anywhere."""
+    return " ".join((ROOT / name).read_text().split())
+
+
+def prose(name: str) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"```.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+def anchors(document: str) -> set[str]:
+    """The fragments that its headings can be linked by, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_of_a_document_leads_somewhere(name: str) -> None:
     path = ROOT / name
-    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-        assert (path.parent / target).exists(), target
+    for target, fragment in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", prose(name)):
+        linked = path.parent / target if target else path
+        assert linked.exists(), target
+        assert not fragment or fragment in anchors(linked.read_text()), f"{target}#{fragment}"
+
+
+def test_the_index_links_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#:]+)\)", index.read_text())}
+    assert {path for path in (ROOT / "docs").rglob("*.md") if path != index} <= linked
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name not in ("CONTRIBUTING.md", "CHANGELOG.md")])
+def test_no_document_has_a_line_that_is_too_long(name: str) -> None:
+    """Tables and code are excepted."""
+    assert not [line for line in prose(name).splitlines() if len(line) > 118 and not line.startswith("|")]
+
+
+def test_verification_names_tests_that_are_there() -> None:
+    for path in re.findall(r"`(tests/[\w/.]+)`", (ROOT / "docs" / "verification.md").read_text()):
+        assert (ROOT / path).exists(), path
 
 
 def test_the_gemma_settings_are_settings() -> None:
@@ -79,22 +107,22 @@ def test_the_gemma_settings_are_settings() -> None:
 def test_the_readme_quotes_the_committed_measurements() -> None:
     seeds = json.loads((ROOT / "benchmarks" / "results" / "demo_seeds.json").read_text())
     grades = [f"{run['grade_before']:.3f} to {run['grade_after']:.3f}" for run in seeds["runs"]]
-    text = (ROOT / "README.md").read_text()
+    text = page("README.md")
     assert "{}, {} and {}".format(*grades) in text
     assert f"+{seeds['smallest_gain']:.3f}; median {seeds['median_wall_seconds']:.0f} s" in text
 
 
-def test_the_readme_quotes_how_fast_a_warm_cache_answers() -> None:
+def test_verification_quotes_how_fast_a_warm_cache_answers() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "cache.json").read_text())["rows"]
-    text = (ROOT / "README.md").read_text()
+    text = page("docs/verification.md")
     for row in rows:
-        assert f"{row['warm_seconds']:.3f} s beside {row['engine_seconds']:.1f} s" in text
+        assert f"{row['warm_seconds']:.3f} s instead of {row['engine_seconds']:.1f} s" in text
         assert row["times_faster_than_the_engine"] >= 50
 
 
 def test_the_tiny_world_page_quotes_its_measurements() -> None:
     measured = json.loads((ROOT / "examples" / "tinyworld" / "measured.json").read_text())
-    text = (ROOT / "examples" / "tinyworld" / "README.md").read_text()
+    text = page("examples/tinyworld/README.md")
     likelihood, choice = (measured[f"pairs_ordered_by_{how}"]["all"] for how in ("likelihood", "multiple_choice"))
     student, teacher = (measured[f"{model}_grade_sampled"]["all"] for model in ("student", "teacher"))
     for quoted in (f"{likelihood:.1%}", f"{choice:.1%}", f"{measured['label_mass']:.3f}", f"{student:.3f}"):
@@ -112,7 +140,7 @@ def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
 
 
 def test_the_performance_page_quotes_the_committed_measurements() -> None:
-    text = (ROOT / "docs" / "measurements" / "scoring.md").read_text()
+    text = page("docs/measurements/scoring.md")
     for row in likelihood_rows("scoring.json").values():
         assert f"| {row['seconds']:.2f} | {row['times_ours']:.2f} | {row['tokens_per_second']:.0f} |" in text
         assert f"| {row['share_of_floor']:.1%} | {row['share_of_fastest_floor']:.1%} |" in text
@@ -126,7 +154,7 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
 
 
 def test_the_vllm_page_quotes_how_far_the_engines_differ() -> None:
-    text = (ROOT / "docs" / "guides" / "vllm.md").read_text()
+    text = page("docs/measurements/engines.md")
     for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
         measured = json.loads((ROOT / "benchmarks" / "results" / name).read_text())
         assert not measured["failed"]
@@ -189,13 +217,13 @@ def test_the_two_pages_that_predict_a_9b_teacher_agree() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "sizing.json").read_text())["rows"]
     (row,) = (row for row in rows if (row["teacher"], row["gpu"]) == ("gemma-2-9b", "H100 80 GB"))
     likelihood, both = (rate["sets_per_second"] for rate in row["rates"] if rate["response"] == 128)
-    text = (ROOT / "docs" / "measurements" / "scoring.md").read_text()
+    text = page("docs/measurements/scoring.md")
     assert f"| likelihood | {likelihood:.0f} |" in text
     assert f"| likelihood and all four rotations | {both:.0f} |" in text
 
 
 def test_the_jobs_page_quotes_measurements_that_are_good_enough() -> None:
-    text = (ROOT / "docs" / "guides" / "jobs.md").read_text()
+    text = page("docs/measurements/fairness.md")
     measured = json.loads((ROOT / "benchmarks" / "results" / "jobs.json").read_text())
     for row in measured["shares"]:
         assert (
@@ -206,9 +234,9 @@ def test_the_jobs_page_quotes_measurements_that_are_good_enough() -> None:
         assert row["furthest_from_fair_share"] <= 0.10
     polite, overload = measured["polite"], measured["overload"]
     assert f"{1e3 * polite['alone_p95_seconds']:.0f} ms alone" in text
-    assert f"{1e3 * polite['beside_p95_seconds']:.0f} ms beside it: {polite['times']:.2f} times" in text
+    assert f"{1e3 * polite['beside_p95_seconds']:.0f} ms: {polite['times']:.2f} times" in text
     assert f"{overload['offered_times_best']:.1f} times" in text
-    assert f"goodput {overload['goodput_of_best']:.1%}" in text
+    assert f"goodput of {overload['goodput_of_best']:.1%}" in text
     assert f"{overload['refused_p50_ms']:.1f} ms in the median and {overload['refused_p99_ms']:.1f} ms" in text
     assert polite["times"] <= 2
     assert overload["goodput_of_best"] >= 0.90
@@ -227,7 +255,7 @@ def test_the_operations_page_names_exactly_the_metrics() -> None:
 
 
 def test_the_training_page_quotes_what_overlap_gains() -> None:
-    text = (ROOT / "docs" / "guides" / "training.md").read_text()
+    text = page("docs/measurements/training.md")
     measured = json.loads((ROOT / "benchmarks" / "results" / "overlap.json").read_text())
     larger, both = measured["wall_seconds_over_the_larger_alone"], measured["wall_seconds_over_both_alone_at_once"]
     for run, seconds in measured["median_wall_seconds"].items():
@@ -238,7 +266,7 @@ def test_the_training_page_quotes_what_overlap_gains() -> None:
 
 def test_the_training_page_quotes_the_committed_measurements() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "train.json").read_text())
-    text = (ROOT / "docs" / "guides" / "training.md").read_text()
+    text = page("docs/measurements/training.md")
     for row in measured["rows"]:
         seconds, rate, ratio = row["seconds_a_step"], row["steps_a_second"], row["times_ours"]
         assert f"| {seconds:.2f} | {rate:.3f} | {ratio:.2f} | {row['share_of_floor']:.0%} |" in text
@@ -251,7 +279,7 @@ def test_the_training_page_quotes_the_committed_measurements() -> None:
 
 def test_the_training_page_quotes_what_decomposing_costs() -> None:
     rows = json.loads((ROOT / "benchmarks" / "results" / "decompose.json").read_text())["rows"]
-    text = (ROOT / "docs" / "guides" / "training.md").read_text()
+    text = page("docs/measurements/training.md")
     for row in rows:
         assert row["pairs"] == pytest.approx((row["size"] - 1) / (row["n"] - 1))
         listwise, pairwise = (
