@@ -1,101 +1,141 @@
-"""The README's commands, as they stand there: only the port and the number of steps are the test's own."""
+"""The commands of the README and the guides, as they stand there: only the port and the number of steps differ."""
 
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from textwrap import dedent
 
 import pytest
 
+from support.paths import ROOT
 from support.processes import ENVIRONMENT, TeacherProcess, teacher_process
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
+Place = tuple[Path, TeacherProcess, dict[str, str]]
 
 
-def blocks(section: str, language: str) -> list[str]:
-    """The code blocks of one section."""
-    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
+def blocks(page: str, section: str, language: str) -> list[str]:
+    """The code blocks of one section of a document."""
+    text = (ROOT / page).read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def run(script: str, folder: Path, environment: dict[str, str]) -> str:
-    shell = (
-        ["bash", "-euo", "pipefail", "-c", script]
-        if not script.startswith("import")
-        else [sys.executable, "-c", script]
+def run(script: str, place: Place) -> str:
+    """Run a block against the place's teacher; one that begins with an import is Python's."""
+    folder, teacher, environment = place
+    script = script.replace("localhost:8010", teacher.url.removeprefix("http://"))
+    shell = [sys.executable, "-c"] if script.startswith("import") else ["bash", "-euo", "pipefail", "-c"]
+    command = [*shell, script]
+    ran = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-    ran = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A folder that looks like the checkout, the README's first section done, and a service as it says."""
-    folder = tmp_path_factory.mktemp("readme")
+def checkout(folder: Path) -> dict[str, str]:
+    """Make a folder look like the checkout; return the environment for commands in it."""
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "runs").mkdir()
-    environment = ENVIRONMENT | {"PATH": f"{BIN}:{os.environ['PATH']}", "PAD_STUDENT_MAX_STEPS": "2"}
-    make_key, serve = blocks("One teacher for many student jobs", "sh")[0].splitlines()
-    run(make_key, folder, environment)
-    options = serve.replace("pad-teacher serve", "").split()
-    model, keys = options[options.index("--model") + 1], folder / options[options.index("--keys") + 1]
-    with teacher_process(ROOT / model, folder / "log", "--keys", str(keys)) as teacher:
+    return ENVIRONMENT | {"PATH": f"{BIN}:{os.environ['PATH']}", "PAD_STUDENT_MAX_STEPS": "2"}
+
+
+def model_of(serve: str) -> Path:
+    """The model that a ``pad-teacher serve`` command names."""
+    return ROOT / serve.split("--model ")[1].split()[0]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A service with a key, as the guide makes both."""
+    folder = tmp_path_factory.mktemp("guides")
+    environment = checkout(folder)
+    text = (ROOT / "docs/guides/serving.md").read_text()
+    make_key, serve = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0].splitlines()
+    subprocess.run(["bash", "-euc", make_key], cwd=folder, env=environment, check=True)
+    keys = folder / serve.split("--keys ")[1]
+    with teacher_process(model_of(serve), folder / "log", "--keys", str(keys)) as teacher:
         teacher.wait_until_ready()
         key = (folder / "my-lab.key").read_text().strip()
         yield folder, teacher, environment | {"KEY": key, "PAD_STUDENT_KEY": key}
 
 
-Place = tuple[Path, TeacherProcess, dict[str, str]]
+@pytest.fixture(scope="module")
+def open_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A service without keys, as the README starts it."""
+    folder = tmp_path_factory.mktemp("readme")
+    environment = checkout(folder)
+    serve = blocks("README.md", "Serve, score, distil", "sh")[0]
+    with teacher_process(model_of(serve), folder / "log") as teacher:
+        teacher.wait_until_ready()
+        yield folder, teacher, environment | {"PAD_STUDENT_TEACHER": teacher.url}
 
 
-def at_port(script: str, teacher: TeacherProcess) -> str:
-    return script.replace("localhost:8010", teacher.url.removeprefix("http://"))
+def test_the_readme_scores_and_distils_without_a_key(open_place: Place) -> None:
+    _, score, distil = blocks("README.md", "Serve, score, distil", "sh")
+    assert '"reward"' in run(score, open_place)
+    run(distil, open_place)
+    assert (open_place[0] / "runs/tinyworld/model.safetensors").exists()
+    assert (open_place[0] / "runs/tinyworld/report.html").exists()
 
 
-def test_one_teacher_for_many_jobs(place: Place) -> None:
-    folder, teacher, environment = place
-    answer = run(at_port(blocks("One teacher for many student jobs", "sh")[1], teacher), folder, environment)
+def test_the_readme_quotes_the_loop() -> None:
+    (excerpt,) = blocks("README.md", "The method in one loop", "python")
+    loop = (ROOT / "examples/loop.py").read_text()
+    body = dedent(loop[loop.index("        # 1. ") : loop.index("        # 5. ")])
+    assert excerpt in body
+
+
+def test_the_readme_quotes_the_demos_last_lines() -> None:
+    seeds = json.loads((ROOT / "benchmarks/results/demo_seeds.json").read_text())
+    (first,) = (ran for ran in seeds["runs"] if ran["seed"] == 0)
+    text = (ROOT / "README.md").read_text()
+    assert f": {first['grade_before']:.3f} before, {first['grade_after']:.3f} after ({first['gain']:+.3f})" in text
+    assert f"; {first['wall_seconds']:.0f} s, {first['teacher_tokens']:,} teacher tokens" in text
+
+
+def test_serving_with_a_key(place: Place) -> None:
+    (check,) = blocks("docs/guides/serving.md", "Is it ready?", "sh")
+    answer = run(check, place)
     assert '"status":"ready"' in answer
     assert '"fingerprint"' in answer
     assert "pad_ready 1.0" in answer
 
 
 def test_scoring_with_curl_and_with_python(place: Place) -> None:
-    folder, teacher, environment = place
-    (curl,) = blocks("Scoring response sets over HTTP", "sh")
-    answer = run(at_port(curl, teacher), folder, environment)
+    (curl,) = blocks("docs/guides/scoring.md", "With curl", "sh")
+    answer = run(curl, place)
     assert '"reward"' in answer
     assert '"label_mass"' in answer
-    (python,) = blocks("Scoring response sets over HTTP", "python")
-    assert "two three four five -" in run(at_port(python, teacher), folder, environment)
+    (python,) = blocks("docs/guides/scoring.md", "In Python", "python")
+    assert "two three four five -" in run(python, place)
 
 
 def test_training_by_command_by_stages_and_in_python(place: Place) -> None:
-    folder, teacher, environment = place
-    distill, stages = blocks("Training a local student against a remote teacher", "sh")
-    run(at_port(distill, teacher), folder, environment)
+    folder = place[0]
+    (distill,) = blocks("docs/guides/training.md", "Distil in rounds", "sh")
+    run(distill, place)
     assert (folder / "runs/tinyworld/model.safetensors").exists()
     assert (folder / "runs/tinyworld-grade/result.json").exists()
-    run(at_port(stages, teacher), folder, environment)
+    (stages,) = blocks("docs/guides/training.md", "Each stage alone", "sh")
+    run(stages, place)
     assert (folder / "runs/offline/model.safetensors").exists()
-    (python,) = blocks("Training a local student against a remote teacher", "python")
-    run(at_port(python, teacher), folder, environment)
+    (python,) = blocks("docs/guides/training.md", "In Python", "python")
+    run(python, place)
 
 
-def test_the_commands_of_the_first_section_are_the_makefiles(place: Place) -> None:
-    targets = re.findall(r"^make (\w+)", README, re.MULTILINE)
+def test_the_readmes_make_targets_are_the_makefiles() -> None:
+    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert targets == ["demo", "test"]
     assert all(f"\n{target}: " in (ROOT / "Makefile").read_text() for target in targets)
 
 
 def test_the_demo_runs_to_its_end_and_writes_its_result(tmp_path: Path) -> None:
-    """Two steps of it; what all of them bring is measured by ``make bench``."""
+    """Two steps of it; the benchmark ``demo_seeds`` measures all of them."""
     demo = [sys.executable, ROOT / "examples/tinyworld/demo.py", "--out", tmp_path / "demo"]
     ran = subprocess.run(
         demo,
