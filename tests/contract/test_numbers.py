@@ -83,7 +83,7 @@ class Float64:
         return sums, masses
 
 
-def test_likelihoods_and_selection_probabilities_equal_float64_to_1e_4(
+def test_likelihoods_and_selections_equal_float64_to_1e_4(
     teacher: TeacherProcess, sets: list[dict[str, Any]]
 ) -> None:
     exact = Float64()
@@ -98,9 +98,7 @@ def test_likelihoods_and_selection_probabilities_equal_float64_to_1e_4(
             assert math.log(score["selection_probability"]) == pytest.approx(math.log(chosen), abs=1e-4)
 
 
-def test_a_set_scores_the_same_alone_in_a_batch_and_among_other_clients(
-    teacher: TeacherProcess, sets: list[dict[str, Any]]
-) -> None:
+def test_a_set_scores_the_same_alone_and_among_others(teacher: TeacherProcess, sets: list[dict[str, Any]]) -> None:
     def scores(items: list[dict[str, Any]], job: str = "a") -> list[list[float]]:
         reply = teacher.http.post("/v1/score", json={"sets": items}, headers={"X-Job-Id": job}).json()
         return [

@@ -86,7 +86,7 @@ def test_each_stage_works_alone_and_one_after_the_other(
     assert weights(out) != weights(tiny_directory)
 
 
-def test_a_dead_teacher_is_named_in_one_line_and_a_rerun_scores_what_is_left(
+def test_a_dead_teacher_is_one_line_and_a_rerun_scores_the_rest(
     tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     sets, scored = tmp_path / "sets.jsonl", tmp_path / "scored.jsonl"
@@ -118,7 +118,7 @@ def test_a_dead_teacher_is_named_in_one_line_and_a_rerun_scores_what_is_left(
 
 
 @pytest.mark.parametrize("staleness", [0, 1])
-def test_a_run_killed_at_random_instants_ends_with_the_same_weights_and_nothing_scored_twice(
+def test_a_killed_run_ends_with_equal_weights_and_scores_once(
     tiny_directory: Path, prompts: Path, tmp_path: Path, staleness: int
 ) -> None:
     how = ["--max-steps", 18, "--staleness", staleness, "--sampling-batch-size", 2]
@@ -154,7 +154,7 @@ def test_a_run_killed_at_random_instants_ends_with_the_same_weights_and_nothing_
     assert len(scored_ids(cut)) == len(set(scored_ids(cut))) == 18 * 3
 
 
-def test_a_checkpoint_that_finds_no_room_is_one_line_and_the_one_before_is_continued(
+def test_a_checkpoint_without_room_leaves_the_one_before(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     log, whole, cut = tmp_path / "said", tmp_path / "whole", tmp_path / "cut"
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_finds_no_room_is_one_line_and_the_one_before_is_conti
     assert weights(whole) == weights(cut)
 
 
-def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(
+def test_ctrl_c_ends_with_a_checkpoint_and_130_and_continues(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     command = distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "out")
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_with_a_checkpoint_one_line_and_130_and_a_rerun_goes_on(
     assert len(list((tmp_path / "out").glob("checkpoint-*"))) == 1
 
 
-def test_other_settings_are_refused_where_a_run_began_and_more_steps_are_not(
+def test_a_run_refuses_other_settings_but_takes_more_steps(
     shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
 ) -> None:
     command = [*distill(shared_teacher.url, tiny_directory, prompts, tmp_path / "out"), "--max-steps", 2]
