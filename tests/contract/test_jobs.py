@@ -169,7 +169,7 @@ async def test_the_use_of_ten_hundred_mixed_outcomes_is_what_was_run(
 async def test_a_revoked_key_is_401_and_its_request_under_way_finishes(
     running: Running, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
     key, other = bearer(tmp_path, "leaked"), bearer(tmp_path, "other")
     async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, _):
         engine.gate.clear()

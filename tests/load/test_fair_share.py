@@ -1,4 +1,4 @@
-"""Keys beside each other on one real service: shares by weight, patience for the polite, revocation, quotas."""
+"""Several keys on one real service: shares by weight, the waits of a polite key, revocation, quotas."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ numbers = itertools.count()
 
 
 def sets(count: int) -> dict[str, Any]:
-    """Sets of some hundred tokens, each unlike the others: what two begin with alike is computed once."""
+    """Sets of some hundred tokens, all different: shared beginnings would be computed once."""
     starts = [PROMPTS[next(numbers) % len(PROMPTS)] for _ in range(count)]
     return {"sets": [{"prompt": f"{start} " * 4, "responses": [start * 2, start]} for start in starts]}
 
@@ -36,10 +36,10 @@ async def send(http: httpx.AsyncClient, key: dict[str, str], count: int) -> floa
     return time.monotonic() - began
 
 
-async def beside(
+async def measured_under_load(
     http: httpx.AsyncClient, keys: list[dict[str, str]], clients: int, measure: Callable[[], Awaitable[Any]]
 ) -> Any:
-    """What ``measure`` returns while so many clients of each key have a request of 16 sets waiting all the time."""
+    """The result of ``measure`` while ``clients`` clients of each key send requests of 16 sets without a pause."""
 
     async def again_and_again(key: dict[str, str]) -> None:
         while True:
@@ -76,7 +76,7 @@ def test_keys_of_weight_1_and_3_get_tokens_one_to_three(tmp_path: Path) -> None:
                 one, three = (after - first for after, first in zip(await used(), before, strict=True))
             return three / one
 
-        return await beside(http, [light, heavy], 16, measure)
+        return await measured_under_load(http, [light, heavy], 16, measure)
 
     async def run(url: str) -> float:
         async with no_limit(url) as http:
@@ -104,7 +104,7 @@ def test_a_greedy_key_raises_a_polite_ones_p95_at_most_twofold(tmp_path: Path) -
 
             await send(http, polite, 48)
             alone = await p95()
-            return alone, await beside(http, [greedy], 12, p95)
+            return alone, await measured_under_load(http, [greedy], 12, p95)
 
     with teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher:
         teacher.wait_until_ready()

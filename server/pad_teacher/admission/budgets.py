@@ -1,4 +1,4 @@
-"""What keys may still use: teacher tokens a minute as a token bucket, and a quota for each UTC day."""
+"""The budgets of keys: teacher tokens a minute as a token bucket, and a quota for each UTC day."""
 
 import time
 from collections import Counter
@@ -12,12 +12,12 @@ from pad_teacher.errors import Refusal
 from pad_wire import KeyUsage
 
 _DAY_SECONDS = 86_400
-_ROUNDING = 1e-6  # of a token: a bucket that has been waited for is full enough
+_ROUNDING = 1e-6  # tokens: a client that has waited as long as it was told finds enough in the bucket
 
 
 @dataclass(slots=True)
 class _Account:
-    """One key's bucket, and what it used of its day."""
+    """One key's token bucket, and the tokens that it has used today."""
 
     level: float  # tokens in the bucket at ``filled_at``, at most ``bucket``
     bucket: int | None
@@ -26,7 +26,7 @@ class _Account:
     used: int
 
     def at(self, now: float, bucket: int | None) -> None:
-        """Bring it up to ``now`` and to a limit that may have changed; the bucket starts full."""
+        """Refill the bucket up to ``now``, by a limit that may have changed; begin a new day. It starts full."""
         if bucket and self.bucket:
             self.level = min(bucket, self.level + max(0.0, now - self.filled_at) * bucket / 60)
         else:
@@ -37,25 +37,33 @@ class _Account:
 
 
 class Budgets:
-    """Counts teacher tokens when their work is queued; lives on the event loop.
+    """Teacher tokens of each key, counted when a request is queued. Belongs to the event loop.
 
-    Args:
-        used: tokens of each (key, UTC day) from before this process.
-        clock: seconds since 1970.
+    - A request that is refused costs nothing.
+    - Tokens given back count for the day on which they were taken.
+    - Limits may change with each call; they apply from then on.
     """
 
-    def __init__(self, used: Mapping[tuple[str, str], int] | None = None, clock: Callable[[], float] = time.time):
+    def __init__(
+        self, used: Mapping[tuple[str, str], int] | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            used: tokens of each (key, UTC day) used before this process started.
+            clock: seconds since 1970.
+        """
         self._clock = clock
         self._used_before = dict(used or {})
         self._accounts: dict[str, _Account] = {}
         self._unsaved: Counter[tuple[str, str]] = Counter()
 
     def take(self, key: str, limits: KeyLimits, cost: int) -> str:
-        """Charge ``cost`` tokens to the key; returns the day they belong to, for ``give_back``.
+        """Charge ``cost`` tokens to the key; returns the day on which they count, for ``give_back``.
 
         Raises:
-            Refusal: ``too_long`` for what the key's limits never allow, else ``quota_exceeded`` or
-                ``budget_exceeded`` with the seconds until they allow it.
+            Refusal: ``too_long`` if the key's limits never allow that many; ``quota_exceeded`` or
+                ``budget_exceeded``, with the seconds until they do.
         """
         account = self._account(key, limits)
         minute, day = limits.tokens_per_minute, limits.tokens_per_day
@@ -74,14 +82,14 @@ class Budgets:
         return account.day
 
     def give_back(self, key: str, tokens: int, day: str) -> None:
-        """Undo ``take`` for work that was dropped before it ran."""
+        """Undo ``take`` for tokens that were not computed."""
         account = self._accounts[key]
         if account.bucket:
             account.level = min(account.bucket, account.level + tokens)
         self._count(account, key, day, -tokens)
 
     def refuse_if_spent(self, key: str, limits: KeyLimits) -> None:
-        """Refuse before anything is read where the day has no token left.
+        """Refuse a key that has no token left today, before its request is read.
 
         Raises:
             Refusal: ``quota_exceeded``.
@@ -90,7 +98,7 @@ class Budgets:
             raise self._spent(limits.tokens_per_day, left, 1)
 
     def usage(self, key: str, limits: KeyLimits) -> KeyUsage:
-        """The key's limits, and what is left of them now."""
+        """The key's limits, and the tokens left of each now."""
         account = self._account(key, limits)
         minute, day = limits.tokens_per_minute, limits.tokens_per_day
         return KeyUsage(
@@ -104,12 +112,12 @@ class Budgets:
         )
 
     def unsaved(self) -> dict[tuple[str, str], int]:
-        """What was used of each (key, day) since the last call."""
+        """Tokens used of each (key, day) since the last call."""
         changes, self._unsaved = dict(self._unsaved), Counter()
         return {which: tokens for which, tokens in changes.items() if tokens}
 
     def save_later(self, changes: Mapping[tuple[str, str], int]) -> None:
-        """Take back what could not be saved."""
+        """Return tokens that could not be saved to the next ``unsaved``."""
         self._unsaved.update(changes)
 
     def _account(self, key: str, limits: KeyLimits) -> _Account:

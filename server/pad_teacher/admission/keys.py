@@ -19,11 +19,11 @@ from pad_wire.text import WireModel
 
 log = structlog.get_logger()
 
-_RELOAD_SECONDS = 1.0
+RELOAD_SECONDS = 1.0  # at least, between two looks at whether the file has changed
 
 
 class KeyLimits(WireModel):
-    """What a key may use; by default an equal share of the teacher, and no more is said."""
+    """What a key may use; by default an equal share of the teacher, without other limits."""
 
     weight: float = Field(default=1.0, ge=0.01, le=100)  # a key of 3 gets three times the tokens of a key of 1
     tokens_per_minute: int | None = Field(default=None, ge=1)
@@ -53,7 +53,8 @@ def add_key(path: Path, name: str, **limits: float | int | None) -> str:
     """Add a new key called ``name`` to the file and return it; it cannot be shown again.
 
     Raises:
-        KeyFileError: where the name is taken, or it or one of ``limits`` (of ``KeyLimits``) is not as it must be.
+        KeyFileError: if the name is taken or not allowed, one of ``limits`` (of ``KeyLimits``) is out of range,
+            or the file cannot be changed.
     """
     key = f"pad_{secrets.token_urlsafe(32)}"
     try:
@@ -72,10 +73,10 @@ def add_key(path: Path, name: str, **limits: float | int | None) -> str:
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Take the key called ``name`` out of the file; services that read it refuse the key within two seconds.
+    """Delete the key called ``name`` from the file; services that read the file refuse it within two seconds.
 
     Raises:
-        KeyFileError: where there is no such key.
+        KeyFileError: if there is no such key, or the file cannot be changed.
     """
     with _locked(path):
         records = read_keys(path)
@@ -89,7 +90,7 @@ def read_keys(path: Path) -> list[KeyRecord]:
     """All keys of the file.
 
     Raises:
-        KeyFileError: naming the file, and the line where one is not a key.
+        KeyFileError: if the file cannot be read, or a line is not a key.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -107,7 +108,11 @@ def read_keys(path: Path) -> list[KeyRecord]:
 
 
 class KeyRing:
-    """The keys of a file, read again when it changes: keys come, change and go without a restart."""
+    """The keys of a file. Belongs to the event loop.
+
+    - The file is read again after it has changed, so keys come, change and go without a restart.
+    - If it cannot be read again, the keys read last are still valid; if it is gone, no key is.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -116,7 +121,7 @@ class KeyRing:
         self._changed: tuple[int, int] | None = None
 
     def find(self, key: str) -> KeyRecord | None:
-        """The record of ``key``, or None; takes the same time whichever key it is."""
+        """The record of ``key``, or None if it is not known; the time that it takes does not depend on the key."""
         self._reload()
         digest = _digest(key)
         found = None
@@ -126,7 +131,7 @@ class KeyRing:
         return found
 
     def _reload(self) -> None:
-        if time.monotonic() - self._read_at < _RELOAD_SECONDS:
+        if time.monotonic() - self._read_at < RELOAD_SECONDS:
             return
         self._read_at = time.monotonic()
         try:
@@ -137,17 +142,17 @@ class KeyRing:
         except FileNotFoundError:
             self._records, self._changed = [], None
         except (OSError, KeyFileError) as error:
-            log.error("keys not read again: the ones before still hold", reason=str(error))
+            log.error("the key file could not be read again: the keys read before stay valid", reason=str(error))
 
 
 def _digest(key: str) -> str:
-    # The keys are 256 random bits, so a plain hash cannot be guessed back.
+    # A key is 256 random bits, so a plain hash of it cannot be reversed by guessing.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Nobody else changes the file meanwhile; the lock is on its folder, as the file itself is replaced."""
+    """Keep other processes from changing the file. The lock is on its folder, as the file itself is replaced."""
     try:
         folder = os.open(path.resolve().parent, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The file that keeps what each key used of each day, so that a restart gives nobody a second quota."""
+"""The usage file: teacher tokens of each key and day, so that a restart gives nobody a second quota."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -11,23 +11,23 @@ FILE = "usage.sqlite3"
 
 _TABLE = """CREATE TABLE IF NOT EXISTS day_tokens
     (key TEXT, day TEXT, tokens INTEGER NOT NULL, PRIMARY KEY (key, day)) WITHOUT ROWID"""
-# Added to what is there: two services may share the folder.
+# Tokens are added to those in the file: two services may share the folder.
 _ADD = """INSERT INTO day_tokens VALUES (?, ?, ?)
     ON CONFLICT (key, day) DO UPDATE SET tokens = tokens + excluded.tokens"""
 
 
 class UsageFileError(TeacherError):
-    """The file cannot be read or written; the message names it."""
+    """The usage file cannot be read or written."""
 
 
 class UsageFile:
-    """Teacher tokens of each (key, UTC day). Its methods take as long as the disk does: not on the event loop."""
+    """Teacher tokens of each (key, UTC day), in SQLite. Its methods wait for the disk: not for the event loop."""
 
     def __init__(self, folder: Path) -> None:
-        """Open ``usage.sqlite3`` in ``folder``; both are made if they are not there.
+        """Open ``usage.sqlite3`` in ``folder``; both are made if they do not exist.
 
         Raises:
-            UsageFileError: where that is not possible.
+            UsageFileError: if that is not possible.
         """
         self._path = folder / FILE
         try:
@@ -38,10 +38,10 @@ class UsageFile:
             connection.execute(_TABLE)
 
     def used(self, day: str) -> dict[tuple[str, str], int]:
-        """Tokens of each (key, day), of that day.
+        """Tokens of each (key, day) of that day.
 
         Raises:
-            UsageFileError: where the file cannot be read.
+            UsageFileError: if the file cannot be read.
         """
         with self._connected() as connection:
             rows = connection.execute("SELECT key, tokens FROM day_tokens WHERE day = ?", (day,)).fetchall()
@@ -51,7 +51,7 @@ class UsageFile:
         """Add tokens of each (key, day), all or none.
 
         Raises:
-            UsageFileError: where the file cannot be written.
+            UsageFileError: if the file cannot be written.
         """
         with self._connected() as connection:
             connection.executemany(_ADD, [(*which, count) for which, count in tokens.items()])

@@ -1,4 +1,4 @@
-"""The engine boundary: token ids in, float32 log-probabilities out; everything about a runtime stays behind it.
+"""The engine boundary: token ids in, float32 log-probabilities out. A new runtime implements ``Engine``.
 
 Rendering, option orders, normalisation, batching and admission are written once, above this protocol.
 """
@@ -11,37 +11,38 @@ from pad_teacher.engines.queries import Answer, FloatArray, Query, Questions, To
 
 
 class EngineFailed(RuntimeError):
-    """The runtime is broken (a device error, say): nothing it answers from now on can be trusted."""
+    """The runtime is broken, for example by a device error: its answers can no longer be trusted."""
 
 
 class RowTooLarge(RuntimeError):
-    """One row alone does not fit the device's memory; others may."""
+    """A row does not fit the device's memory; other rows may."""
 
 
 class Engine(Protocol):
-    """One resident model. ``score`` is called from at most ``concurrent_batches`` threads at a time.
+    """One resident model.
 
-    Values may be non-finite where the model's are: whoever sends them on refuses those.
+    - ``score`` is called from at most ``concurrent_batches`` threads at a time.
+    - Values are finite if the model's are; the service refuses to send others to a client.
 
     Raises (any method):
         EngineFailed: the engine must not be used again.
-        RowTooLarge: a row of the call exceeds the device's memory even alone.
+        RowTooLarge: a row of the call does not fit the device's memory, even alone.
     """
 
     name: str
     dtype: str
     vocabulary: int
     max_context_tokens: int
-    concurrent_batches: int = 1  # more where the runtime mixes them, and the end of one would leave it idle
+    concurrent_batches: int = 1  # more for a runtime that mixes batches, which would idle at the end of each
 
     @abstractmethod
     def score(self, queries: Sequence[Query]) -> list[Answer]:
-        """The answer to each query, all of them in as few passes through the model as the engine can."""
+        """The answer to each query, in as few forward passes as possible."""
         ...
 
     @abstractmethod
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
-        """Log-probabilities of one response, the slow and plain way: what the golden score compares with."""
+        """Log-probabilities of one response, computed slowly and plainly: the golden check compares with them."""
         ...
 
     @abstractmethod
@@ -50,10 +51,10 @@ class Engine(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise ``EngineFailed`` where the runtime has died though nothing was asked of it; called all the time."""
+        """Raise ``EngineFailed`` if the runtime has died; called several times a second, also while it is idle."""
 
     def close(self) -> None:
-        """Stop the runtime; the last call."""
+        """Stop the runtime; no other method is called afterwards."""
 
     def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
         """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""

@@ -41,7 +41,7 @@ def wait_of(budgets: Budgets, limits: KeyLimits, cost: int) -> int:
     return 0
 
 
-def test_a_minutes_worth_may_be_used_at_once_and_then_as_fast_as_it_refills() -> None:
+def test_a_full_bucket_may_be_used_in_one_and_then_refills() -> None:
     clock = Clock()
     budgets = Budgets(clock=clock)
     budgets.take("lab", MINUTE, 600)
@@ -56,7 +56,7 @@ def test_a_minutes_worth_may_be_used_at_once_and_then_as_fast_as_it_refills() ->
 
 
 @given(st.integers(1, 10_000), st.lists(st.tuples(st.integers(1, 10_000), st.floats(0, 100)), max_size=30))
-def test_waiting_for_as_long_as_a_refusal_says_always_succeeds_and_is_never_more_than_a_minute(
+def test_waiting_as_long_as_a_refusal_tells_always_succeeds(
     per_minute: int, requests: list[tuple[int, float]]
 ) -> None:
     clock, limits = Clock(), KeyLimits(tokens_per_minute=per_minute)
@@ -75,13 +75,13 @@ def test_waiting_for_as_long_as_a_refusal_says_always_succeeds_and_is_never_more
 
 
 @pytest.mark.parametrize(("limits", "named"), [(MINUTE, "600 a minute"), (DAY, "1000 a day")])
-def test_a_request_larger_than_the_whole_limit_is_told_so_for_good(limits: KeyLimits, named: str) -> None:
+def test_a_request_above_the_whole_limit_is_not_retryable(limits: KeyLimits, named: str) -> None:
     refusal = refused(Budgets(), limits, 1001)
     assert (refusal.status, refusal.detail.code, refusal.detail.retryable) == (422, "too_long", False)
     assert named in refusal.detail.message
 
 
-def test_a_days_quota_is_refused_until_midnight_utc_and_whole_again_then() -> None:
+def test_a_days_quota_is_whole_again_at_midnight_utc() -> None:
     clock = Clock()
     budgets = Budgets(clock=clock)
     budgets.take("lab", DAY, 990)
@@ -96,7 +96,7 @@ def test_a_days_quota_is_refused_until_midnight_utc_and_whole_again_then() -> No
     budgets.take("lab", DAY, 1000)
 
 
-def test_what_was_dropped_is_given_back_to_the_minute_and_to_its_own_day() -> None:
+def test_dropped_tokens_return_to_the_minute_and_their_day() -> None:
     clock = Clock()
     budgets, limits = Budgets(clock=clock), KeyLimits(tokens_per_minute=600, tokens_per_day=1000)
     day = budgets.take("lab", limits, 600)
@@ -156,7 +156,7 @@ def test_what_could_not_be_saved_is_saved_later() -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, None])
-def test_usage_that_cannot_be_kept_is_one_line_that_names_the_place(tmp_path: Path, content: Any) -> None:
+def test_a_usage_file_that_cannot_be_kept_is_one_line(tmp_path: Path, content: Any) -> None:
     place = tmp_path / "data"
     if content is None:
         place.write_text("a file")

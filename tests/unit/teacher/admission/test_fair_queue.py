@@ -76,7 +76,7 @@ def test_to_wait_with_one_request_at_a_time_gains_nothing() -> None:
     assert 2.9 <= served["many"] / served["single"] <= 3.1
 
 
-def test_one_that_comes_back_after_a_while_is_level_whatever_it_was_given_before() -> None:
+def test_overuse_is_made_up_for_once_others_had_as_much() -> None:
     queue: FairQueue[str] = FairQueue()
     push(queue, "greedy", "x", "g", 1000)
     queue.pop(1)
@@ -88,7 +88,7 @@ def test_one_that_comes_back_after_a_while_is_level_whatever_it_was_given_before
     assert queue.pop(200).count("g") == 10
 
 
-def test_one_that_used_less_than_its_share_goes_first_with_its_credit_and_no_more() -> None:
+def test_unused_share_goes_first_up_to_the_credit() -> None:
     queue: FairQueue[str] = FairQueue(credit=100)
     push(queue, "polite", "x", "p", 10)
     queue.pop(10)
@@ -102,9 +102,7 @@ def test_one_that_used_less_than_its_share_goes_first_with_its_credit_and_no_mor
 
 
 @given(st.integers(0, 500), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=60))
-def test_coming_and_going_never_gets_more_than_the_share_and_the_credit_whatever_the_pattern(
-    credit: int, visits: list[tuple[int, int]]
-) -> None:
+def test_coming_and_going_gains_the_credit_at_most(credit: int, visits: list[tuple[int, int]]) -> None:
     queue: FairQueue[str] = FairQueue(credit)
     queue.push("steady", "x", Group.of([("steady", 10)] * 4000))
     served = Counter[str]()
@@ -118,7 +116,7 @@ def test_coming_and_going_never_gets_more_than_the_share_and_the_credit_whatever
     assert 10 * served["coming"] <= 10 * served["steady"] + credit + 30
 
 
-def test_lines_in_which_nothing_waits_are_remembered_in_bounded_number() -> None:
+def test_a_bounded_number_of_idle_lines_is_remembered() -> None:
     queue: FairQueue[str] = FairQueue()
     for k in range(5 * MAX_REMEMBERED):
         push(queue, "", f"job{k}", "j", 10)
@@ -126,7 +124,7 @@ def test_lines_in_which_nothing_waits_are_remembered_in_bounded_number() -> None
     assert queue.remembered <= MAX_REMEMBERED + 1  # the key, and its jobs
 
 
-def test_an_item_larger_than_the_budget_goes_alone_rather_than_never() -> None:
+def test_an_item_larger_than_the_budget_goes_alone() -> None:
     queue: FairQueue[str] = FairQueue()
     push(queue, "", "a", "huge", 1000)
     push(queue, "", "a", "small", 1)
@@ -144,7 +142,7 @@ def test_a_job_that_comes_back_has_no_credit_from_the_past() -> None:
     assert 8 <= queue.pop(200).count("l") <= 12
 
 
-def test_a_batch_is_filled_past_an_item_that_does_not_fit_and_that_item_is_first_in_the_next() -> None:
+def test_an_item_that_does_not_fit_is_first_in_the_next_batch() -> None:
     queue: FairQueue[str] = FairQueue()
     for item, cost in [("half", 60), ("large", 90), ("small", 30), ("tiny", 10)]:
         push(queue, "", "a", item, cost)
@@ -163,7 +161,7 @@ def test_small_items_of_others_never_starve_a_large_one() -> None:
     assert queue.pop(100) == ["L"]
 
 
-def test_an_item_that_does_not_pay_takes_nothing_from_the_batch_and_nothing_from_its_job() -> None:
+def test_an_item_that_does_not_pay_costs_nobody_anything() -> None:
     queue: FairQueue[str] = FairQueue(pays=lambda item: item != "free")
     for item in ["free", "paid", "free", "paid", "free"]:
         push(queue, "", "a", item, 10)
@@ -175,7 +173,7 @@ def test_an_item_that_does_not_pay_takes_nothing_from_the_batch_and_nothing_from
     assert not queue.jobs
 
 
-def test_an_item_that_is_passed_over_is_charged_when_it_goes_and_not_before() -> None:
+def test_an_item_passed_over_is_charged_when_it_goes() -> None:
     queue: FairQueue[str] = FairQueue()
     push(queue, "", "a", "first", 60)
     push(queue, "", "a", "large", 80)
@@ -187,7 +185,7 @@ def test_an_item_that_is_passed_over_is_charged_when_it_goes_and_not_before() ->
     assert queue.pop(100) == ["large"]
 
 
-def test_a_group_that_is_discarded_is_no_longer_first_although_it_was_passed_over() -> None:
+def test_a_discarded_group_loses_its_first_place() -> None:
     queue: FairQueue[str] = FairQueue()
     push(queue, "", "a", "half", 60)
     large = push(queue, "", "a", "large", 90)
@@ -199,7 +197,7 @@ def test_a_group_that_is_discarded_is_no_longer_first_although_it_was_passed_ove
     assert queue.tokens == 0
 
 
-def test_a_batch_has_a_bounded_number_of_items_however_small_they_are() -> None:
+def test_a_batch_has_a_bounded_number_of_items() -> None:
     queue: FairQueue[int] = FairQueue()
     queue.push("", "a", Group.of((k, 1) for k in range(3 * MAX_ITEMS)))
     assert [len(queue.pop(8192)) for _ in range(4)] == [MAX_ITEMS, MAX_ITEMS, MAX_ITEMS, 0]
@@ -210,7 +208,7 @@ requests = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz"), cos
 
 
 @given(requests, st.integers(1, 100), st.sets(st.integers(0, 19)), st.integers(0, 3))
-def test_every_item_comes_out_once_or_was_discarded_and_tokens_return_to_zero(
+def test_every_item_comes_out_once_or_was_discarded(
     pushed: list[tuple[str, str, list[int]]], budget: int, unwanted: set[int], batches_before: int
 ) -> None:
     queue: FairQueue[tuple[int, int]] = FairQueue()
@@ -239,9 +237,7 @@ def test_every_item_comes_out_once_or_was_discarded_and_tokens_return_to_zero(
 
 
 @given(st.lists(costs, max_size=20), st.integers(1, 100))
-def test_the_first_item_that_a_batch_passed_over_is_the_first_of_the_next(
-    pushed: list[list[int]], budget: int
-) -> None:
+def test_the_first_item_passed_over_begins_the_next_batch(pushed: list[list[int]], budget: int) -> None:
     queue: FairQueue[tuple[int, int]] = FairQueue()
     for r, each in enumerate(pushed):
         queue.push("", "a", Group.of(((r, k), cost) for k, cost in enumerate(each)))
@@ -250,15 +246,13 @@ def test_the_first_item_that_a_batch_passed_over_is_the_first_of_the_next(
     while batch := queue.pop(budget):
         assert due is None or batch[0] == due
         due = next((item for item in waiting if item not in batch), None)
-        if due and waiting.index(due) == len(batch):  # nothing behind it went first: it was not passed over
+        if due and waiting.index(due) == len(batch):  # nothing after it went first: it was not passed over
             due = None
         waiting = [item for item in waiting if item not in batch]
 
 
 @given(st.integers(10, 200), st.integers(1, 40))
-def test_keys_that_both_wait_get_shares_that_differ_by_no_more_than_a_batch_and_an_item(
-    budget: int, batches: int
-) -> None:
+def test_waiting_keys_differ_by_a_batch_and_an_item_at_most(budget: int, batches: int) -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     for key, step in (("a", 7), ("b", 11)):
         queue.push(key, "x", Group.of(((key, 5 + k * step % 40), 5 + k * step % 40) for k in range(1000)))
@@ -274,9 +268,7 @@ sizes = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 
 
 @given(st.lists(st.tuples(weights, sizes), min_size=2, max_size=5), st.integers(1, 300))
-def test_keys_that_always_wait_get_tokens_by_weight_within_one_largest_item(
-    keys: list[tuple[float, list[int]]], turns: int
-) -> None:
+def test_waiting_keys_get_tokens_by_weight_within_an_item(keys: list[tuple[float, list[int]]], turns: int) -> None:
     queue: FairQueue[tuple[int, int]] = FairQueue()
     for k, (weight, sizes) in enumerate(keys):
         costs = [sizes[turn % len(sizes)] for turn in range(turns)]
@@ -290,9 +282,7 @@ def test_keys_that_always_wait_get_tokens_by_weight_within_one_largest_item(
 
 
 @given(st.lists(weights, min_size=2, max_size=5), st.integers(20, 200), st.integers(0, 3))
-def test_nobody_starves_however_light_its_weight_and_however_many_come_and_go(
-    others: list[float], budget: int, large: int
-) -> None:
+def test_nobody_starves_however_light_its_weight(others: list[float], budget: int, large: int) -> None:
     queue: FairQueue[str] = FairQueue()
     queue.push("light", "x", Group.of([("light", (1, 50, budget, 3 * budget)[large])]), 0.1)
     for _ in range(2000):

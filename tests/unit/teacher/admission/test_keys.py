@@ -38,7 +38,7 @@ def test_a_name_is_given_once_and_is_plain(tmp_path: Path) -> None:
 
 
 def test_a_new_key_works_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
     add_key(tmp_path / "keys", "lab")
     ring = KeyRing(tmp_path / "keys")
     added = add_key(tmp_path / "keys", "late")
@@ -47,10 +47,8 @@ def test_a_new_key_works_without_a_restart(tmp_path: Path, monkeypatch: pytest.M
     assert name_of(ring, added) == "late"
 
 
-def test_a_key_taken_out_of_the_file_stops_working_even_with_a_blank_line_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+def test_a_key_taken_out_of_the_file_stops_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
     leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
     ring = KeyRing(tmp_path / "keys")
     lines = (tmp_path / "keys").read_text().splitlines()
@@ -61,10 +59,8 @@ def test_a_key_taken_out_of_the_file_stops_working_even_with_a_blank_line_left(
     assert name_of(ring, kept) is None
 
 
-def test_a_revoked_key_stops_working_without_a_restart_and_its_name_is_free_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(keys, "_RELOAD_SECONDS", 0)
+def test_a_revoked_key_stops_working_and_frees_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
     leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
     ring = KeyRing(tmp_path / "keys")
     revoke_key(tmp_path / "keys", "leaked")
@@ -88,9 +84,7 @@ def test_a_key_has_limits_only_where_they_are_given(tmp_path: Path) -> None:
     "limits",
     [{"weight": 0.0}, {"weight": float("nan")}, {"weight": 1e9}, {"tokens_per_minute": 0}, {"tokens_per_day": -1}],
 )
-def test_a_limit_that_means_nothing_is_refused_and_nothing_is_written(
-    tmp_path: Path, limits: dict[str, float]
-) -> None:
+def test_a_limit_out_of_range_is_refused_and_not_written(tmp_path: Path, limits: dict[str, float]) -> None:
     with pytest.raises(KeyFileError, match="a key's"):
         add_key(tmp_path / "keys", "lab", **limits)
     assert not list(tmp_path.iterdir())
@@ -111,7 +105,7 @@ def test_a_change_that_fails_leaves_the_key_file_as_it_was(tmp_path: Path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
-def test_a_changed_key_file_keeps_its_mode_and_a_link_to_it_stays_a_link(tmp_path: Path) -> None:
+def test_a_changed_key_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
     add_key(tmp_path / "keys", "lab")
     (tmp_path / "keys").chmod(0o640)
     (tmp_path / "link").symlink_to(tmp_path / "keys")

@@ -29,7 +29,7 @@ def rows_of(query: Query) -> list[tuple[object, ...]]:
 
 
 @given(queries, queries)
-def test_rows_have_the_same_key_exactly_where_all_they_depend_on_is_the_same(one: Query, other: Query) -> None:
+def test_rows_have_the_same_key_exactly_if_they_are_the_same(one: Query, other: Query) -> None:
     for key, row in zip(row_keys(b"t", one), rows_of(one), strict=True):
         for other_key, other_row in zip(row_keys(b"t", other), rows_of(other), strict=True):
             assert (key == other_key) == (row == other_row)

@@ -63,7 +63,7 @@ def test_two_keys_that_begin_alike_are_told_apart(cache: ScoreCache) -> None:
     assert cache.get([other]) == {}
 
 
-def test_the_least_recently_used_go_first_and_the_size_stays_within_its_bound(tmp_path: Path) -> None:
+def test_the_least_recently_used_rows_are_evicted_first(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path, MEGABYTE)
     cache.put([(key(0), row(0, 1000))])
     for number in range(1, 1000):
@@ -96,9 +96,7 @@ def test_what_was_kept_in_a_directory_is_there_after_a_restart(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("count", "statements"), [(4096, 1), (10_000, 3)])
-def test_a_thousand_sets_of_four_responses_are_one_statement_and_more_are_found_too(
-    count: int, statements: int
-) -> None:
+def test_a_thousand_sets_of_four_are_read_by_one_statement(count: int, statements: int) -> None:
     made: list[str] = []
 
     class Watched(sqlite3.Connection):
@@ -120,7 +118,7 @@ def kept(folder: Path, count: int = 300) -> Path:
     return folder / FILE
 
 
-def test_a_flipped_byte_in_a_value_drops_that_row_alone_and_says_so(tmp_path: Path) -> None:
+def test_a_flipped_byte_drops_that_row_with_one_warning(tmp_path: Path) -> None:
     file = kept(tmp_path)
     content = bytearray(file.read_bytes())
     place = content.index(row(7).tobytes())
@@ -138,7 +136,7 @@ def test_a_flipped_byte_in_a_value_drops_that_row_alone_and_says_so(tmp_path: Pa
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_whatever_happens_to_the_file_no_wrong_score_is_served_and_nothing_fails(
+def test_a_damaged_file_never_serves_a_wrong_score(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("cache")
@@ -156,7 +154,7 @@ def test_whatever_happens_to_the_file_no_wrong_score_is_served_and_nothing_fails
 
 
 @pytest.mark.parametrize("size", [100, 5000, -4096])
-def test_a_truncated_file_is_set_aside_and_begun_anew_with_one_warning(tmp_path: Path, size: int) -> None:
+def test_a_truncated_file_is_set_aside_with_one_warning(tmp_path: Path, size: int) -> None:
     file = kept(tmp_path)
     file.write_bytes(file.read_bytes()[:size])
     with capture_logs() as logs:
@@ -202,7 +200,7 @@ def test_a_full_disk_costs_the_cache_and_one_warning_and_passes(code: int) -> No
     assert list(cache.get([key(1), key(2)])) == [key(1)]
 
 
-def test_a_file_that_another_process_holds_is_gone_without_and_used_again_later(tmp_path: Path) -> None:
+def test_a_file_that_another_process_locks_is_used_later(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path, MEGABYTE)
     other = sqlite3.connect(tmp_path / FILE)
     other.execute("BEGIN IMMEDIATE")
@@ -230,7 +228,7 @@ def test_a_file_that_another_process_is_making_is_left_to_it(tmp_path: Path) -> 
     assert not (tmp_path / FILE).with_suffix(".broken").exists()
 
 
-def test_a_directory_that_cannot_be_written_leaves_nothing_but_a_warning(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with capture_logs() as logs:
         cache = ScoreCache(tmp_path / "file", MEGABYTE)

@@ -33,7 +33,7 @@ def test_all_orders_are_all_permutations_up_to_a_limit() -> None:
 
 
 @given(st.integers(2, 12))
-def test_pairwise_asks_each_pair_in_both_orders_unless_told_otherwise(n: int) -> None:
+def test_pairwise_asks_each_pair_in_both_orders(n: int) -> None:
     for orders in ("cyclic", "both", "all"):
         asked = question_orders(n, "pairwise", orders)  # type: ignore[arg-type]
         assert sorted(asked) == sorted(permutations(range(n), 2))
@@ -43,7 +43,7 @@ def test_pairwise_asks_each_pair_in_both_orders_unless_told_otherwise(n: int) ->
 @given(
     st.integers(2, 6).flatmap(lambda n: st.lists(st.lists(log_probs, min_size=n, max_size=n), min_size=n, max_size=n))
 )
-def test_listwise_probabilities_sum_to_one_whatever_the_letters_got(rows: list[list[float]]) -> None:
+def test_listwise_probabilities_sum_to_one(rows: list[list[float]]) -> None:
     n = len(rows)
     choice = combine(n, question_orders(n, "listwise", "cyclic"), rows)
     assert math.fsum(choice.selection_probabilities) == pytest.approx(1)
@@ -56,7 +56,7 @@ def test_a_bias_for_letters_cancels_over_cyclic_orders(bias: list[float]) -> Non
     assert choice.selection_probabilities == pytest.approx([1 / 3] * 3)
 
 
-def test_a_bias_for_the_first_letter_cancels_over_both_orders_of_a_pair() -> None:
+def test_a_bias_for_a_letter_cancels_over_both_orders() -> None:
     asked = question_orders(2, "pairwise", "both")
     choice = combine(2, asked, [[math.log(0.6), math.log(0.2)], [math.log(0.6), math.log(0.2)]])
     assert choice.selection_probabilities == pytest.approx([0.5, 0.5])
@@ -82,6 +82,6 @@ def test_a_letter_without_a_finite_probability_is_an_error(value: float) -> None
         combine(2, [(0, 1)], [[-1.0, value]])
 
 
-def test_a_question_shows_options_behind_their_letters_in_order() -> None:
+def test_a_question_shows_options_after_their_letters() -> None:
     text = question_text("Why?", ["so", "because"])
     assert text.index("Why?") < text.index("A. so") < text.index("B. because") < text.index("letter")
