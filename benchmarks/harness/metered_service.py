@@ -12,8 +12,9 @@ from benchmarks.harness.watched_service import Sleeping, serve
 from pad_teacher.api.app import create_app
 from pad_teacher.engines.queries import Answer, Query, TokenSet
 from pad_teacher.runtime import logs
+from pad_teacher.runtime.garbage import freeze_loaded_objects
 from pad_teacher.scoring.teacher import Teacher
-from pad_teacher.serve import SWITCH_SECONDS, stays
+from pad_teacher.serve import SWITCH_SECONDS
 from pad_teacher.service import Service
 from pad_teacher.settings import read_settings
 from pad_wire.chat import ChatEncoder
@@ -41,7 +42,13 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     logs.configure("error")
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL)
-    app = create_app(Service(settings, lambda: stays(Teacher.of("metered", ChatEncoder.of(tokenizer), Metered()))))
+
+    def load() -> Teacher:
+        teacher = Teacher.of("metered", ChatEncoder.of(tokenizer), Metered())
+        freeze_loaded_objects()
+        return teacher
+
+    app = create_app(Service(settings, load))
     serve(app)
 
 

@@ -18,9 +18,9 @@ from pad_teacher.api.app import create_app
 from pad_teacher.engines.base import Engine
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
 from pad_teacher.runtime import logs
+from pad_teacher.runtime.garbage import freeze_loaded_objects
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.serve import SWITCH_SECONDS as SWITCH
-from pad_teacher.serve import stays
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
@@ -123,7 +123,9 @@ def main() -> None:
 
     def load() -> Teacher:
         teacher = Teacher.of("sleeping", ChatEncoder.of(tokenizer), engine)
-        return teacher if "--default-collecting" in sys.argv else stays(teacher)
+        if "--default-collecting" not in sys.argv:
+            freeze_loaded_objects()
+        return teacher
 
     app = create_app(Service(ServeSettings(model="sleeping", max_queued_tokens=4_000_000, cache_bytes=0), load))
     serve(Watch(app, engine))

@@ -34,7 +34,7 @@ async def until_called(engine: FakeEngine, times: int = 1) -> None:
 
 async def until_begun(service: Service, requests: int) -> None:
     """Until so many requests wait for the one unit that is under way."""
-    while sum(len(unit.waiters) for unit in service.reuse.in_flight) < requests:
+    while sum(len(unit.waiters) for unit in service.running.reuse.in_flight) < requests:
         await anyio.sleep(0.001)
 
 
@@ -147,7 +147,7 @@ async def test_one_that_hangs_up_while_it_is_computed_leaves_the_result_to_the_o
         assert (await second).status_code == 200
         assert (await client.post("/v1/likelihood", json=one())).status_code == 200
         assert engine.calls == [1]
-        assert service.batcher.queue.tokens == 0
+        assert service.running.batcher.queue.tokens == 0
 
 
 async def test_what_was_computed_for_a_client_that_left_is_kept(running: Running, engine: FakeEngine) -> None:
@@ -287,7 +287,7 @@ async def test_what_two_jobs_wait_for_is_paid_for_once(running: Running, engine:
             for job, body in [("a", one()), ("b", one()), ("b", one("ho"))]
         ]
         await until_begun(service, 4)
-        queue = service.batcher.queue
+        queue = service.running.batcher.queue
         while not {("", "a"), ("", "b")} <= queue.jobs:
             await anyio.sleep(0.001)
         served = queue.served("", "a") + queue.served("", "b")

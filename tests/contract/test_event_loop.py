@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pad_teacher import service as service_module
 from pad_teacher.admission.client import Client
 from pad_teacher.engines.queries import FloatArray
+from pad_teacher.runtime import garbage
 from pad_teacher.scoring.plan import usage
-from pad_teacher.serve import stays
 from pad_wire.scoring import MAX_SETS
 from pad_wire.sets import MAX_RESPONSES
-from support.app import Running
-from support.fakes import FakeEngine, fake_teacher
+from support.app import Running, score
+from support.fakes import FakeEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -98,12 +97,12 @@ async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
         engine.gate.clear()
         with calls_a_step(monkeypatch) as steps:
             tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(4)]
-            while service.batcher.queue.tokens < 2 * MAX_SETS:
+            while service.running.batcher.queue.tokens < 2 * MAX_SETS:
                 await asyncio.sleep(0.001)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        assert service.batcher.queue.tokens == 0
+        assert service.running.batcher.queue.tokens == 0
         assert max(steps) < MOST_CALLS
         engine.gate.set()
 
@@ -116,7 +115,7 @@ async def test_many_who_wait_for_the_same_large_request_cost_the_event_loop_no_m
         engine.gate.clear()
         with calls_a_step(monkeypatch) as steps:
             tasks = [asyncio.create_task(client.post("/v1/likelihood", content=body)) for _ in range(20)]
-            while service.batcher.queue.tokens < 19 * 8 * MAX_SETS:
+            while service.running.batcher.queue.tokens < 19 * 8 * MAX_SETS:
                 await asyncio.sleep(0.001)
             engine.gate.set()
             assert {(await task).status_code for task in tasks} == {200}
@@ -129,7 +128,7 @@ async def test_usage_of_ten_thousand_jobs_is_added_up_off_the_event_loop(
 ) -> None:
     async with running() as (client, service):
         for k in range(10_000):
-            service.count(Client("", f"job{k}"), usage(prompt=1))
+            service.usage.count(Client("", f"job{k}"), usage(prompt=1))
         with calls_a_step(monkeypatch) as steps:
             reply = await client.get("/v1/usage")
         assert len(reply.json()["jobs"]) == 10_000
@@ -139,7 +138,7 @@ async def test_usage_of_ten_thousand_jobs_is_added_up_off_the_event_loop(
 @pytest.fixture
 def served_collector() -> Iterator[None]:
     before = gc.get_threshold()
-    stays(fake_teacher(Quick()))
+    garbage.freeze_loaded_objects()
     yield
     gc.unfreeze()
     gc.set_threshold(*before)
@@ -174,15 +173,20 @@ class Ring:
 
 @pytest.mark.usefixtures("served_collector")
 async def test_garbage_is_collected_while_no_request_is_under_way_and_only_then(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+    running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "COLLECT_SECONDS", 0.01)
-    async with running() as (_, service):
-        with service.body_memory(1):
-            await asyncio.sleep(0.05)
-            left = weakref.ref(Ring())
-            await asyncio.sleep(0.1)
-            assert left() is not None
+    monkeypatch.setattr(garbage, "COLLECT_SECONDS", 0.01)
+    async with running() as (client, _):
+        engine.gate.clear()
+        scoring = asyncio.create_task(score(client))
+        while not engine.calls:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        left = weakref.ref(Ring())
+        await asyncio.sleep(0.1)
+        assert left() is not None
+        engine.gate.set()
+        assert (await scoring).status_code == 200
         async with asyncio.timeout(5):
             while left() is not None:
                 await asyncio.sleep(0.01)

@@ -37,7 +37,7 @@ async def test_a_budget_that_is_spent_is_429_and_waiting_as_long_as_it_says_succ
     key = bearer(tmp_path, "lab", tokens_per_minute=30)
     async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
         now = NOON
-        service.budgets._clock = lambda: now
+        service.usage.budgets._clock = lambda: now
         assert [(await score(client, key)).status_code for _ in range(3)] == [200, 200, 429]
         refused = await score(client, key)
         assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("budget_exceeded", True)
@@ -62,13 +62,13 @@ async def test_a_quota_that_is_used_up_is_refused_before_the_body_is_read_and_un
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=COST)
     async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
-        service.budgets._clock = lambda: NOON
+        service.usage.budgets._clock = lambda: NOON
         assert (await score(client, key)).status_code == 200
         refused = await client.post("/v1/likelihood", content=b"never parsed", headers=key)
         assert refused.status_code == 429
         assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("quota_exceeded", False)
         assert refused.headers["Retry-After"] == str(12 * 3600)
-        service.budgets._clock = lambda: NOON + 12 * 3600
+        service.usage.budgets._clock = lambda: NOON + 12 * 3600
         assert (await score(client, key)).status_code == 200
         assert len(engine.calls) == 2
 
@@ -110,7 +110,7 @@ async def test_what_a_deadline_or_a_hang_up_drops_from_the_queue_is_given_back(
         await begun(engine)
         assert (await score(client, key | {"X-Deadline-Ms": "30"})).status_code == 504
         leaving = asyncio.create_task(score(client, key))
-        while not service.batcher.queue.waiting:
+        while not service.running.batcher.queue.waiting:
             await anyio.sleep(0.001)
         assert await used_today(client, key) == 2 * COST
         leaving.cancel()
@@ -133,7 +133,7 @@ async def test_what_an_engine_that_dies_did_not_score_is_given_back(
         engine.gate.clear()
         engine.failure = RuntimeError("device lost")
         both = [asyncio.create_task(score(client, key)) for _ in range(2)]
-        while not service.batcher.queue.waiting:
+        while not service.running.batcher.queue.waiting:
             await anyio.sleep(0.001)
         engine.gate.set()
         assert [(await task).status_code for task in both] == [503, 503]
@@ -163,7 +163,7 @@ async def test_the_use_of_ten_hundred_mixed_outcomes_is_what_was_run(
         for start in range(0, 1000, 100):
             await asyncio.gather(*(send(start + k) for k in range(100)))
         assert await used_today(client, key) == ran > 0
-        assert (service.batcher.queue.waiting, service.batcher.queue.tokens) == (0, 0)
+        assert (service.running.batcher.queue.waiting, service.running.batcher.queue.tokens) == (0, 0)
 
 
 async def test_a_revoked_key_is_401_and_its_request_under_way_finishes(
@@ -198,7 +198,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
 
         asks = [ask("light", light) for _ in range(20)] + [ask("heavy", heavy) for _ in range(20)]
         tasks = [asyncio.create_task(each) for each in asks]
-        while service.batcher.queue.waiting < len(tasks):
+        while service.running.batcher.queue.waiting < len(tasks):
             await anyio.sleep(0.001)
         engine.gate.set()
         await asyncio.gather(first, *tasks)
@@ -208,7 +208,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
 async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", weight=2, tokens_per_minute=100, tokens_per_day=1000)
     async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
-        service.budgets._clock = lambda: NOON
+        service.usage.budgets._clock = lambda: NOON
         await score(client, key | {"X-Job-Id": "a"})
         reply = (await client.get("/v1/usage", headers=key)).json()
         assert reply["key"] == {
@@ -241,7 +241,7 @@ async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second
             assert (await score(client)).status_code == 200
         engine.gate.clear()
         waiting = [asyncio.create_task(score(client)) for _ in range(101)]
-        while service.batcher.queue.waiting < 100:
+        while service.running.batcher.queue.waiting < 100:
             await anyio.sleep(0.001)
         refused = await score(client)
         assert refused.status_code == 429

@@ -207,12 +207,12 @@ async def test_a_client_that_leaves_gives_its_place_back(running: Running, engin
     async with running(max_batch_tokens=16) as (client, service):
         engine.gate.clear()
         tasks = [asyncio.create_task(client.post("/v1/likelihood", json=ONE)) for _ in range(5)]
-        while service.batcher.queue.tokens == 0:
+        while service.running.batcher.queue.tokens == 0:
             await anyio.sleep(0.001)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert service.batcher.queue.tokens == 0
+        assert service.running.batcher.queue.tokens == 0
         engine.gate.set()
 
 
@@ -234,8 +234,8 @@ async def test_ten_thousand_mixed_outcomes_leave_nothing_behind(running: Running
 
         for start in range(0, 10_000, 100):
             await asyncio.gather(*(send(start + k) for k in range(100)))
-        assert service.batcher.queue.tokens == 0
-        assert not service.batcher.queue.jobs
+        assert service.running.batcher.queue.tokens == 0
+        assert not service.running.batcher.queue.jobs
         assert set(outcomes) <= {200, 422, 429, 504, 0}
         assert outcomes[200] > 1000
 

@@ -114,7 +114,7 @@ async def test_unknown_routes_and_methods_have_the_same_error_shape(client: http
 
 async def test_a_bug_shows_its_request_id_and_nothing_else(running: Running) -> None:
     async with running() as (client, service):
-        service.count = lambda *_: 1 / 0  # type: ignore[method-assign]
+        service.usage.count = lambda *_: 1 / 0  # type: ignore[method-assign]
         reply = await client.post("/v1/score", json=ONE, headers={"X-Request-Id": "abc"})
     assert reply.status_code == 500
     assert reply.json() == {

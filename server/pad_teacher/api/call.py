@@ -1,82 +1,117 @@
-"""One request between its body and its reply: what is large about it is made, used and let go of in a thread.
-
-To free a million token ids takes tens of milliseconds, in which no other thread runs: that is done bit by bit.
-"""
+"""One scoring call, between its body and its reply."""
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.request import PendingRequest
-from pad_teacher.api.chunked_json import json_pieces
-from pad_teacher.cache.reuse import Remaining, ScoreReuse
+from pad_teacher.api.chunked_json import json_chunks
+from pad_teacher.cache.reuse import Remaining
 from pad_teacher.runtime.metrics import Metrics
-from pad_teacher.scoring.plan import Plan
+from pad_teacher.runtime.reading_thread import ReadingThread
+from pad_teacher.scoring.plan import Budget, Plan
+from pad_teacher.service import Running
 from pad_wire import ScoreReply, SelectionReply, Usage
 from pad_wire.scoring import ScoringRequest
 from pad_wire.text import WireModel
+from pad_wire.validation import parse
 
-Request_ = TypeVar("Request_", bound=WireModel)
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A call's reply as JSON, and its usage; ``reused_tokens`` are teacher tokens that reuse has saved."""
+
+    chunks: list[bytes]
+    usage: Usage
+    reused_tokens: int
 
 
-class UnderWay:
-    """Holds a plan and its results.
+@dataclass(slots=True)
+class CallData:
+    """The large part of a call: its plan, what remains to be computed, and the request in the queue."""
 
-    Its methods are called in the thread that reads requests; the event loop only carries it from one to the next.
+    plan: Plan
+    remaining: Remaining
+    request: PendingRequest
+
+
+class ScoringCall:
+    """One scoring call.
+
+    - Everything that grows with the request is made, used and freed in the reading thread.
+    - It is freed item by item: to free a million token ids takes tens of milliseconds, in which no other thread runs.
     """
 
-    def __init__(self, client: Client, reuse: ScoreReuse) -> None:
+    def __init__(self, client: Client, running: Running, thread: ReadingThread, metrics: Metrics) -> None:
         self._client = client
-        self._reuse = reuse
-        self._remaining: Remaining | None = None
-        self._plan: Plan | None = None
-        self._request: PendingRequest | None = None
+        self._running = running
+        self._thread = thread
+        self._metrics = metrics
+        self._data: CallData | None = None  # set in the thread, also if nobody waits for it any more
 
-    def begin(self, read: Callable[[], Request_], plan: Callable[[Request_], Plan]) -> PendingRequest:
-        """Read and plan it, and make of that what the batcher takes."""
-        asked = read()
+    async def run(
+        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: Budget
+    ) -> CallData:
+        """Read ``body`` as ``model``, plan it, and wait until the engine has computed it: what ``reply`` takes.
+
+        Raises:
+            InvalidBody: if the body is not of that model.
+            Refusal: if it cannot be planned or queued, its deadline passes, or the engine fails.
+        """
+        data = await self._thread.run(self._read, model, plan, body, budget)
+        await self._running.batcher.submit(data.request, budget.deadline)
+        return data
+
+    async def reply(self, data: CallData) -> Done:
+        """The reply to a call that has been computed.
+
+        Raises:
+            Refusal: ``engine_failed``, if a number is not finite.
+        """
+        return await self._thread.run(self._write, data)
+
+    def free(self) -> None:
+        """Free the call's data soon, in the thread."""
+        self._thread.run_later(self._free)
+
+    def _read(self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: Budget) -> CallData:
+        asked = parse(model, body)
         try:
-            self._plan = plan(asked)
+            planned = plan(self._running.teacher, asked, budget)
         finally:
             if isinstance(asked, ScoringRequest):
-                empty(asked.sets)
-        self._remaining = self._reuse.remaining(self._plan.queries)
-        self._request = PendingRequest(self._client, self._remaining.units)
-        return self._request
+                _free_items(asked.sets)
+        remaining = self._running.reuse.remaining(planned.queries)
+        self._data = CallData(planned, remaining, PendingRequest(self._client, remaining.units))
+        return self._data
 
-    def finish(self, metrics: Metrics) -> tuple[list[bytes], Usage, int]:
-        """The reply, in pieces; what it holds; and how many teacher tokens of it had been computed before."""
-        if self._plan is None or self._remaining is None or self._request is None:
-            raise RuntimeError("a reply without a request")
-        answers = self._remaining.answers(self._request.results)
-        reply = self._plan.reply(answers)
-        empty(answers)
+    def _write(self, data: CallData) -> Done:
+        plan, remaining = data.plan, data.remaining
+        answers = remaining.answers(data.request.results)
+        reply = plan.reply(answers)
+        _free_items(answers)
         if isinstance(reply, SelectionReply | ScoreReply):
             for item in reply.sets:
-                metrics.label_mass.observe(item.label_mass)
-        pieces = json_pieces(reply)
+                self._metrics.label_mass.observe(item.label_mass)
+        chunks = json_chunks(reply)
         for _, value in reply:
             if isinstance(value, list):
-                empty(value)
-        return pieces, self._plan.usage, self._remaining.reused_tokens
+                _free_items(value)
+        return Done(chunks, plan.usage, remaining.reused_tokens)
 
-    def drop(self) -> None:
-        """Let go of everything."""
-        if self._plan:
-            for held in (self._plan.queries, *self._plan.held):
-                empty(held)
-        if self._remaining:
-            for held in (self._remaining.units, self._remaining.keys, self._remaining.known):
-                empty(held)
-        if self._request:
-            empty(self._request.group.items)
-            empty(self._request.results)
-        self._plan = self._remaining = self._request = None
+    def _free(self) -> None:
+        if data := self._data:
+            self._data = None
+            plan, remaining, request = data.plan, data.remaining, data.request
+            _free_items(plan.queries, *plan.held, remaining.units, remaining.keys, remaining.known)
+            _free_items(request.group.items, request.results)
 
 
-def empty(items: list[Any] | deque[Any] | dict[Any, Any]) -> None:
-    """Remove the items one by one, so that other threads run in between."""
-    remove = items.popitem if isinstance(items, dict) else items.pop
-    while items:
-        remove()
+def _free_items(*containers: list[Any] | deque[Any] | dict[Any, Any]) -> None:
+    """Empty the containers one item at a time, so that other threads run in between."""
+    for items in containers:
+        remove = items.popitem if isinstance(items, dict) else items.pop
+        while items:
+            remove()

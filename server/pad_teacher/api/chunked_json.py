@@ -1,6 +1,7 @@
-"""Replies as bytes, written and sent in pieces: a reply may be 20 MB, and one step for it all would hold up others.
+"""Replies as JSON, written and sent in chunks.
 
-pydantic writes JSON in one call that keeps the interpreter from every other thread, the event loop's too.
+A reply can have tens of megabytes. Writing it in one call of pydantic would stop all threads for up to 100 ms, and
+sending it in one call would stop the event loop for up to 40 ms.
 """
 
 import asyncio
@@ -13,67 +14,73 @@ from starlette.types import Receive, Scope, Send
 
 from pad_wire.text import WireModel
 
-PIECE_BYTES = 2**17
-AT_ONCE = 64  # models of a few numbers each that are written in one call
+CHUNK_BYTES = 2**17
 
 
-def json_pieces(reply: WireModel) -> list[bytes]:
-    """The JSON of ``reply`` without its empty fields, cut anywhere."""
-    pieces: list[bytes] = []
+def json_chunks(reply: WireModel) -> list[bytes]:
+    """The JSON of ``reply`` without its empty fields, cut into chunks of about ``CHUNK_BYTES``."""
+    chunks: list[bytes] = []
     parts: list[bytes] = []
     size = 0
     for part in _model(reply):
         parts.append(part)
         size += len(part)
-        if size >= PIECE_BYTES:
-            pieces.append(b"".join(parts))
+        if size >= CHUNK_BYTES:
+            chunks.append(b"".join(parts))
             parts, size = [], 0
-    return [*pieces, b"".join(parts)]
+    return [*chunks, b"".join(parts)]
 
 
-class JsonPieces(Response):
-    """A reply that goes to the socket piece by piece, at the pace at which the client takes them."""
+class ChunkedJson(Response):
+    """A reply that is sent chunk by chunk, at the pace at which the client reads it."""
 
     media_type = "application/json"
 
-    def __init__(self, pieces: Sequence[bytes], status: int = 200) -> None:
-        super().__init__(None, status, {"Content-Length": str(sum(map(len, pieces)))})
-        self._pieces = pieces
+    def __init__(self, chunks: Sequence[bytes], status: int = 200) -> None:
+        super().__init__(None, status, {"Content-Length": str(sum(map(len, chunks)))})
+        self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        *before, last = self._pieces
-        for piece in before:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await asyncio.sleep(0)  # sending does not wait while the socket takes all: others go in between
+        *before, last = self._chunks
+        for chunk in before:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await asyncio.sleep(0)  # send does not wait while the socket takes all: let other tasks run in between
         await send({"type": "http.response.body", "body": last})
 
 
 def _model(model: WireModel) -> Iterator[bytes]:
+    """The JSON of a model. Each model in it that has lists of its own is a part of its own."""
     before = b"{"
     for name, value in model:
         if value is None:
             continue
         yield before + to_json(name) + b":"
-        yield from _models(value) if _is_models(value) else [to_json(value, exclude_none=True)]
+        if _is_list_of_models(value) and not _is_flat(value[0]):
+            yield from _models(value)
+        else:
+            yield to_json(value, exclude_none=True)
         before = b","
     yield b"}" if before == b"," else b"{}"
 
 
 def _models(models: list[WireModel]) -> Iterator[bytes]:
-    short = not any(isinstance(value, list | WireModel) for _, value in models[0])
-    nested = any(_is_models(value) for _, value in models[0])
     before = b"["
-    for start in range(0, len(models), AT_ONCE if short else 1):
+    for model in models:
         yield before
-        if nested:
-            yield from _model(models[start])
+        if any(_is_list_of_models(value) for _, value in model):
+            yield from _model(model)
         else:
-            yield to_json(models[start : start + AT_ONCE] if short else [models[start]], exclude_none=True)[1:-1]
+            yield to_json(model, exclude_none=True)
         before = b","
     yield b"]"
 
 
-def _is_models(value: Any) -> bool:
+def _is_list_of_models(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and isinstance(value[0], WireModel)
+
+
+def _is_flat(model: WireModel) -> bool:
+    """Whether the model is short: a few numbers and texts."""
+    return not any(isinstance(value, list | WireModel) for _, value in model)

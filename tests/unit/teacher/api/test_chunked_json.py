@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.api.chunked_json import PIECE_BYTES, json_pieces
+from pad_teacher.api.chunked_json import CHUNK_BYTES, json_chunks
 from pad_wire import LikelihoodReply, SelectionReply, Usage
 from pad_wire.scoring import Likelihood, LikelihoodSet, Selection, SelectionSet
 from pad_wire.sets import TeacherId
@@ -27,21 +27,21 @@ sets = st.builds(lambda id, each: LikelihoodSet(id=id, responses=each), st.text(
 
 
 @given(st.lists(sets, max_size=4))
-def test_pieces_are_what_pydantic_writes_whole(scored: list[LikelihoodSet]) -> None:
+def test_chunks_are_what_pydantic_writes_whole(scored: list[LikelihoodSet]) -> None:
     reply = LikelihoodReply(teacher=TEACHER, sets=scored, usage=USAGE)
-    assert b"".join(json_pieces(reply)) == reply.model_dump_json(exclude_none=True).encode()
+    assert b"".join(json_chunks(reply)) == reply.model_dump_json(exclude_none=True).encode()
 
 
-def test_numbers_that_stand_behind_a_list_are_written_too() -> None:
+def test_numbers_after_a_list_are_written_too() -> None:
     one = SelectionSet(id="é", responses=[Selection(selection_probability=1e-300)] * 130, label_mass=0.5)
     reply = SelectionReply(teacher=TEACHER, sets=[one, one], usage=USAGE)
-    assert b"".join(json_pieces(reply)) == reply.model_dump_json(exclude_none=True).encode()
+    assert b"".join(json_chunks(reply)) == reply.model_dump_json(exclude_none=True).encode()
 
 
 @pytest.mark.parametrize(("n", "tokens"), [(1024, 1), (2, 20_000)])
-def test_no_piece_is_much_larger_than_said(n: int, tokens: int) -> None:
+def test_no_chunk_is_much_larger_than_the_limit(n: int, tokens: int) -> None:
     values = [-0.123456789] * tokens
     one = Likelihood(log_likelihood=-1, tokens=tokens, mean_log_likelihood=-1, token_log_likelihoods=values)
     reply = LikelihoodReply(teacher=TEACHER, sets=[LikelihoodSet(id="0", responses=[one] * 8)] * n, usage=USAGE)
-    largest = max(map(len, json_pieces(reply)))
-    assert largest <= PIECE_BYTES + len(one.model_dump_json())
+    largest = max(map(len, json_chunks(reply)))
+    assert largest <= CHUNK_BYTES + len(one.model_dump_json())

@@ -1,0 +1,81 @@
+"""Usage: teacher tokens of each job since the start, and of each key's UTC day across restarts."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from pad_teacher.admission.budgets import Budgets, day_of
+from pad_teacher.admission.client import Client
+from pad_teacher.admission.usage_file import UsageFile, UsageFileError
+from pad_teacher.runtime.metrics import OTHER_JOBS, Metrics
+from pad_wire import JobUsage, Usage, UsageReply
+
+log = structlog.get_logger()
+
+MAX_JOBS = 10_000  # further jobs are added up under "(other jobs)"
+SAVE_SECONDS = 1.0  # between two writes of the day's use: a crash forgets at most this long
+
+
+class UsageBook:
+    """What each job and each key has used. Lives on the event loop.
+
+    - ``budgets`` counts tokens when they are queued; ``count`` counts them when their request is answered.
+    - With a ``folder`` the use of each day outlives this process; a crash loses at most ``SAVE_SECONDS`` of it.
+    - A write that fails is logged and tried again; nothing is lost meanwhile.
+
+    Raises:
+        UsageFileError: if usage cannot be kept in ``folder``.
+    """
+
+    def __init__(self, metrics: Metrics, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
+        self._metrics = metrics
+        self._file = UsageFile(folder) if folder else None
+        self._jobs: dict[Client, Counter[str]] = {}
+        self.budgets = Budgets(self._file.used(day_of(clock())) if self._file else None, clock)
+
+    def count(self, client: Client, usage: Usage) -> None:
+        """Add one answered request to its job."""
+        if client not in self._jobs and len(self._jobs) >= MAX_JOBS:
+            client = Client(client.key, OTHER_JOBS)
+        counted = self._jobs.setdefault(client, Counter())
+        counted["requests"] += 1
+        counted.update(usage.model_dump())
+        self._metrics.job(client.key, client.job, usage.total_tokens)
+        for kind in ("prompt", "response", "question"):
+            self._metrics.tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
+
+    def reply_for(self, asking: Client) -> Callable[[], UsageReply]:
+        """Usage of the asking key. Returns a callable, because summing up to 10,000 jobs belongs in a thread."""
+        counts = list(self._jobs.items())
+        key = self.budgets.usage(asking.key, asking.limits)
+
+        def reply() -> UsageReply:
+            fields = set(JobUsage.model_fields) - {"job"}
+            jobs = [
+                JobUsage(job=client.job, **{field: counted[field] for field in fields})
+                for client, counted in counts
+                if client.key == asking.key
+            ]
+            return UsageReply(key=key, jobs=jobs)
+
+        return reply
+
+    async def keep_saving(self) -> None:
+        """Write the day's use to the file again and again, until cancelled."""
+        while self._file:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self.save()
+
+    async def save(self) -> None:
+        """Write what has not been written yet."""
+        if self._file is None or not (changes := self.budgets.unsaved()):
+            return
+        try:
+            await asyncio.to_thread(self._file.add, changes)
+        except UsageFileError as error:
+            self.budgets.save_later(changes)
+            log.error("usage not saved: it is kept in memory and tried again", reason=str(error))
