@@ -89,7 +89,7 @@ async def test_a_quota_survives_a_restart_where_there_is_a_data_folder(
 async def test_use_that_cannot_be_written_stops_nobody_and_is_written_later(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pad_teacher.service.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("pad_teacher.admission.usage.SAVE_SECONDS", 0.01)
     key = bearer(tmp_path, "lab")
     async with running(cache_bytes=0, keys=tmp_path / "keys", data=tmp_path / "data") as (client, _):
         (tmp_path / "data").rename(tmp_path / "gone")
