@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import LlamaForCausalLM
 
 from pad_teacher.engines.embedded import packed_linear, tree_attention
 from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import Questions, TokenSet
-from pad_torch.merge_attention import merge_attention
 from support.tiny import ARCHITECTURES, PLAIN, SPARSE, VOCABULARY, oracle, tiny_model
 
 
@@ -101,24 +98,6 @@ def test_chunks_of_attention_scores_do_not_show(monkeypatch: pytest.MonkeyPatch)
     for one, other in zip(engine.token_logprobs(SETS), whole, strict=True):
         for a, b in zip(one, other, strict=True):
             assert a == pytest.approx(b, abs=1e-5)
-
-
-@given(st.integers(1, 9), st.integers(0, 9), st.integers(0, 2**32))
-def test_two_sets_of_keys_merge_to_attention_over_both(first: int, second: int, seed: int) -> None:
-    torch.manual_seed(seed)
-    sizes = ((3, 4), (first + second, 4), (first + second, 5))
-    query, key, value = (torch.randn(*size).double() for size in sizes)
-
-    def attend(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = 3 * query @ key[part].T
-        total = scores.logsumexp(-1).clamp(min=tree_attention.NO_KEYS)
-        return ((scores - total[:, None]).exp() @ value[part]), total
-
-    output, total = attend(slice(0, first))
-    merge_attention(output, total, *attend(slice(first, None)))
-    whole, whole_total = attend(slice(None))
-    assert torch.allclose(output, whole, atol=1e-12)
-    assert torch.allclose(total, whole_total, atol=1e-12)
 
 
 def test_a_packed_layer_keeps_its_weight_to_the_bit() -> None:
