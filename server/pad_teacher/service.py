@@ -66,25 +66,22 @@ class Service:
         self.loading = False  # in a thread that cannot be stopped
         self._load = load
         self._running: Running | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to load; the health routes answer meanwhile."""
-        self._tasks = [
-            asyncio.create_task(self._start(), name="load"),
-            asyncio.create_task(self.usage.keep_saving(), name="save usage"),
-        ]
+        self._starting = asyncio.create_task(self._start(), name="load")
+        self.usage.start()
 
     async def stop(self) -> None:
         """Refuse new work and close the engine. By now all requests under way have been answered."""
         self.drain()
-        for task in self._tasks:
-            task.cancel()
+        if self._starting:
+            self._starting.cancel()
         running = self._running
         if running:
             await running.batcher.close()
-        await asyncio.gather(*self._tasks[1:], return_exceptions=True)  # not the first: loading cannot be stopped
-        await self.usage.save()
+        await self.usage.close()
         if running:
             await self.reading.run(running.reuse.close)
             await asyncio.to_thread(running.teacher.engine.close)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -34,6 +35,8 @@ class UsageBook:
     def __init__(self, metrics: Metrics, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._metrics = metrics
         self._file = UsageFile(folder) if folder else None
+        self._closed = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
         self._jobs: dict[Client, Counter[str]] = {}
         self.budgets = Budgets(self._file.used(day_of(clock())) if self._file else None, clock)
 
@@ -64,18 +67,30 @@ class UsageBook:
 
         return reply
 
-    async def keep_saving(self) -> None:
-        """Write the day's use to the file again and again, until cancelled."""
-        while self._file:
-            await asyncio.sleep(SAVE_SECONDS)
-            await self.save()
+    def start(self) -> None:
+        """Begin to write the day's use to the file, every ``SAVE_SECONDS``."""
+        if self._file:
+            self._saving = asyncio.create_task(self._keep_saving(self._file), name="save usage")
 
-    async def save(self) -> None:
-        """Write what has not been written yet."""
-        if self._file is None or not (changes := self.budgets.unsaved()):
+    async def close(self) -> None:
+        """Write the rest."""
+        self._closed.set()
+        if self._saving:
+            await self._saving
+
+    async def _keep_saving(self, file: UsageFile) -> None:
+        # Ended by an event: to cancel it during a write would lose what that write does not get to the file.
+        while not self._closed.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), SAVE_SECONDS)
+            await self._save(file)
+
+    async def _save(self, file: UsageFile) -> None:
+        changes = self.budgets.unsaved()
+        if not changes:
             return
         try:
-            await asyncio.to_thread(self._file.add, changes)
+            await asyncio.to_thread(file.add, changes)
         except UsageFileError as error:
             self.budgets.save_later(changes)
             log.error("usage not saved: it is kept in memory and tried again", reason=str(error))
