@@ -1,4 +1,4 @@
-"""What the stages share: the teacher as a command talks to it, prompts, a progress bar and a closing line."""
+"""Helpers of the commands: connect to the teacher, read prompts, show a progress bar, print a closing line."""
 
 import sys
 from dataclasses import fields
@@ -14,17 +14,17 @@ from pad_student.teacher.client import Teacher
 
 
 def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
-    """A client of the teacher that the settings name; ``fingerprint`` is the one a continued run began with."""
-    stamina.instrumentation.set_on_retry_hooks([])  # the client says itself why it tries again, on stderr
+    """A client of the teacher that the settings name; a continued run gives the ``fingerprint`` it began with."""
+    stamina.instrumentation.set_on_retry_hooks([])  # the client itself prints the reason of each retry on stderr
     key = access.key.get_secret_value() if access.key else None
     return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
 
 
 def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
-    """The prompts that the settings name; which of them are too long for their limits is said on stderr.
+    """Read the prompts that the settings name, and report on stderr those that exceed a limit.
 
     Raises:
-        PromptsError: for data that cannot be read, or holds no prompts.
+        PromptsError: for data that cannot be read, or that holds no prompts.
     """
     options = PromptOptions(**{field.name: getattr(data, field.name) for field in fields(PromptOptions)})
     encoder = None
@@ -36,10 +36,10 @@ def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
 
 
 def progress(*, total: int, done: int, unit: str) -> "tqdm[NoReturn]":
-    """A bar on stderr with rate and remaining time; ``done`` of ``total`` were there before."""
+    """A bar on stderr with rate and remaining time; an earlier start did ``done`` of ``total``."""
     return tqdm(total=total, initial=done, unit=f" {unit}", file=sys.stderr, smoothing=0.1)
 
 
 def closing_line(text: str) -> None:
-    """Say on stderr what was done."""
+    """Print one line on stderr about finished work."""
     print(text, file=sys.stderr)

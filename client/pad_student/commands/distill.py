@@ -1,4 +1,4 @@
-"""Sample, score and train in rounds: prompts and a teacher's address in, a trained student out."""
+"""``pad-student distill``: prompts and a teacher's address in, a trained student out."""
 
 from pad_student.commands.common import closing_line, connect, prompts_of
 from pad_student.commands.settings import DistillSettings
@@ -8,10 +8,10 @@ from pad_student.teacher.errors import TeachersDiffer
 
 
 def run(settings: DistillSettings) -> None:
-    """Distil; a rerun continues from the newest whole checkpoint and from the rounds that are on disk.
+    """Sample, score and train in rounds; a rerun continues from the newest checkpoint and the rounds on disk.
 
     Raises:
-        TeacherError: among them TeacherChanged, where another teacher scored the rounds so far.
+        TeacherError: no usable answer; TeacherChanged if another teacher scored the rounds so far.
     """
     from pad_student.model.distributed.processes import fail_together, gather_from_all, is_first, leave_group
 

@@ -1,4 +1,4 @@
-"""Models in, numbers and answer files out: gold score, teacher-judged win rate, benchmark answers."""
+"""``pad-student eval``: gold score, teacher-judged win rate, and answers to benchmarks."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -31,7 +31,7 @@ def grade(settings: GradeSettings) -> None:
     (settings.out / "grades.jsonl").write_bytes(
         b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
     )
-    # Responses to one prompt are alike, so the prompts are what is independent.
+    # Responses to one prompt are correlated: only prompts count as independent values.
     score = estimate(list(means.values()))
     all_lengths = lengths([response for each in sets for response in each.responses])
     _report(settings.out, "gold score", score, {"model": settings.model, **all_lengths})
@@ -69,7 +69,7 @@ def win_rate(settings: WinRateSettings) -> None:
 
 
 def answers(settings: AnswerSettings) -> None:
-    """Answer a benchmark's questions turn by turn, and write them in its own format."""
+    """Answer a benchmark's questions turn by turn, and write the answers in its own format."""
     from pad_student.sampling.generate import load_student
 
     questions = read_questions(settings.benchmark, settings.questions, settings.temperature)
@@ -111,7 +111,7 @@ def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str)
 
 
 def _compare(settings: WinRateSettings, path: Path, comparisons: list[SampledSet]) -> str | None:
-    """Ask for the comparisons that ``path`` does not hold; return the teacher's fingerprint."""
+    """Have the teacher compare what ``path`` does not hold yet; return the teacher's fingerprint."""
     with Appender(path) as rows:
         first = next(iter(path.read_bytes().splitlines()), None)
         fingerprint = orjson.loads(first)["teacher"] if first else None
@@ -138,7 +138,7 @@ def _compare(settings: WinRateSettings, path: Path, comparisons: list[SampledSet
 
 
 def _turn(question: Question, replies: list[str]) -> PromptLine:
-    """The conversation up to the next reply; a chat message cannot be empty, so an empty reply becomes a space."""
+    """The conversation before the next reply; an empty reply becomes a space, since no message may be empty."""
     messages: list[Message] = []
     for said, reply in zip(question.turns, replies, strict=False):
         messages += [Message(role="user", content=said), Message(role="assistant", content=reply or " ")]

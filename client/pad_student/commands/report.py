@@ -1,4 +1,4 @@
-"""A run in, one page about it out; and at the end of a run its model card too."""
+"""``pad-student report``: one HTML page about a run; the end of a run writes its model card too."""
 
 import logging
 from pathlib import Path
@@ -14,10 +14,10 @@ FILE = "report.html"
 
 
 def run(settings: ReportSettings) -> None:
-    """Write the page about a run, beside it or where it is asked for.
+    """Write the page about a run, by default into the run's directory, and print its path.
 
     Raises:
-        ReportError: where there is no run, or one that cannot be read.
+        ReportError: the directory holds no run, or one that cannot be read.
     """
     out = settings.out or settings.run / FILE
     write(settings.run, out)
@@ -25,7 +25,7 @@ def run(settings: ReportSettings) -> None:
 
 
 def write(folder: Path, out: Path) -> None:
-    """The same without a word."""
+    """Write the page, silently."""
     from pad_student.evaluation.report.page import build  # imports torch
 
     page = build(collect(folder))
@@ -34,7 +34,7 @@ def write(folder: Path, out: Path) -> None:
 
 
 def write_after(folder: Path) -> None:
-    """Page and model card at the end of a run, which they must not cost."""
+    """Write page and model card after training; a failure is logged, never raised."""
     try:
         write(folder, folder / FILE)
         from pad_student.evaluation.report.card import model_card

@@ -1,4 +1,4 @@
-"""Prompts in, response sets out."""
+"""``pad-student sample``: prompts in, response sets out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pad_wire import SampledSet
 if TYPE_CHECKING:
     from pad_student.sampling.generate import Student
 
-# More prompts may come later: what an output holds is known by their ids.
+# These may change between starts: ids tell which prompts the output holds already.
 WHICH_PROMPTS = {"prompts", "subset", "split", "max_prompt_tokens", "max_prompt_characters"}
 
 
@@ -40,17 +40,17 @@ def run(settings: SampleSettings) -> None:
 
 
 def skipped_note(ids: Sequence[str]) -> str:
-    """What a closing line adds about prompts that got no responses; nothing where all did."""
+    """The part of a closing line about prompts without responses; empty if there are none."""
     if not ids:
         return ""
     return f"; {len(ids)} prompts skipped ({first_few(ids)}), which leave no room in the context or got no text"
 
 
 def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: Sampling) -> list[str]:
-    """Append a response set for each prompt that ``out`` does not hold; return the ids of those that got none.
+    """Append a response set for each prompt that ``out`` does not hold; return the ids of prompts that got none.
 
-    Batches are the same whatever is held already, so that a continued run samples what an uninterrupted one would.
-    A model given by name is loaded only if there is something to sample.
+    Batches do not depend on what ``out`` holds, so a continued run samples the same as an uninterrupted one.
+    A model given by name is loaded only if something is left to sample.
     """
     ids = {prompt.id for prompt in prompts}
     with Appender(out) as sets:

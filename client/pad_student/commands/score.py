@@ -1,4 +1,4 @@
-"""Response sets in, scored sets out."""
+"""``pad-student score``: response sets in, scored sets out."""
 
 from collections.abc import Set
 
@@ -16,8 +16,7 @@ def run(settings: ScoreSettings) -> None:
 
     Raises:
         JsonLinesError: for a bad line in either file.
-        TeacherError: among them TeacherChanged, where another teacher scored what the output holds.
-
+        TeacherError: no usable answer; TeacherChanged if another teacher scored what the output holds.
     """
     own = {"out", "sets", "teacher", "key", "job", "alpha"}
     asked = settings.model_dump(mode="json", exclude=own) | {"asks_selection": settings.alpha != 0}
@@ -47,7 +46,7 @@ def run(settings: ScoreSettings) -> None:
 
 
 def _checked_ids(settings: ScoreSettings) -> Set[str]:
-    """Read all of the input first: a bad line must not come up after hours of scoring."""
+    """Read the whole input first, so that a bad line is found before hours of scoring."""
     ids: set[str] = set()
     for each in jsonl.read(settings.sets, SampledSet):
         if each.id in ids:

@@ -1,4 +1,4 @@
-"""Conversations as data sets write them, OpenAI's way or ShareGPT's: role and text of each turn, up to the answer."""
+"""Conversations in the forms of OpenAI and ShareGPT: role and text of each turn before the answer."""
 
 from collections.abc import Mapping, Sized
 from typing import Any
@@ -12,21 +12,21 @@ Conversation = list[dict[str, str]]
 
 
 class RowError(ValueError):
-    """A row without a prompt that can be used; says what was expected, and never repeats the row's text."""
+    """A row without a usable prompt; the message says what was expected and never repeats the row's text."""
 
 
 def holds_anything(value: Any) -> bool:
-    """Whether a field holds something; tables write an empty list as text too, ``"[]"``."""
+    """Whether a field is not empty; tables also write an empty list as the text ``"[]"``."""
     if isinstance(value, str):
         return value.strip() not in EMPTY_JSON
     return value is not None and (not isinstance(value, Sized) or len(value) > 0)
 
 
 def messages_of(value: Any, column: str) -> Conversation:
-    """Role and content of each message; empty system messages, which some datasets have, are left out.
+    """Role and content of each message, without empty system messages, which some datasets have.
 
     Raises:
-        RowError: for what is no list of messages, and for messages that hold more than text.
+        RowError: for a value that is no list of messages, and for a message that holds more than text.
     """
     if not isinstance(value, list):
         raise RowError(f"{column}: expected text or a list of messages")
@@ -38,7 +38,7 @@ def up_to_the_answer(messages: Conversation, column: str) -> Conversation:
     """The conversation without the assistant's last turns.
 
     Raises:
-        RowError: where nothing is left that an assistant would answer, or a message is empty.
+        RowError: no turn is left for an assistant to answer, or a message is empty.
     """
     end = len(messages)
     while end and messages[end - 1]["role"] == "assistant":

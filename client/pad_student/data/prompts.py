@@ -1,4 +1,4 @@
-"""Prompts with their ids, from any data: what every stage and the trainer read them by."""
+"""Prompts with their ids, read from any data; every command and the trainer use this."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class PromptLine(WireModel):
-    """A prompt and its id; without one it is derived. Other fields are left to whoever put them there."""
+    """A prompt and its id, which is derived from the prompt if there is none. Other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -44,7 +44,7 @@ class PromptLine(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """What is taken from the data; the fields are those of ``settings.PromptData``."""
+    """Which prompts to take from the data; the fields of the commands' ``PromptData``."""
 
     subset: str | None = None
     split: str | None = None
@@ -55,7 +55,7 @@ class PromptOptions:
 
 
 def prompt_id(prompt: Any) -> str:
-    """A stable id of a prompt in its JSON form (text, or a list of messages): 16 hex digits."""
+    """A stable id of a prompt in its JSON form (text or a list of messages): 16 hex digits."""
     return hashlib.sha256(orjson.dumps(prompt, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -65,18 +65,17 @@ def read_prompts(
     encoder: ChatEncoder | None = None,
     say: Callable[[str], None] = logger.warning,
 ) -> list[PromptLine]:
-    """Read prompts from a file, a directory or the Hub; one that occurs twice under one id is kept once.
+    """Read prompts from a file, a directory or the Hub; a repeated prompt with the same id is kept once.
 
     Args:
-        source: as for ``sources.placed_rows``; ``prompt_rows.prompt_of`` says what its rows may hold.
-        options: which rows, which prompt of a row, and how long it may be.
-        encoder: the student's, where ``max_prompt_tokens`` is set: a prompt's tokens include its chat template's.
-        say: is told in one line which prompts were dropped, if any were.
+        source: as for ``readers.placed_rows``; ``rows.prompt_of`` lists the shapes of a row.
+        options: which rows, which prompt of a row, and its greatest length.
+        encoder: the student's, for ``max_prompt_tokens``: a prompt's tokens include those of its chat template.
+        say: receives one line about the prompts that were dropped, if any were.
 
     Raises:
-        PromptsError: for data that cannot be read, a row without a prompt, two prompts under one id, and where no
-            prompt is there or left.
-
+        PromptsError: for data that cannot be read, a row without a prompt, two prompts with one id, and data
+            without prompts, also after the long ones were dropped.
     """
     options = options or PromptOptions()
     lines = prompt_lines(str(source), placed_rows(Path(source), options.subset, options.split), options)
@@ -86,10 +85,10 @@ def read_prompts(
 
 
 def prompt_lines(name: str, rows: Iterable[PLACED_ROW], options: PromptOptions | None = None) -> list[PromptLine]:
-    """The prompts of rows of the data called ``name``, of whatever length; each row is let go once it is read.
+    """The prompts of ``rows``, of any length; ``name`` is the data's name in messages.
 
     Raises:
-        PromptsError: as ``read_prompts``, but none where there are no rows.
+        PromptsError: as in ``read_prompts``, except that no rows are no error.
     """
     options = options or PromptOptions()
     lines: dict[str, PromptLine] = {}

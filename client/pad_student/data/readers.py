@@ -23,16 +23,16 @@ FILE_SUFFIXES = (*KINDS, ".json", ".jsonl", ".gz", ".txt", ".yaml")
 
 
 def placed_rows(source: Path, subset: str | None = None, split: str | None = None) -> Iterator[PLACED_ROW]:
-    """Yield each row of ``source`` behind its place: ``line 1`` of JSON lines, else ``row 0``, as ``dataset[0]``.
+    """Yield each row of ``source`` after its place: ``line 1`` in JSON lines, else ``row 0``, as in ``dataset[0]``.
 
     Args:
-        source: a file, a directory (of data files, or as ``Dataset.save_to_disk`` writes it), or what does not exist
-            here and is then the name of a dataset of the Hub.
-        subset: configuration of a dataset of the Hub.
-        split: of a dataset that has several; by default its only one, or ``train``.
+        source: a file, a directory (of data files, or from ``Dataset.save_to_disk``), or the name of a dataset on
+            the Hub.
+        subset: configuration of a dataset on the Hub.
+        split: of a dataset with several; by default its only one, or ``train``.
 
     Raises:
-        PromptsError: for what cannot be read.
+        PromptsError: for a source that cannot be read.
         OSError: for a file that cannot be opened.
     """
     if source.is_file():
@@ -48,10 +48,10 @@ def placed_rows(source: Path, subset: str | None = None, split: str | None = Non
 
 
 def _json_rows(path: Path) -> Iterator[PLACED_ROW]:
-    """By hand: a row may have another shape than its neighbour, text beside a conversation, which Arrow refuses."""
+    """Rows of a JSON file. Arrow would refuse rows of different shapes, such as text next to a conversation."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if file.read(len(BOM_UTF8)) != BOM_UTF8:  # Windows' editors put one in front
+            if file.read(len(BOM_UTF8)) != BOM_UTF8:  # editors on Windows begin files with it
                 file.seek(0)
             if _begins_a_list(file):
                 yield from ((f"row {number}", row) for number, row in enumerate(_list_of(path, file.read())))
@@ -88,18 +88,18 @@ def _object_of(path: Path, number: int, line: bytes) -> Any:
 
 
 def _file_rows(path: Path, kind: str) -> Iterator[PLACED_ROW]:
-    """Rows of one file, streamed: the library would otherwise keep a copy in its cache."""
+    """Rows of one file, streamed, so that the library keeps no copy in its cache."""
     files = {"data_files": str(path)}
     return _placed(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
 
 
 def _directory_rows(path: Path, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
-    """Rows of a directory: as ``save_to_disk`` writes it, or of data files of one kind."""
+    """Rows of a directory from ``save_to_disk``, or of data files of one kind."""
     return _placed(f"{path} cannot be read", lambda: _directory(path, subset, split))
 
 
 def _hub_rows(name: str, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
-    """Rows of a dataset of the Hub."""
+    """Rows of a dataset on the Hub."""
     complaint = f"{name}: no such file or directory, nor a dataset that could be loaded from the Hub"
     return _placed(complaint, lambda: _load(name, subset, split))
 
@@ -125,12 +125,12 @@ def _of_splits(name: str, dataset: Any, split: str | None = None) -> Any:
 
 
 def _refuse_several_kinds(path: Path) -> None:
-    """Of files of several kinds the library reads the commonest and says nothing."""
+    """Refuse a directory of several kinds of files: the library would silently read only the most frequent."""
     from huggingface_hub import metadata_load
 
     readme = path / "README.md"
     if readme.exists() and (metadata_load(readme) or {}).get("configs"):
-        return  # it says itself which files belong to which subset
+        return  # the README lists the files of each subset
     found: dict[str, str] = {}
     for file in sorted(path.rglob("*")):
         hidden = any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
@@ -153,14 +153,14 @@ def _local(name: str, subset: str | None, split: str | None, **options: Any) -> 
 
 
 def _load(name: str, subset: str | None, split: str | None, **options: Any) -> Any:
-    from datasets import load_dataset  # takes a second, which JSON lines need not wait for
+    from datasets import load_dataset  # takes a second, and JSON lines do not need it
 
-    loaded = load_dataset(name, subset, split=split, **options)  # without a split: all, which it prepares anyway
+    loaded = load_dataset(name, subset, split=split, **options)  # without a split: all of them
     return loaded if split else _of_splits(name, loaded)
 
 
 def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str, Any]:
-    """Options that read CSV as what is written: by itself the library makes 001 a number and NA nothing."""
+    """Options that keep CSV cells as text: by default the library reads 001 as a number and NA as missing."""
     import pandas
     from datasets import Features, Value, load_dataset_builder
 
@@ -181,7 +181,7 @@ def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str,
 
 
 def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PLACED_ROW]:
-    """Rows as ``datasets`` gives them; it fails in many ways, some only while it is read."""
+    """Rows with their places; every failure of ``datasets``, also during reading, becomes a PromptsError."""
     try:
         yield from ((f"row {number}", row) for number, row in enumerate(load()))
     except StudentError:

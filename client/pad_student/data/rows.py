@@ -1,4 +1,4 @@
-"""From a row, as datasets for TRL and others hold it, to its prompt: text, or a conversation up to the answer."""
+"""From a row of a dataset, in the shapes that TRL and others use, to its prompt: text, or a conversation."""
 
 from collections.abc import Mapping
 from itertools import takewhile
@@ -23,16 +23,16 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
     """The prompt of one row.
 
     Args:
-        row: with ``prompt`` (text or messages); ``messages`` or ``conversations`` (whose last assistant's turns are
-            left out); ``instruction`` and perhaps ``input``; or ``chosen`` and ``rejected`` conversations, which
-            share their beginning. The first of these that it has is taken. Its ``system`` or ``system_prompt`` goes
-            in front.
-        column: takes this one instead: text, or messages as in ``messages``.
-        system: is put in front where a row has no system prompt of its own.
+        row: has ``prompt`` (text or messages); ``messages`` or ``conversations`` (the assistant's last turns are left
+            out); ``instruction`` and perhaps ``input``; or ``chosen`` and ``rejected`` conversations with a shared
+            beginning. The first of these in the row counts. A ``system`` or ``system_prompt`` of the row goes
+            before it.
+        column: read this column instead: text, or messages as in ``messages``.
+        system: the system prompt of rows that have none.
 
     Raises:
-        RowError: where there is no prompt, or it is not of a form that can be used, or it would be another one
-            without what the row also holds (tools, images, an earlier conversation).
+        RowError: there is no usable prompt, or the prompt needs what cannot be sent (tools, images, an earlier
+            conversation).
     """
     if not isinstance(row, Mapping):
         raise RowError(f"expected an object with {EXPECTED}")

@@ -1,1 +1,1 @@
-"""How good the student has become: grades, win rates, answer files, the report."""
+"""Measures a student: grades, win rates, answer files, the report about a run."""

@@ -1,4 +1,4 @@
-"""Question and answer files of AlpacaEval 2, Arena-Hard v2 and MT-Bench, as these tools read them."""
+"""Reads question files and writes answer files of AlpacaEval 2, Arena-Hard v2 and MT-Bench."""
 
 import re
 import time
@@ -15,7 +15,7 @@ from pad_wire.atomic import write_atomically
 
 Benchmark = Literal["alpaca-eval", "arena-hard", "mt-bench"]
 
-# FastChat's own, by category; 0.7 for any other
+# FastChat's temperature for each category
 MT_BENCH_TEMPERATURES = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -31,7 +31,7 @@ MT_BENCH_TEMPERATURE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: the user's turns, the temperature to answer at, and the row it came from."""
+    """One question: the user's turns, the sampling temperature of its answer, and its row in the file."""
 
     id: str
     turns: list[str]
@@ -40,11 +40,10 @@ class Question:
 
 
 def read_questions(benchmark: Benchmark, path: Path, temperature: float) -> list[Question]:
-    """Read a benchmark's own question file; ``temperature`` is for those that set none of their own.
+    """Read a benchmark's own question file; ``temperature`` applies if the benchmark sets none.
 
     Raises:
-        QuestionsError: where the file has another form.
-
+        QuestionsError: the file has another form.
     """
     try:
         content = path.read_bytes()
@@ -118,7 +117,7 @@ def _mt_bench(model: str, question: Question, replies: list[str]) -> dict[str, A
 
 
 def _markdown_counts(text: str) -> dict[str, dict[str, int]]:
-    """What Arena-Hard's style control looks at, outside of fenced code."""
+    """Headings, list items and bold text outside fenced code, as Arena-Hard's style control counts them."""
     prose = re.sub(r"```[^`]*```", "", text)
 
     def count(pattern: str) -> int:

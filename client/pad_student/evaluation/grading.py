@@ -1,4 +1,4 @@
-"""How good responses are, in numbers: estimates with their errors, rules that grade, comparisons that are won."""
+"""Grades, win rates and lengths of responses, and the standard errors of their means."""
 
 import importlib
 import importlib.util
@@ -13,11 +13,11 @@ from pad_wire import Response
 
 Grader = Callable[[str, str], float]
 
-TIE = 1e-6  # around one half: what float32 leaves of a tie once both orders are averaged
+TIE = 1e-6  # around one half: rounding in float32 of a tie that is averaged over both orders
 
 
 class Estimate(NamedTuple):
-    """A mean over ``n`` independent values and its standard error, None for a single value."""
+    """A mean over ``n`` independent values, and its standard error; None for a single value."""
 
     mean: float
     standard_error: float | None
@@ -28,8 +28,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Mean and standard error.
 
     Raises:
-        EvaluationError: without values.
-
+        EvaluationError: there are no values.
     """
     if not values:
         raise EvaluationError("there is nothing to evaluate")
@@ -41,8 +40,7 @@ def load_grader(name: str) -> Grader:
     """Find ``path/to/file.py:function`` or ``module:function``.
 
     Raises:
-        EvaluationError: where there is no such function.
-
+        EvaluationError: there is no such function.
     """
     place, _, function = name.rpartition(":")
     if not place or not function:
@@ -58,8 +56,7 @@ def grades(grader: Grader, set_id: str, prompt: str, responses: Iterable[Respons
     """Grade each response.
 
     Raises:
-        EvaluationError: where a grade is not a finite number.
-
+        EvaluationError: a grade is not a finite number.
     """
     values = [grader(prompt, response.text) for response in responses]
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
@@ -73,7 +70,7 @@ def win(preference: float) -> float:
 
 
 def lengths(responses: Sequence[Response]) -> dict[str, float]:
-    """Mean and median characters of responses, and the share of them that were finished."""
+    """Mean and median length of responses in characters, and the share of finished ones."""
     characters = [len(response.text) for response in responses]
     return {
         "mean_characters": statistics.fmean(characters),

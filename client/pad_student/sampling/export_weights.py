@@ -1,4 +1,4 @@
-"""A student's weights on disk as a server reads them: one plain model, an adapter merged into its weights."""
+"""Writes a student's weights as a server reads them: one plain model, with any adapter merged in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ UNMERGED = (
 
 
 def save_whole_weights(model: Any, folder: Path) -> None:
-    """Write ``model`` as safetensors; its own weights stay as they are, bit for bit.
+    """Write ``model`` as safetensors; the model in memory stays the same, bit for bit.
 
     Raises:
-        SamplingError: where an adapter holds more than what merges into the model's weights.
+        SamplingError: the adapter has parts that do not merge into the model's weights.
     """
     if not hasattr(model, "get_base_model"):
         model.save_pretrained(folder)
@@ -41,7 +41,7 @@ def save_whole_weights(model: Any, folder: Path) -> None:
 
 @contextmanager
 def _merged(model: Any) -> Iterator[None]:
-    """The adapter added to the weights; taken off by copies of them, since a difference would not be exact."""
+    """Merge the adapter, then restore the weights from copies: subtracting it would not be exact."""
     kept = {
         name: weight.detach().to("cpu", copy=True)
         for name, weight in model.named_parameters()

@@ -1,4 +1,4 @@
-"""Responses from the student: plain ancestral sampling of one batch of prompts, reproducible from a seed."""
+"""Samples responses from the student: ancestral sampling of one batch of prompts, reproducible from a seed."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,19 +21,19 @@ EMPTY_RETRIES = 4
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A causal language model on its device, and how prompts are written for it."""
+    """A causal language model on its device, and the encoder that writes prompts for it."""
 
     model: Any
     encoder: ChatEncoder
 
 
 def load_student(name: str, dtype: str = "auto") -> Student:
-    """Load a model (directory or hub id) on the GPU where there is one; ``auto`` is the dtype it was saved in.
+    """Load a model (directory or hub id), on the GPU if there is one; dtype ``auto`` is the one it was saved in.
 
     Raises:
-        OSError: where there is no such model.
-        TemplateError: where its tokenizer has no usable chat template.
-
+        OSError: there is no such model.
+        SamplingError: there is no such directory.
+        TemplateError: the tokenizer has no usable chat template.
     """
     encoder = load_encoder(name)
     model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
@@ -42,12 +42,12 @@ def load_student(name: str, dtype: str = "auto") -> Student:
 
 
 def load_encoder(name: str) -> ChatEncoder:
-    """How prompts are written for a model (directory or hub id), without its weights.
+    """The encoder of a model (directory or hub id), without the model's weights.
 
     Raises:
-        OSError: where there is no such model.
-        TemplateError: where its tokenizer has no usable chat template.
-
+        OSError: there is no such model.
+        SamplingError: there is no such directory.
+        TemplateError: the tokenizer has no usable chat template.
     """
     if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
@@ -55,7 +55,7 @@ def load_encoder(name: str) -> ChatEncoder:
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
-    """Whether the rendered prompt and ``max_new_tokens`` more go into the model's context."""
+    """Whether the rendered prompt and ``max_new_tokens`` more tokens fit the model's context."""
     return len(encoder.prompt_ids(prompt)) + max_new_tokens <= context_of(model)
 
 
@@ -74,18 +74,17 @@ def sample_responses(
 ) -> list[list[Response]]:
     """Sample ``n`` responses to each of a batch of prompts, in order.
 
-    The same seed, keys, batch and device give the same responses; the global random state is left as it was, and so
-    are the model's modes and generation settings, of which none is used but its end tokens. At temperature 0 the most
-    likely token is taken, and ``n`` must be 1. A batch too large for the GPU is halved.
+    The same seed, keys, batch and device give the same responses. The global random state and the model's modes and
+    generation settings stay as they were; of these settings only the end tokens are used. Temperature 0 takes the
+    most likely token, and then ``n`` must be 1. A batch too large for the GPU is halved.
 
     Returns:
-        ``n`` responses a prompt. None at all where prompt and ``max_new_tokens`` exceed the context, or where the
-        model was cut before it wrote any text, several times over: no teacher can score an unfinished empty response.
+        ``n`` responses to each prompt. An empty list if prompt and ``max_new_tokens`` exceed the context, or if the
+        model was cut before any text in every try: no teacher can score an unfinished empty response.
 
     Raises:
-        SamplingError: for ``n`` > 1 at temperature 0, or where not even one prompt goes into the GPU's memory.
-        TemplateError: where the chat template refuses a prompt.
-
+        SamplingError: for ``n`` > 1 at temperature 0, and if not even one prompt fits the GPU's memory.
+        TemplateError: the chat template refuses a prompt.
     """
     if temperature == 0 and n > 1:
         raise SamplingError("temperature 0 has one response only; ask for n = 1 or a higher temperature")
@@ -118,14 +117,14 @@ def with_text(
     tries: int,
     generate: Callable[[list[int], int], list[list[list[int]]]],
 ) -> dict[int, list[Response]]:
-    """Responses to the prompts numbered ``todo``; one that was cut before it wrote any text has all tried again.
+    """Responses to the prompts with numbers ``todo``; a prompt with an empty unfinished response is tried again.
 
     Args:
         encoder: the student's.
         ends: tokens that finish a response.
         todo: numbers of prompts.
-        tries: how often at the most.
-        generate: the new token ids of each response to each prompt asked for, at which try.
+        tries: greatest number of tries.
+        generate: from numbers of prompts and the number of the try to the new token ids of each response.
     """
     found: dict[int, list[Response]] = {}
     for retry in range(tries):
@@ -140,7 +139,7 @@ def with_text(
 
 
 def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
-    """New token ids, n rows a prompt in order; halves the batch where the GPU's memory does not hold it."""
+    """New token ids, n rows for each prompt in order; a batch that exceeds the GPU's memory is halved."""
     try:
         return _generate_at_once(model, prompt_ids, seed)
     except torch.OutOfMemoryError:
@@ -153,7 +152,7 @@ def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[i
 
 def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
     width = max(map(len, prompt_ids))
-    # Padding is on the left, so that every row's first new token follows its prompt; any id will do behind the mask.
+    # Padding is on the left, so that every row's first new token follows its prompt; the mask hides its ids.
     ids = torch.tensor([[0] * (width - len(row)) + row for row in prompt_ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompt_ids], device=model.device)
     on_gpu = model.device.type == "cuda"
@@ -162,13 +161,13 @@ def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> lis
         if on_gpu:
             with torch.cuda.device(model.device):
                 torch.cuda.manual_seed(seed)
-        # Each process for itself, at its own pace: a sharded student has been made whole.
+        # Every process generates alone: a sharded student was gathered before.
         output = model.generate(input_ids=ids, attention_mask=mask, synced_gpus=False)
     return output[:, width:].tolist()
 
 
 def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
-    """Cut at the first end token; what follows it is padding."""
+    """The response before the first end token; everything after it is padding."""
     length = next((i for i, token in enumerate(row) if token in ends), len(row))
     tokenizer: Any = encoder.tokenizer
     text = tokenizer.decode(row[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -176,7 +175,7 @@ def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
 
 
 def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
-    """Tokens that finish a response: the template's, and those that the model declares."""
+    """Tokens that finish a response: the template's end of turn, and those that the model declares."""
     declared = model.generation_config.eos_token_id
     return {
         encoder.end_of_turn,
@@ -185,18 +184,18 @@ def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
 
 
 def context_of(model: Any) -> float:
-    """How many tokens fit, prompt and response together."""
+    """Tokens that fit the model's context, prompt and response together; infinity if it declares none."""
     return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
 
 
 def stable_seed(*parts: object) -> int:
-    """56 bits that depend on nothing but ``parts``."""
+    """A 56-bit seed that depends on ``parts`` alone."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
 
 
 @contextmanager
 def _generating(model: Any, config: GenerationConfig) -> Iterator[None]:
-    """Evaluation mode, and no generation settings but ours: unset ones are filled in from the model's own."""
+    """Evaluation mode with ``config`` as the only generation settings: unset ones would come from the model's own."""
     owners = [module for module in model.modules() if "generation_config" in vars(module)]
     configs = [(module, module.generation_config) for module in owners]
     try:

@@ -1,4 +1,4 @@
-"""Responses from a vLLM server that is given the student's weights first, and is asked to prove that it has them."""
+"""Samples responses from a vLLM server: loads the student's weights there, and checks that the server uses them."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,8 +17,8 @@ from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder
 
-MOST_REQUESTS = 64  # under way at once, each with n responses
-# What the server's own defaults would otherwise decide: it samples as the student does, from all tokens, to its ends.
+MOST_REQUESTS = 64  # concurrent requests, each for n responses
+# Plain sampling from all tokens, as the student samples; the server's defaults would differ.
 PLAIN: dict[str, Any] = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 PLAIN |= {"presence_penalty": 0.0, "frequency_penalty": 0.0, "ignore_eos": True}
 
@@ -30,12 +30,12 @@ class VllmSampler:
 
     Args:
         url: the server's.
-        folder: where the weights lie while the server reads them; emptied before and after.
-        tolerance: nats a token, the mean over one prompt's responses, that its log-probabilities may be off.
-        transport: in place of the network.
+        folder: holds the weights while the server reads them; emptied before and after.
+        tolerance: greatest mean difference of log-probabilities over one prompt's responses, in nats a token.
+        transport: replaces the network in tests.
 
     Raises:
-        SamplerUnreachable: where ``url`` is not an HTTP address.
+        SamplerUnreachable: ``url`` is not an HTTP address.
     """
 
     def __init__(self, url: str, folder: Path, tolerance: float, transport: Transport | None = None) -> None:
@@ -44,11 +44,11 @@ class VllmSampler:
         self._tolerance = tolerance
 
     def with_weights_of(self, model: Any) -> Sample:
-        """Have the server load the weights that ``model`` has now; the function returned samples with them.
+        """Load the present weights of ``model`` into the server; the returned function samples with them.
 
         Raises:
-            SamplerError: where it does not answer, or does not take them.
-            SamplingError: where an adapter cannot be merged.
+            SamplerError: the server does not answer, or refuses the weights.
+            SamplingError: an adapter cannot be merged.
         """
         shutil.rmtree(self._folder, ignore_errors=True)
         try:
@@ -70,12 +70,12 @@ class VllmSampler:
         seed: int,
         keys: Sequence[str],
     ) -> list[list[Response]]:
-        """Sample as ``sampling.sample_responses`` does, each prompt with its seed, and check one prompt's responses.
+        """Sample as ``generate.sample_responses``, with a seed for each prompt, and check one prompt's responses.
 
         Raises:
-            StaleWeights: where the server did not sample with the weights of ``model``.
-            SamplerError: where it does not answer, refuses, or has too small a context.
-            TemplateError: where the chat template refuses a prompt.
+            StaleWeights: the server did not sample with the weights of ``model``.
+            SamplerError: the server does not answer, refuses, or has too small a context.
+            TemplateError: the chat template refuses a prompt.
         """
         ends = end_tokens(model, encoder)
         prompt_ids = [encoder.prompt_ids(prompt) for prompt in prompts]
@@ -89,7 +89,7 @@ class VllmSampler:
             "temperature": temperature,
             "max_tokens": max_new_tokens,
             "stop_token_ids": sorted(ends),
-            "cache_salt": self._server.version,  # the prefix cache may hold states of the weights before
+            "cache_salt": self._server.version,  # the prefix cache may still hold states of earlier weights
         }
         tried: list[tuple[list[int], list[Choice]]] = []
 
@@ -106,7 +106,7 @@ class VllmSampler:
         return [found.get(i, []) for i in range(len(prompts))]
 
     def _check(self, model: Any, prompt_ids: list[int], choices: list[Choice]) -> None:
-        """Compare what the server says of its responses with what the student does."""
+        """Compare the server's log-probabilities of its responses with the student's."""
         own = _log_likelihoods(model, prompt_ids, [choice.token_ids for choice in choices])
         theirs = [sum(choice.logprobs.token_logprobs) for choice in choices]
         tokens = sum(len(choice.token_ids) for choice in choices)
@@ -121,7 +121,7 @@ class VllmSampler:
 
 @torch.no_grad()
 def _log_likelihoods(model: Any, prompt_ids: list[int], rows: list[list[int]]) -> list[float]:
-    """The student's log-likelihood of each response, of its very tokens."""
+    """The student's log-likelihood of each response's token ids, without decoding them."""
     lengths_N_1 = torch.tensor([[len(prompt_ids) + len(row)] for row in rows])
     width = int(lengths_N_1.max())
     ids_N_L = torch.tensor([(prompt_ids + row + [0] * width)[:width] for row in rows])

@@ -15,19 +15,19 @@ TIMEOUT = 1800.0  # seconds for one prompt's responses, or for loading all weigh
 
 
 class SamplerError(SamplingError):
-    """The sampling server gave nothing that can be used."""
+    """The sampling server gave no usable answer."""
 
 
 class SamplerUnreachable(SamplerError):
-    """No server answers there."""
+    """No server answers at the URL."""
 
 
 class SamplerRefused(SamplerError):
-    """The server said no: to the weights, or to a prompt."""
+    """The server refuses the weights, or a prompt."""
 
 
 class SamplerNonsense(SamplerError):
-    """The server's reply is not one that vLLM gives to such a request."""
+    """The server's reply is not one of vLLM's."""
 
 
 class StaleWeights(SamplerError):
@@ -39,7 +39,7 @@ class _Logprobs(BaseModel):
 
 
 class Choice(BaseModel):
-    """One response: its tokens, and what the server says of them at temperature 1."""
+    """One response: its token ids, and their log-probabilities at temperature 1."""
 
     token_ids: list[int]
     logprobs: _Logprobs
@@ -66,11 +66,14 @@ Reply = TypeVar("Reply", bound=BaseModel)
 
 
 class VllmServer:
-    """One vLLM server that was started with ``VLLM_SERVER_DEV_MODE=1``; thread-safe but for ``load``.
+    """One vLLM server that was started with ``VLLM_SERVER_DEV_MODE=1``.
+
+    - Every method but ``load`` may run in several threads.
+    - ``version`` names the weights of the last ``load``; it is empty before the first.
 
     Raises:
-        SamplerUnreachable: from any method, where no server answers; at once, where ``url`` is not an HTTP address.
-        SamplerRefused: from any method, with the server's own words.
+        SamplerUnreachable: from the constructor if ``url`` is not an HTTP address, from methods if no server answers.
+        SamplerRefused: from any method, with the server's own message.
         SamplerNonsense: from any method that reads a reply.
     """
 
@@ -83,7 +86,7 @@ class VllmServer:
         self.version = ""
 
     def load(self, folder: Path) -> None:
-        """Have it load the weights in ``folder``, which it sees under the same name, as a new ``version``."""
+        """Make the server load the weights in ``folder``, a path that is valid there too, as a new ``version``."""
         request = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
         status, content = self._exchange("/collective_rpc", request)
         if status == 404:
@@ -94,12 +97,12 @@ class VllmServer:
                 f"{self.name} did not load the weights in {folder} ({_said(status, content)}): restart it with the"
                 " student's own model, on a machine that sees this directory under the same name"
             )
-        # A server that starts anew, or is given other weights by another run, has another version.
+        # A restarted server, or one that another run gave other weights, reports another version.
         self.version = uuid4().hex
         self._ask("/update_weight_version", {"new_version": self.version})
 
     def model(self, tokens: int) -> str:
-        """The name of its model, which must have room for ``tokens``."""
+        """The name of the server's model, whose context must hold ``tokens`` tokens."""
         model = self._read(_Models, self._ask("/v1/models")).data[0]
         if model.max_model_len is not None and model.max_model_len < tokens:
             raise SamplerRefused(
@@ -109,7 +112,7 @@ class VllmServer:
         return model.id
 
     def complete(self, request: dict[str, Any]) -> list[Choice]:
-        """The ``n`` responses that a completion request asks for, with token ids and log-probabilities."""
+        """The ``n`` responses to a completion request, with token ids and log-probabilities."""
         request = {**request, "logprobs": 0, "return_token_ids": True}
         choices = self._read(_Completion, self._ask("/v1/completions", request)).choices
         ends, most = set(request["stop_token_ids"]), request["max_tokens"]
@@ -118,10 +121,10 @@ class VllmServer:
         return choices
 
     def check_version(self) -> None:
-        """Make sure that it still has the weights of the last ``load``.
+        """Check that the server still has the weights of the last ``load``.
 
         Raises:
-            StaleWeights: where it has others.
+            StaleWeights: it has others.
         """
         if self._read(_Version, self._ask("/weight_info")).weight_version != self.version:
             raise StaleWeights(
@@ -151,7 +154,7 @@ class VllmServer:
 
 
 def _is_whole(choice: Choice, ends: set[int], most: int) -> bool:
-    """Whether it ends with its only end token, or where it had to be cut."""
+    """Whether a response ends with its only end token, or at the greatest length."""
     ids = choice.token_ids
     ended = bool(ids) and ids[-1] in ends
     return (

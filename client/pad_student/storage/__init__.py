@@ -1,1 +1,1 @@
-"""Files that survive a kill."""
+"""Files that survive a kill: JSON lines, output directories and checkpoints."""

@@ -1,4 +1,4 @@
-"""JSON lines that survive being killed: whole lines only, and a rerun knows which ids they already hold."""
+"""JSON lines that survive a kill: only whole lines, and a rerun knows the ids that the file already holds."""
 
 import os
 import time
@@ -17,16 +17,15 @@ from pad_wire.validation import InvalidBody, parse
 Model = TypeVar("Model", bound=WireModel)
 JsonObject = BaseModel | dict[str, Any]
 
-SYNC_SECONDS = 1.0  # a kill loses nothing that was written; only a power cut can lose as much as this
+SYNC_SECONDS = 1.0  # a power cut loses at most this much; a kill loses nothing that was written
 
 
 def read(path: Path, model: type[Model]) -> Iterator[Model]:
     """Yield each line of ``path`` as ``model``; empty lines are skipped.
 
     Raises:
-        JsonLinesError: naming the file and the line that is not of the model's shape.
-        OSError: where the file cannot be read.
-
+        JsonLinesError: naming the file and the line of another shape.
+        OSError: the file cannot be read.
     """
     for number, line in _lines(path):
         try:
@@ -37,12 +36,11 @@ def read(path: Path, model: type[Model]) -> Iterator[Model]:
 
 
 def first(path: Path, model: type[Model]) -> Model | None:
-    """The first line; None where there is none yet, or it was torn.
+    """The first line; None if there is none, or only a torn one.
 
     Raises:
-        JsonLinesError: where it is not of the model's shape.
-        OSError: where the file cannot be read.
-
+        JsonLinesError: the line has another shape.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         whole = file.readline().endswith(b"\n")
@@ -50,15 +48,15 @@ def first(path: Path, model: type[Model]) -> Model | None:
 
 
 class Appender:
-    """Appends whole lines to a file and knows the ids it holds; a torn last line is cut off first.
+    """Appends objects to a file, one a line; fields that are None are left out.
 
-    ``held`` are the ids of all lines, those that were there and those appended; ``key`` is the field that has the
-    id. Fields that are None are left out.
+    - The file holds whole lines only: opening cuts a torn last line off, and a failed ``append`` leaves no part.
+    - ``held`` has the ids of all lines, earlier and appended ones; ``key`` names the field with the id.
+    - Lines reach the disk within ``SYNC_SECONDS`` of further appends, and on ``close``.
 
     Raises:
-        JsonLinesError: on opening, for a line that is not an object with an id; on appending, where the disk is full
-            or gone, in which case the file still holds whole lines only.
-
+        JsonLinesError: on opening, for a line that is not an object with an id; on appending, if the disk is full or
+            gone.
     """
 
     def __init__(self, path: Path, key: str = "id") -> None:
@@ -83,7 +81,7 @@ class Appender:
         self.close()
 
     def append(self, *rows: JsonObject) -> None:
-        """Write each row as one line; all of them reach the file, or none does."""
+        """Write each row as one line: all rows, or none."""
         plain = [row.model_dump(exclude_none=True) if isinstance(row, BaseModel) else row for row in rows]
         try:
             self._write(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in plain))
@@ -101,7 +99,7 @@ class Appender:
 
     def _write(self, data: bytes) -> None:
         written = 0
-        while written < len(data):  # a disk that fills up takes a part first, and fails only at the next call
+        while written < len(data):  # a disk that fills up first takes a part, and fails at the next call
             written += os.pwrite(self._file, data[written:], self._size + written)
         if time.monotonic() - self._synced_at > SYNC_SECONDS:
             os.fsync(self._file)
@@ -117,7 +115,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _cut_torn_line(file: int) -> int:
-    """Cut what follows the last newline; return the size that is left, in bytes."""
+    """Cut everything after the last newline; return the remaining size in bytes."""
     size = os.fstat(file).st_size
     end = size
     while end:

@@ -1,4 +1,4 @@
-"""The model card: what a reader of the Hub, or of the output directory, should know of a trained student."""
+"""The model card of a trained student, for readers of the Hub or of the output directory."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +17,11 @@ def model_card(run: Run, **metadata: Any) -> ModelCard:
     """A card of a run.
 
     Args:
-        run: as collected from the output directory.
+        run: from ``collect``.
         metadata: further fields of ``ModelCardData``, such as ``license`` or ``language``; ``tags`` are added.
     """
     tags = metadata.pop("tags", None) or []
-    # A field of the metadata that the Hub resolves: a directory on some disk is none of its models.
+    # The Hub resolves this field of the metadata, so a directory on a disk must not stand there.
     is_on_hub = run.model and not Path(run.model).exists() and run.model.count("/") <= 1
     data = ModelCardData(
         **{
@@ -33,7 +33,7 @@ def model_card(run: Run, **metadata: Any) -> ModelCard:
         },
         tags=[*TAGS, *([tags] if isinstance(tags, str) else tags)],
     )
-    environment = Environment(  # noqa: S701 -- Markdown; what stands in tables goes through the filter
+    environment = Environment(  # noqa: S701 -- Markdown; the filter escapes the cells of tables
         undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["cell"] = _cell
@@ -64,7 +64,7 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    """Text as code within a table: a name or a path may hold anything, and none of it is Markdown."""
+    """Text as code in a table's cell: a name or a path may contain Markdown, which must not take effect."""
     text = " ".join(str(value).split()).replace("|", "\\|")
     fence = "``" if "`" in text else "`"
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"

@@ -1,4 +1,4 @@
-"""Which curves stand together, and what is said of them, also where there are none."""
+"""The charts of the page: the curves of each, its explanation, and the reason if it is missing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ LABELS = {"agreement/top1": "same best", "agreement/pairwise": "pairs"}
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A title, its unit, what it means, the curves it holds by name or by prefix, why it may be missing.
+    """A title, a unit, an explanation, the curves by name or prefix, and a sentence for a run that lacks them all.
 
-    ``most`` is how many curves it draws at most.
+    ``most`` limits the number of curves.
     """
 
     title: str
@@ -27,10 +27,7 @@ class Chart:
     most: int | None = None
 
     def curves(self, run: Run) -> list[Curve]:
-        """Those of its curves that the run recorded; one that repeats another is left out.
-
-        Of more than ``most``, the first, the last and some at equal distances between them are kept.
-        """
+        """Its curves in the run, without repeated ones; of more than ``most``, evenly spaced ones with both ends."""
         found: list[Curve] = []
         for curve in run.curves.values():
             if curve.name.startswith(self.holds) and all(curve.values != other.values for other in found):
@@ -41,19 +38,19 @@ class Chart:
 
 
 CHARTS = (
-    Chart("Loss", "nats", "What is minimised.", ("loss",), "The loss was not recorded."),
+    Chart("Loss", "nats", "The minimised value.", ("loss",), "The loss was not recorded."),
     Chart(
         "Agreement with the teacher",
         "share",
-        "Pairs that both sides order alike, and prompts where both like the same response best. Half is chance for"
-        " pairs; Kendall's tau is twice that share, less one.",
+        "Share of pairs that teacher and student order alike, and of prompts with the same best response. Chance is"
+        " half for pairs. Kendall's tau is twice the share of pairs, less one.",
         ("agreement/",),
         "Agreement was not recorded.",
     ),
     Chart(
         "Rewards",
         "nats",
-        "Mean reward of the responses trained on. What the teacher's choice adds is relative to the others of a set.",
+        "Mean reward of the responses trained on. The teacher's choice is relative to the other responses of a set.",
         ("reward/",),
         "Rewards were not recorded: the run was made by an earlier version.",
     ),
@@ -67,15 +64,15 @@ CHARTS = (
     Chart(
         "Label mass",
         "probability",
-        "What the teacher put on option letters at all. Where it is small, selection probabilities are noise.",
+        "Probability that the teacher gave to the option letters. If it is small, selection probabilities are noise.",
         ("label_mass",),
         "No label mass: the teacher was asked no multiple-choice questions (alpha 0), or its scores lack them.",
     ),
     Chart(
         "Log-likelihood by the teacher's rank",
         "nats a token",
-        "Rank 1 is the teacher's best response. All falling together is likelihood displacement. Of many ranks some"
-        " are drawn; the table of figures has all.",
+        "Rank 1 is the teacher's best response. If all fall together, that is likelihood displacement. The chart"
+        " draws some of many ranks; the table of figures has all.",
         ("mean_log_likelihood/",),
         "Log-likelihoods by rank were not recorded.",
         MOST_RANKS,
@@ -83,7 +80,7 @@ CHARTS = (
     Chart(
         "Entropy of the rankings",
         "of the greatest",
-        "0 is certain of one ranking, 1 knows nothing.",
+        "0: certain of one ranking. 1: all rankings are equally likely.",
         ("entropy/",),
         "Entropies were not recorded.",
     ),
@@ -92,14 +89,14 @@ CHARTS = (
     Chart(
         "Seconds by phase",
         "s",
-        "Wall seconds of each step, by what they went into.",
+        "Wall seconds of each step, by phase.",
         ("seconds/",),
         "Seconds by phase were not recorded: the run was made by an earlier version.",
     ),
     Chart(
         "The teacher's seconds",
         "s",
-        "Wall seconds of each step in which sets were with the teacher, and in which it had none from this run.",
+        "Wall seconds of each step while the teacher had sets of this run, and while it had none.",
         ("teacher_seconds/",),
         "The teacher's seconds were not recorded: the scores came from a file, or an earlier version made the run.",
     ),
@@ -114,14 +111,14 @@ CHARTS = (
 
 
 def charts(run: Run) -> list[Chart]:
-    """All charts of a run: the known ones, and one for every other family of figures that it recorded."""
+    """All charts of a run: the known ones, and one for each other family of figures in it."""
     known = tuple(prefix for chart in CHARTS for prefix in chart.holds)
     others = sorted(name for name in run.curves if not name.startswith((*known, "length/")))
     return [*CHARTS, *(_other(family) for family, _ in groupby(others, key=lambda name: name.partition("/")[0]))]
 
 
 def plots(run: Run, shown: Iterable[Chart]) -> list[dict[str, Any]]:
-    """What the page's script draws, one entry for each chart that has curves."""
+    """Data for the page's script, one entry for each chart with curves."""
     steps, every = run.steps, -(-len(run.steps) // MOST_POINTS) or 1
     return [
         {
@@ -146,6 +143,6 @@ def _other(family: str) -> Chart:
 
 
 def _thinned(values: list[float | None], every: int) -> list[float | None]:
-    """Means of ``every`` values each, to five digits: what a screen can show."""
+    """Means of ``every`` values each, to five digits; a screen shows no more."""
     groups = ([v for v in values[i : i + every] if v is not None] for i in range(0, len(values), every))
     return [float(f"{sum(group) / len(group):.5g}") if group else None for group in groups]

@@ -1,4 +1,4 @@
-"""Reads what a run left in its output directory; what is not there stays None or empty, and is never made up."""
+"""Reads a run from its output directory; missing records stay None or empty, and are never filled in."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,30 +11,30 @@ import orjson
 from pad_student.errors import ReportError
 from pad_student.storage.run_directory import newest_whole
 
-EDGE = 10  # "first" and "last" are means over this part of the steps
+EDGE = 10  # "first" and "last" are means over one part in EDGE of the steps
 COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One recorded figure over the steps, None where it was not recorded or not finite."""
+    """One recorded figure over the steps; None for steps without a finite value."""
 
     name: str
     values: list[float | None]
 
     @property
     def known(self) -> list[float]:
-        """The values that there are."""
+        """The values that are not None."""
         return [value for value in self.values if value is not None]
 
     @property
     def first(self) -> float:
-        """Mean of the first tenth."""
+        """Mean of the first tenth of the known values."""
         return fmean(self.known[: self._edge])
 
     @property
     def last(self) -> float:
-        """Mean of the last tenth."""
+        """Mean of the last tenth of the known values."""
         return fmean(self.known[-self._edge :])
 
     @property
@@ -44,7 +44,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A chosen prompt: its lines of ``shown.jsonl`` before and after training, either of which may be missing."""
+    """A chosen prompt with its lines of ``shown.jsonl`` from before and after training, or None for a missing one."""
 
     prompt_id: str
     prompt: Any
@@ -54,7 +54,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it is on disk; ``costs`` are sums over every step done, also those done again after a kill."""
+    """A run as recorded on disk; ``costs`` are sums over all steps, with those that were repeated after a kill."""
 
     name: str
     steps: list[int]
@@ -70,23 +70,23 @@ class Run:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Of ``costs`` what is wall seconds: the student's phases, then the teacher's."""
+        """The wall seconds among ``costs``: the student's phases, then the teacher's."""
         names = sorted(name for name in self.costs if name.startswith(("seconds/", "teacher_seconds/")))
         return {name: self.costs[name] for name in names}
 
     @property
     def wall_seconds(self) -> float:
-        """All the time that went by: the student's phases add up to it."""
+        """Wall seconds of the whole run, the sum of the student's phases."""
         return sum(value for name, value in self.costs.items() if name.startswith("seconds/"))
 
     @property
     def max_steps(self) -> int | None:
-        """Steps that the last start meant to make."""
+        """The ``max_steps`` of the last start."""
         return self.starts[-1]["max_steps"] if self.starts else None
 
     @property
     def model(self) -> str | None:
-        """What the student was loaded from."""
+        """The directory or hub id that the student was loaded from."""
         return self.settings.get("model") or (self.starts[-1]["model"] if self.starts else None) or None
 
 
@@ -94,7 +94,7 @@ def collect(folder: Path) -> Run:
     """Read a run of ``pad-student distill``, ``pad-student train`` or ``PADTrainer``.
 
     Raises:
-        ReportError: where the folder holds no run, or a line that is not JSON; a torn last line is passed over.
+        ReportError: the folder holds no run, or a line that is not JSON; a torn last line is ignored.
     """
     metrics, costs, starts, shown = (
         _lines(folder / f"{name}.jsonl") for name in ("metrics", "costs", "starts", "shown")
@@ -133,13 +133,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             if line.strip():
                 found.append(orjson.loads(line))
         except orjson.JSONDecodeError:
-            if number < len(raw):  # what follows the last newline was torn by a kill
+            if number < len(raw):  # a kill tore the text after the last newline
                 raise ReportError(f"{path}, line {number}: not JSON; mend or move the file") from None
     return found
 
 
 def _with_costs(metrics: list[dict[str, Any]], costs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each step's metrics with what it took, the last time where it was done several times."""
+    """Each step's metrics with its costs; a repeated step counts with its last."""
     by_step = {line["step"]: line for line in costs}
     return [by_step.get(line["step"], {}) | line for line in metrics]
 
@@ -158,7 +158,7 @@ def _number(value: Any) -> float | None:
 
 
 def _settings(folder: Path, starts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the command was told, over what the trainer made of it."""
+    """The command's settings, and the trainer's for names that the command does not have."""
     path = folder / "settings.json"
     told: Mapping[str, Any] = {}
     if path.exists():
@@ -205,7 +205,7 @@ def _saved_step(folder: Path) -> int | None:
 
 
 def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
-    """What the run said of itself while it ran: the same judgement over the same figures."""
+    """The warnings that the run printed: the same diagnostics over the same figures."""
     from pad_student.preference.diagnostics import SignalMonitor  # imports torch
 
     watch = SignalMonitor(loss)

@@ -1,9 +1,9 @@
-// Draws the curves. All text comes from the page itself or goes into a canvas or textContent, never into HTML.
+// Draws the curves. Text from the data goes into a canvas or textContent, never into HTML.
 const plots = JSON.parse(document.getElementById("data").textContent);
 const places = document.querySelectorAll(".plot");
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const HEIGHT = 220;
-const SIDES = { teacher: "--teacher", student: "--after" }; // as the bars below have them
+const SIDES = { teacher: "--teacher", student: "--after" }; // the colours of the bars below
 let drawn = [];
 
 function short(value) {

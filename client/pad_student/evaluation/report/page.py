@@ -1,4 +1,4 @@
-"""A run as one HTML page that needs nothing else: no network, no build, and no script to be read."""
+"""A run as one HTML page that needs no other file and no network, and that is readable without JavaScript."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -17,7 +17,7 @@ _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in 
 
 
 def build(run: Run) -> str:
-    """The page, as text to be written in UTF-8."""
+    """The page's HTML, to be written in UTF-8."""
     shown = charts(run)
     script, style, library, library_style = map(_text, ("page.js", "page.css", "uPlot.iife.min.js", "uPlot.min.css"))
     betas = [run.settings.get(name) for name in ("beta_teacher", "beta_student")]
@@ -48,7 +48,7 @@ def _text(name: str) -> str:
 
 
 def _policy(scripts: list[str], styles: list[str]) -> str:
-    """Only what is in the page runs, nothing is fetched, and nothing is sent."""
+    """The page's content security policy: only its own scripts and styles, no fetching, no sending."""
     hashed = [
         " ".join(f"'sha256-{b64encode(sha256(each.encode()).digest()).decode()}'" for each in group)
         for group in (scripts, styles)
@@ -57,12 +57,12 @@ def _policy(scripts: list[str], styles: list[str]) -> str:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that cannot end its element: `<` occurs in strings only, where it can be written as an escape."""
+    """JSON that cannot end its script element: `<` occurs only in strings, and is escaped there."""
     return orjson.dumps(data).decode().replace("<", "\\u003c")
 
 
 def _visible(value: Any) -> Any:
-    """Control characters as their pictures: HTML has no way to write most of them, and would change others."""
+    """Text with control characters replaced by their pictures: HTML cannot contain most of them."""
     if isinstance(value, str) and not hasattr(value, "__html__"):
         return value.replace("\r\n", "\n").translate(_CONTROLS)
     return value

@@ -16,7 +16,7 @@ RANKED = 4  # responses: 24 rankings
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A response or a ranking with its probabilities: the teacher's, the student's before, and after if known."""
+    """A response or a ranking, and its probability for the teacher and for the student before and after training."""
 
     name: str
     text: str
@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """One prompt's responses, the teacher's likeliest rankings, and how far apart the two sides are in nats."""
+    """One prompt's responses, the teacher's likeliest rankings, and the distances (JSD) of the two sides in nats."""
 
     responses: list[Line]
     rankings: list[Line]
@@ -36,12 +36,12 @@ class Preferences:
 
 
 def preferences(answered: Answered, beta_teacher: float, beta_student: float) -> Preferences | None:
-    """Plackett-Luce distributions of the responses compared before training; None where none were scored.
+    """Plackett-Luce distributions over the responses from before training; None if these were not scored.
 
     Args:
         answered: a prompt's lines of ``shown.jsonl``.
-        beta_teacher: as the run was trained with, like ``beta_student``.
-        beta_student: sharpness of the student's preferences.
+        beta_teacher: the run's sharpness of the teacher's preferences.
+        beta_student: the run's sharpness of the student's preferences.
     """
     before, after = answered.before, answered.after
     if not before or "rewards_student" not in before:
@@ -59,7 +59,7 @@ def preferences(answered: Answered, beta_teacher: float, beta_student: float) ->
 
 
 def letter(index: int) -> str:
-    """A to Z, then AA and on."""
+    """A to Z, then AA, AB and so on."""
     return (letter(index // 26 - 1) if index >= 26 else "") + ascii_uppercase[index % 26]
 
 
@@ -70,7 +70,7 @@ def _scores(rewards: Sequence[float]) -> torch.Tensor:
 def _responses(
     responses: list[dict[str, Any]], teacher: torch.Tensor, student: torch.Tensor, trained: torch.Tensor | None
 ) -> list[Line]:
-    """Probability of being ranked first."""
+    """The probability of each response to be ranked first."""
     firsts = [scores.softmax(1)[0].tolist() if scores is not None else None for scores in (teacher, student, trained)]
     return [
         Line(letter(k), response["text"], firsts[0][k], firsts[1][k], firsts[2][k] if firsts[2] else None)  # type: ignore[index]
@@ -79,7 +79,7 @@ def _responses(
 
 
 def _rankings(teacher: torch.Tensor, student: torch.Tensor, trained: torch.Tensor | None) -> list[Line]:
-    """The teacher's likeliest rankings."""
+    """The teacher's likeliest rankings, with both sides' probabilities."""
     every = rankings(teacher.shape[1])
     of_each = [
         log_prob(scores, every[None]).exp()[0] if scores is not None else None

@@ -1,4 +1,4 @@
-"""What a run shows, in sentences: progress, agreement, length, and what the run warned of."""
+"""A run in sentences: its progress, agreement, lengths and warnings."""
 
 from dataclasses import dataclass
 from statistics import fmean
@@ -6,7 +6,7 @@ from typing import Any
 
 from pad_student.evaluation.report.collect import Answered, Curve, Run
 
-GREW = 0.2  # of its length at first: past this the report warns
+GREW = 0.2  # relative change of length from which the report warns
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,13 @@ class Finding:
 
 
 def findings(run: Run) -> list[Finding]:
-    """Everything worth a sentence, the run's own warnings last."""
+    """All sentences about a run, its own warnings last."""
     said = [progress(run), *_moves(run), *_lengths(run)]
     return [each for each in said if each] + [Finding(text, warns=True) for text in run.warnings]
 
 
 def progress(run: Run) -> Finding:
-    """How far it got."""
+    """Steps done, of how many, in how many starts."""
     done = run.steps[-1] if run.steps else 0
     asked = f" of {run.max_steps}" if run.max_steps else ""
     starts = f", in {len(run.starts)} starts" if len(run.starts) > 1 else ""
@@ -47,12 +47,12 @@ def _moved(curve: Curve, what: str, form: str) -> Finding:
     first, last = form.format(curve.first), form.format(curve.last)
     if first == last:
         return Finding(f"{what} stayed at {last}.")
-    alike = " Responses that grow alike leave less to agree on." if curve.name == "agreement/pairwise" else ""
+    alike = " As responses become alike, there is less to agree on." if curve.name == "agreement/pairwise" else ""
     return Finding(f"{what} {went} from {first} to {last}.{alike if went == 'fell' else ''}")
 
 
 def _lengths(run: Run) -> list[Finding]:
-    """Length bias is how preference training is known to fail, so it is always spoken of."""
+    """Sentences about length, always at least one: length bias is a known failure of preference training."""
     found: list[Finding] = []
     if curve := run.curves.get("length/tokens"):
         found.append(_length("Responses trained on", curve.first, curve.last, "tokens"))
@@ -61,9 +61,7 @@ def _lengths(run: Run) -> list[Finding]:
     if both:
         before, after = (fmean(mean_characters(line) for line in side) for side in zip(*both, strict=True))
         found.append(_length("Samples of the same prompts", before, after, "characters"))
-    return found or [
-        Finding("Whether responses grew longer cannot be said: their length was not recorded.", warns=True)
-    ]
+    return found or [Finding("Whether responses grew longer is unknown: their length was not recorded.", warns=True)]
 
 
 def mean_characters(line: dict[str, Any]) -> float:
@@ -77,15 +75,15 @@ def _length(what: str, before: float, after: float, unit: str) -> Finding:
     change = after / before - 1
     sizes = f"from {before:.1f} to {after:.1f} {unit} ({change:+.0%})"
     if change > GREW:
-        rest = "preference training tends to reward length, so look whether they became better or only longer."
+        rest = "preference training tends to reward length, so check whether they became better or only longer."
         return Finding(f"{what} grew {sizes}: {rest}", warns=True)
     if change < -GREW:
-        return Finding(f"{what} shrank {sizes}: look whether they still say what they should.", warns=True)
+        return Finding(f"{what} shrank {sizes}: check whether they are still complete.", warns=True)
     return Finding(f"{what} kept their length, {sizes}.")
 
 
 def lacking(answered: Answered) -> str:
-    """What is missing of a chosen prompt, in words; empty where nothing is."""
+    """A sentence about the samples that a chosen prompt lacks; empty if it lacks none."""
     if not answered.before:
         return "Samples before training were not recorded."
     if not answered.after:
