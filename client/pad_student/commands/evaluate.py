@@ -158,3 +158,6 @@ def _report(out: Path, what: str, value: Estimate, details: dict[str, Any]) -> N
     error = "" if value.standard_error is None else f" ± {value.standard_error:.4f}"
     print(f"{what} {value.mean:.4f}{error} over {value.n} prompts")
     closing_line(f"{out / 'result.json'}: written")
+
+
+# pyright: standard

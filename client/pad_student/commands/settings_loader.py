@@ -159,3 +159,6 @@ def _one_line(error: ValidationError | SettingsError, command: type[Settings]) -
         near = difflib.get_close_matches(name, [*command.model_fields, *others], 1)
         return f"{name} is not a setting of this command" + (f"; did you mean {near[0]}?" if near else "")
     return f"{name}: {first['msg']}"
+
+
+# pyright: standard

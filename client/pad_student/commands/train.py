@@ -228,3 +228,6 @@ def _adapter(lora: int | dict[str, Any] | None) -> Any:
 
     chosen = {"r": lora, "lora_alpha": 2 * lora} if isinstance(lora, int) else lora
     return LoraConfig(**{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **chosen})
+
+
+# pyright: standard

@@ -73,3 +73,6 @@ def _text_of_part(part: Any, where: str) -> str:
         if part.get("type") == "text" or (part.get("type") is None and not others):
             return part["text"]
     raise RowError(f"{where}: a part of its content is no text, and cannot be sent")
+
+
+# pyright: standard

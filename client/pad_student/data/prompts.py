@@ -157,3 +157,6 @@ def _tokens(name: str, line: PromptLine, encoder: Any) -> int:
         return len(encoder.prompt_ids(line.prompt))
     except TemplateError as error:
         raise PromptsError(f"{name}, prompt {line.id!r}: {error}") from error
+
+
+# pyright: standard

@@ -189,3 +189,6 @@ def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PLACE
     except Exception as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise PromptsError(f"{complaint}: {said}") from error
+
+
+# pyright: standard

@@ -101,3 +101,6 @@ def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
 
 def _names(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, row)) or "nothing"
+
+
+# pyright: standard

@@ -86,3 +86,6 @@ def _file_module(path: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+# pyright: standard

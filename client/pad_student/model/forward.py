@@ -70,3 +70,6 @@ def _trial_rows(vocabulary: int) -> list[Row]:
         targets, rest = tuple(rest[:size]), rest[size:]
         rows.append(Row(prompt, targets[:-1], tuple(range(len(prompt), len(prompt) + size)), targets))
     return rows
+
+
+# pyright: standard

@@ -118,3 +118,6 @@ def _put(place: Tensor, value: Tensor, first: bool) -> None:
         place.copy_(value)
     else:
         place.add_(value)
+
+
+# pyright: standard

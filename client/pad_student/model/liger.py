@@ -31,3 +31,6 @@ def take_liger_kernels(model: Any, chosen: dict[str, bool], device: torch.device
             f"liger's kernels change the student's token log-likelihoods by {error:.2g} of their spread (allowed"
             f" {allowed:g}): set use_liger_kernel to false, or the ones at fault in liger_kernel_config"
         )
+
+
+# pyright: standard

@@ -282,3 +282,6 @@ def _random_batch(model: nn.Module) -> Batch:
     ids = trial_ids(vocab_size, 24)
     rows = collate([ids[:3], ids[12:17]], [ids[3:12], ids[17:21]], pad_id=0)
     return Batch(*(tensor.to(device) for tensor in rows))
+
+
+# pyright: standard

@@ -154,3 +154,6 @@ def _within(target_K: Tensor, start: int, size: int) -> tuple[Tensor, Tensor]:
     """Which targets lie in a block of the vocabulary, and at which index; any index for the others."""
     place_K = target_K - start
     return (place_K >= 0) & (place_K < size), place_K.clamp(0, size - 1)[:, None]
+
+
+# pyright: standard

@@ -115,3 +115,6 @@ def padded_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
             part = []
         part.append(number)
     yield part
+
+
+# pyright: standard

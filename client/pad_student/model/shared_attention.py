@@ -54,3 +54,6 @@ def _masked(call: AttentionCall, query: Tensor, key: Tensor, value: Tensor, mask
 
 
 register_attention(NAME, "packed", attend)
+
+
+# pyright: standard

@@ -215,3 +215,6 @@ def fingerprint_so_far(folder: Path) -> str | None:
 def _named(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
     """A prompt may come up in several steps of a round, each time with responses of its own."""
     return [(f"{line.id}@{step}", line) for lines in micro_batches for line in lines]
+
+
+# pyright: standard

@@ -141,3 +141,6 @@ def _random_state() -> RandomState:
 def _restore(state: RandomState) -> None:
     torch.set_rng_state(state[0])
     torch.cuda.set_rng_state_all(state[1])
+
+
+# pyright: standard

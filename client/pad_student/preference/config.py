@@ -124,3 +124,6 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Training
     @property
     def _half_of_staleness(self) -> int:
         return (self.staleness + 1) // 2 // self._smallest_round * self._smallest_round
+
+
+# pyright: standard

@@ -206,3 +206,6 @@ def _gradient_warnings(gradient_norm: float | None) -> dict[str, str]:
             )
         }
     return {}
+
+
+# pyright: standard

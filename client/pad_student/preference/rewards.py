@@ -122,3 +122,6 @@ def _require(holds_P_N: Tensor, complaint: str) -> None:
     if not holds_P_N.all():
         prompt, response, *_ = [*(~holds_P_N).nonzero()[0].tolist(), 0]
         raise RewardError(f"{complaint}: prompt {prompt}, response {response} of the batch")
+
+
+# pyright: standard

@@ -61,3 +61,6 @@ def _merged(model: Any) -> Iterator[None]:
 def _names(config: Any) -> set[str]:
     with torch.device("meta"):
         return set(AutoModelForCausalLM.from_config(config).state_dict())
+
+
+# pyright: standard

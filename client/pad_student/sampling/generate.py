@@ -206,3 +206,6 @@ def _generating(model: Any, config: GenerationConfig) -> Iterator[None]:
     finally:
         for module, own in configs:
             module.generation_config = own
+
+
+# pyright: standard

@@ -130,3 +130,6 @@ def _log_likelihoods(model: Any, prompt_ids: list[int], rows: list[list[int]]) -
     inputs = (ids_N_L, filled_N_L.long(), filled_N_L & (place_L >= len(prompt_ids)))
     with evaluating(model):
         return response_log_likelihoods(model, *(each.to(model.device) for each in inputs)).log_likelihood.tolist()
+
+
+# pyright: standard

@@ -71,3 +71,6 @@ def _state(checkpoint: Path) -> Any:
         return json.loads((checkpoint / "trainer_state.json").read_bytes())
     except (OSError, ValueError):
         return None  # a kill or a full disk interrupted its writing
+
+
+# pyright: standard

@@ -289,3 +289,6 @@ class Teacher:
             f"the teacher at {url} changed from {self.fingerprint} to {fingerprint}; "
             "bring the first one back, or begin a new output"
         )
+
+
+# pyright: standard

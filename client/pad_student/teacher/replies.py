@@ -110,3 +110,6 @@ def _checked_mean(set_id: str, numbers: Likelihood) -> float:
     ):
         raise Untrustworthy(f"set {set_id!r} has a mean_log_likelihood that is not log_likelihood / tokens")
     return mean
+
+
+# pyright: standard

@@ -153,3 +153,6 @@ def _lines_of_step_0(path: Path) -> list[dict[str, Any]]:
 
 def _plain(prompt: Any) -> Any:
     return prompt if isinstance(prompt, str) else [message.model_dump() for message in prompt]
+
+
+# pyright: standard

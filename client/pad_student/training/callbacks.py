@@ -90,3 +90,6 @@ class StopOnSignal(TrainerCallback):
     def _ask(self, signum: int, frame: FrameType | None) -> None:
         self.restore()
         self._asked = True
+
+
+# pyright: standard

@@ -85,3 +85,6 @@ def _can_share(model: Any, args: PADConfig, sharded: bool) -> bool:
     if problem and args.process_index == 0:
         logger.warning("the student computes each response with a prompt of its own: %s", problem)
     return not problem
+
+
+# pyright: standard

@@ -36,3 +36,6 @@ class DecomposedOrder(Sampler[int]):
         for start in range(0, len(self) // self._repeats, self._step_size):
             for _ in range(self._repeats):
                 yield from order[start : start + self._step_size]
+
+
+# pyright: standard

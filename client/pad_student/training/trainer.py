@@ -220,3 +220,6 @@ class PADTrainer(Trainer):
 def _unchanged(rows: list[TrainingRow]) -> list[TrainingRow]:
     """The Trainer's collator: rows become tensors later, after they were scored."""
     return rows
+
+
+# pyright: standard

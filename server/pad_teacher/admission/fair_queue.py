@@ -39,7 +39,7 @@ class _Line(Generic[Item]):
     served: float
     weight: float
     inside: "_Lines[Item]"
-    groups: deque[Group[Item]] = field(default_factory=deque)
+    groups: deque[Group[Item]] = field(default_factory=deque[Group[Item]])
     passed: int = 0  # items passed over by the batch that is being chosen
 
     def take(self, budget: float, looks: int) -> tuple[Item, int] | None:

@@ -180,3 +180,6 @@ class AdmissionQueue:
 def engine_failed() -> Refusal:
     """The refusal of all requests once the engine has failed."""
     return Refusal("engine_failed", "the teacher's engine has failed")
+
+
+# pyright: standard

@@ -73,3 +73,6 @@ class PendingRequest:
         if self.done is not None and not self.done.done():
             self.done.set_exception(refusal)
             self.done.exception()  # mark it as retrieved: asyncio would report it if the client has left
+
+
+# pyright: standard

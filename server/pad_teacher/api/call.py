@@ -115,3 +115,6 @@ def _free_items(*containers: list[Any] | deque[Any] | dict[Any, Any]) -> None:
         remove = items.popitem if isinstance(items, dict) else items.pop
         while items:
             remove()
+
+
+# pyright: standard

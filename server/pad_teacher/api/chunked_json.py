@@ -84,3 +84,6 @@ def _is_list_of_models(value: Any) -> bool:
 def _is_flat(model: WireModel) -> bool:
     """Whether the model is short: a few numbers and texts."""
     return not any(isinstance(value, list | WireModel) for _, value in model)
+
+
+# pyright: standard

@@ -170,3 +170,6 @@ class Authenticate:
 def _plain(value: str | None) -> str | None:
     """A header's value if it is short and printable, so that logs stay one line an entry."""
     return value if value and _PLAIN.fullmatch(value) else None
+
+
+# pyright: standard

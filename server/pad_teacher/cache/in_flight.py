@@ -42,7 +42,7 @@ class Unit:
 
     keys: tuple[bytes, ...]
     query: Query
-    waiters: list[tuple[Waiter, int]] = field(default_factory=list)
+    waiters: list[tuple[Waiter, int]] = field(default_factory=list[tuple[Waiter, int]])
     result: Answer | None = None
     _claimed: bool = False
 

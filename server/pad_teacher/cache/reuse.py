@@ -98,3 +98,6 @@ class ScoreReuse:
         """Close the cache's file."""
         if self._cache is not None:
             self._cache.close()
+
+
+# pyright: standard

@@ -71,3 +71,6 @@ def _engine(settings: ServeSettings) -> Engine:
             return VllmEngine.load(
                 settings.model, max_batch_tokens=settings.max_batch_tokens, options=settings.vllm, **common
             )
+
+
+# pyright: standard

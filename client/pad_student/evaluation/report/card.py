@@ -68,3 +68,6 @@ def _cell(value: Any) -> str:
     text = " ".join(str(value).split()).replace("|", "\\|")
     fence = "``" if "`" in text else "`"
     return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+# pyright: standard

@@ -215,3 +215,6 @@ def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
         gradient = float("nan") if "grad_norm" in line and line["grad_norm"] is None else line.get("grad_norm")
         said += watch.update(finite, finite.get("loss/preference"), gradient)
     return said
+
+
+# pyright: standard

@@ -94,3 +94,6 @@ def _rankings(teacher: torch.Tensor, student: torch.Tensor, trained: torch.Tenso
         )
         for k in best
     ]
+
+
+# pyright: standard

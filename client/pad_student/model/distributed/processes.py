@@ -85,3 +85,6 @@ def leave_group() -> None:
     """Close the connections between the processes; no collective call is possible afterwards."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
+
+
+# pyright: standard

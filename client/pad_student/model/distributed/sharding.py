@@ -73,3 +73,6 @@ def _gathered_by_zero(model: nn.Module) -> Iterator[None]:
         finally:
             for module, (before, after) in zip(modules, hooks, strict=True):
                 module._forward_pre_hooks, module._forward_hooks = before, after
+
+
+# pyright: standard

@@ -191,3 +191,6 @@ def _long_rope_from(config: Any) -> float:
 def _is_out_of_memory(error: BaseException) -> bool:
     # The CPU allocator raises a plain RuntimeError, which only its text tells apart.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+# pyright: standard

@@ -86,3 +86,6 @@ class _StorageCounter(TorchDispatchMode):
 
     def _free(self, size: int) -> None:
         self.held -= size
+
+
+# pyright: standard

@@ -100,3 +100,6 @@ def _project_chunk(head: OutputHead, hidden_K_D: Tensor, targets: Tensor, top: i
             best, place = torch.cat([best, values], -1).topk(min(top, best.shape[-1] + values.shape[-1]), -1)
             best_ids = torch.cat([best_ids, ids + start], -1).gather(-1, place)
     return picked - log_total, best_ids, best - log_total
+
+
+# pyright: standard

@@ -74,3 +74,6 @@ def unpacked() -> Iterator[None]:
         yield
     finally:
         PackedLinear.plain = False
+
+
+# pyright: standard

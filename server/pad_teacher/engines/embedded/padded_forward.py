@@ -44,3 +44,6 @@ def _groups(rows: Sequence[Row], max_tokens: int) -> Iterator[list[int]]:
         group.append(index)
     if group:
         yield group
+
+
+# pyright: standard

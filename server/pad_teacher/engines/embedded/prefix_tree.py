@@ -39,7 +39,7 @@ class PrefixTree:
     positions_T: IntArray
     nodes: list[Node]
     places: list[IntArray]
-    windows: list[int | None] = field(default_factory=list)  # that attention layers were called with
+    windows: list[int | None] = field(default_factory=list[int | None])  # that attention layers were called with
 
 
 def pack(rows: Sequence[IntArray]) -> PrefixTree:

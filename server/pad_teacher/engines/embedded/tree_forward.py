@@ -70,3 +70,6 @@ def _trial_rows(vocabulary: int) -> list[Row]:
     paths = [(0, 1), (0, 2, 3), (0, 2, 4), (4,)]
     ids = [np.concatenate([draw[i] for i in path]) for path in paths]
     return [Row(row, SKIPPED, row[SKIPPED:, None], len(row)) for row in ids]
+
+
+# pyright: standard

@@ -45,3 +45,6 @@ def digest(directory: Path, settings: Mapping[str, Any]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# pyright: standard

@@ -113,3 +113,6 @@ def arguments(
     given["max_num_batched_tokens"] = planned.batch_tokens
     given["gpu_memory_utilization"] = planned.gpu_memory_utilization
     return given
+
+
+# pyright: standard
