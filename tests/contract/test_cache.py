@@ -1,3 +1,5 @@
+"""Equal requests: each row is computed once, and every reply has the same bytes."""
+
 import asyncio
 import re
 from pathlib import Path
@@ -39,7 +41,7 @@ async def until_begun(service: Service, requests: int) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_the_same_request_fifty_times_at_once_is_the_same_bytes_and_one_call(
+async def test_fifty_equal_requests_are_the_same_bytes_and_one_call(
     running: Running, engine: FakeEngine, route: str
 ) -> None:
     async with running() as (client, _):
@@ -50,7 +52,7 @@ async def test_the_same_request_fifty_times_at_once_is_the_same_bytes_and_one_ca
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_request_that_comes_again_calls_no_engine_and_gets_the_same_bytes(
+async def test_a_repeated_request_gets_the_same_bytes_uncomputed(
     running: Running, engine: FakeEngine, route: str
 ) -> None:
     async with running() as (client, _):
@@ -72,7 +74,7 @@ async def test_a_completion_that_comes_again_calls_no_engine(running: Running, e
         assert len(engine.calls) == 2
 
 
-async def test_of_a_set_that_is_known_in_part_only_the_rest_is_computed(
+async def test_only_the_unknown_part_of_a_set_is_computed(
     running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
@@ -94,7 +96,7 @@ async def test_of_a_set_that_is_known_in_part_only_the_rest_is_computed(
         assert whole.json() == (await client.post("/v1/likelihood", json=one("hi", "a", "b", "c"))).json()
 
 
-async def test_usage_counts_what_was_asked_for_whether_or_not_it_was_known(client: httpx.AsyncClient) -> None:
+async def test_usage_counts_cached_and_computed_tokens_alike(client: httpx.AsyncClient) -> None:
     usages = [(await client.post("/v1/score", json=one())).json()["usage"] for _ in range(3)]
     assert usages[0] == usages[1] == usages[2]
     (job,) = (await client.get("/v1/usage")).json()["jobs"]
@@ -113,9 +115,7 @@ async def test_what_is_known_waits_for_nobody(running: Running, engine: FakeEngi
         assert {(await task).status_code for task in waiting} == {200}
 
 
-async def test_who_waits_for_what_another_asked_for_gets_it_when_that_one_hangs_up(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_waiting_request_gets_its_result_if_the_first_hangs_up(running: Running, engine: FakeEngine) -> None:
     async with running(max_batch_tokens=16) as (client, service):
         engine.gate.clear()
         running_now = asyncio.create_task(client.post("/v1/likelihood", json=one("before")))
@@ -132,9 +132,7 @@ async def test_who_waits_for_what_another_asked_for_gets_it_when_that_one_hangs_
         assert len(engine.calls) == 2
 
 
-async def test_one_that_hangs_up_while_it_is_computed_leaves_the_result_to_the_others(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_hang_up_while_computing_leaves_the_result_to_others(running: Running, engine: FakeEngine) -> None:
     async with running() as (client, service):
         engine.gate.clear()
         first = asyncio.create_task(client.post("/v1/likelihood", json=one()))
@@ -162,9 +160,7 @@ async def test_what_was_computed_for_a_client_that_left_is_kept(running: Running
         assert engine.calls == [1]
 
 
-async def test_the_deadline_of_one_who_waits_for_anothers_work_is_its_own(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_request_that_waits_for_anothers_keeps_its_deadline(running: Running, engine: FakeEngine) -> None:
     async with running() as (client, _):
         engine.gate.clear()
         patient = asyncio.create_task(client.post("/v1/likelihood", json=one()))

@@ -89,7 +89,7 @@ async def test_no_step_of_the_event_loop_grows_with_the_request(
         assert 0 < max(steps) < MOST_CALLS
 
 
-async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
+async def test_a_client_that_leaves_costs_the_event_loop_no_more(
     running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = json.dumps({"sets": SETS["as many sets as may be"]})
@@ -107,7 +107,7 @@ async def test_a_large_request_whose_client_leaves_costs_the_event_loop_no_more(
         engine.gate.set()
 
 
-async def test_many_who_wait_for_the_same_large_request_cost_the_event_loop_no_more(
+async def test_many_waiting_clients_cost_the_event_loop_no_more(
     running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = json.dumps({"sets": SETS["as many sets as may be"]})
@@ -123,7 +123,7 @@ async def test_many_who_wait_for_the_same_large_request_cost_the_event_loop_no_m
         assert max(steps) < MOST_CALLS
 
 
-async def test_usage_of_ten_thousand_jobs_is_added_up_off_the_event_loop(
+async def test_usage_of_many_jobs_is_added_up_off_the_event_loop(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running() as (client, service):
@@ -145,7 +145,7 @@ def served_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("served_collector")
-async def test_garbage_is_looked_for_in_small_parts_while_a_large_request_is_served(running: Running) -> None:
+async def test_garbage_is_collected_in_small_parts_under_load(running: Running) -> None:
     looked_at: list[int] = []
 
     def look(phase: str, info: dict[str, int]) -> None:
@@ -172,7 +172,7 @@ class Ring:
 
 
 @pytest.mark.usefixtures("served_collector")
-async def test_garbage_is_collected_while_no_request_is_under_way_and_only_then(
+async def test_a_full_collection_waits_until_no_request_runs(
     running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(garbage, "COLLECT_SECONDS", 0.01)

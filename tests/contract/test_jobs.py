@@ -31,9 +31,7 @@ async def begun(engine: FakeEngine) -> None:
         await anyio.sleep(0.001)
 
 
-async def test_a_budget_that_is_spent_is_429_and_waiting_as_long_as_it_says_succeeds(
-    running: Running, tmp_path: Path
-) -> None:
+async def test_a_spent_budget_is_429_and_waiting_as_told_succeeds(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", tokens_per_minute=30)
     async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
         now = NOON
@@ -46,7 +44,7 @@ async def test_a_budget_that_is_spent_is_429_and_waiting_as_long_as_it_says_succ
         assert (await score(client, key)).status_code == 200
 
 
-async def test_a_request_larger_than_a_minutes_budget_is_422_and_names_the_limit(
+async def test_a_request_beyond_a_minutes_budget_is_422_with_the_limit(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_minute=COST - 1)
@@ -57,7 +55,7 @@ async def test_a_request_larger_than_a_minutes_budget_is_422_and_names_the_limit
         assert not engine.calls
 
 
-async def test_a_quota_that_is_used_up_is_refused_before_the_body_is_read_and_until_midnight(
+async def test_a_used_up_quota_is_refused_unread_until_midnight(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=COST)
@@ -86,7 +84,7 @@ async def test_a_quota_survives_a_restart_where_there_is_a_data_folder(
     assert statuses == ([200, 200, 429] if data else [200, 200, 200])
 
 
-async def test_use_that_cannot_be_written_stops_nobody_and_is_written_later(
+async def test_usage_that_cannot_be_written_is_written_later(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pad_teacher.admission.usage.SAVE_SECONDS", 0.01)
@@ -100,9 +98,7 @@ async def test_use_that_cannot_be_written_stops_nobody_and_is_written_later(
         assert await used_today(client, key) == COST
 
 
-async def test_what_a_deadline_or_a_hang_up_drops_from_the_queue_is_given_back(
-    running: Running, engine: FakeEngine, tmp_path: Path
-) -> None:
+async def test_dropped_requests_give_their_budget_back(running: Running, engine: FakeEngine, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=1000)
     async with running(cache_bytes=0, keys=tmp_path / "keys", max_batch_tokens=16) as (client, service):
         engine.gate.clear()
@@ -226,7 +222,7 @@ async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running
 
 
 @pytest.mark.parametrize(("measured", "least", "most"), [(0, 1, 1), (3, 5, 8)])
-async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second_before_any(
+async def test_retry_after_is_the_waiting_work_at_the_measured_rate(
     running: Running, engine: FakeEngine, measured: int, least: int, most: int
 ) -> None:
     whole = engine.score
@@ -253,7 +249,7 @@ async def test_retry_after_is_the_waiting_work_at_the_measured_rate_and_a_second
 
 
 @pytest.mark.parametrize("concurrent", [1, 2])
-async def test_what_two_keys_ask_for_at_once_is_charged_to_the_first_alone(
+async def test_work_shared_by_two_keys_is_charged_to_the_first_alone(
     running: Running, tmp_path: Path, engine: FakeEngine, concurrent: int
 ) -> None:
     first, second = (bearer(tmp_path, name) for name in ("first", "second"))

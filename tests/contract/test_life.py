@@ -1,3 +1,5 @@
+"""The service's life: loading, readiness, failures of the engine, draining."""
+
 import asyncio
 import threading
 from collections import Counter
@@ -35,7 +37,7 @@ async def test_live_at_once_and_ready_only_after_loading(running: Running, engin
         assert (await client.get("/v1/health/ready")).status_code == 200
 
 
-async def test_a_teacher_that_cannot_be_loaded_is_never_ready_and_says_why(running: Running) -> None:
+async def test_a_teacher_that_cannot_load_is_never_ready_and_says_why(running: Running) -> None:
     def load() -> object:
         raise RuntimeError("golden score: off by 1")
 
@@ -67,9 +69,7 @@ async def test_an_engine_that_dies_while_idle_is_noticed_and_not_ready(running: 
     assert engine.closed
 
 
-async def test_an_engine_that_takes_two_batches_has_the_second_while_the_first_runs(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_an_engine_may_have_a_second_batch_while_one_runs(running: Running, engine: FakeEngine) -> None:
     engine.concurrent_batches = 2
     async with running(max_batch_tokens=16) as (client, _):
         engine.gate.clear()
@@ -86,7 +86,7 @@ async def test_an_engine_that_takes_two_batches_has_the_second_while_the_first_r
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-async def test_a_number_that_is_not_finite_is_an_error_and_never_a_reply(
+async def test_a_non_finite_number_is_an_error_and_never_a_reply(
     running: Running, engine: FakeEngine, value: float
 ) -> None:
     async with running() as (client, _):
@@ -120,9 +120,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_return(running: Run
         assert {(await task).status_code for task in pending} == {200}
 
 
-async def test_a_full_queue_still_has_room_for_who_holds_less_than_a_share(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_full_queue_has_room_for_owners_below_their_share(running: Running, engine: FakeEngine) -> None:
     async with running(max_queued_tokens=1000, max_batch_tokens=16) as (client, _):
         engine.gate.clear()
         greedy = [asyncio.create_task(client.post("/v1/score", json=ONE)) for _ in range(20)]
@@ -134,9 +132,7 @@ async def test_a_full_queue_still_has_room_for_who_holds_less_than_a_share(
         assert 429 in {(await task).status_code for task in greedy}
 
 
-async def test_a_small_body_that_asks_too_much_is_refused_before_it_is_rendered(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_small_body_that_asks_too_much_is_refused_unrendered(running: Running, engine: FakeEngine) -> None:
     sets = [{"prompt": "a", "responses": ["b"] * 256}] * 1024
     async with running() as (client, _):
         reply = await client.post("/v1/selection", json={"sets": sets, "form": "pairwise"})
@@ -144,9 +140,7 @@ async def test_a_small_body_that_asks_too_much_is_refused_before_it_is_rendered(
         assert not engine.calls
 
 
-async def test_responses_of_more_than_a_batch_are_several_units_and_one_reply(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_more_responses_than_a_batch_are_one_reply(running: Running, engine: FakeEngine) -> None:
     sets = [{"prompt": "hi", "responses": [f"response number {k}" for k in range(20)]}]
     async with running() as (client, _):
         whole = (await client.post("/v1/likelihood", json={"sets": sets})).json()
@@ -188,9 +182,7 @@ async def test_a_request_larger_than_the_queue_is_told_to_split(running: Running
         assert (error["code"], error["retryable"]) == ("too_long", False)
 
 
-async def test_a_deadline_that_passes_in_the_queue_never_reaches_the_engine(
-    running: Running, engine: FakeEngine
-) -> None:
+async def test_a_deadline_that_passes_never_reaches_the_engine(running: Running, engine: FakeEngine) -> None:
     async with running(max_batch_tokens=20) as (client, _):
         engine.gate.clear()
         first = asyncio.create_task(client.post("/v1/likelihood", json=ONE))

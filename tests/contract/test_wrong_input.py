@@ -1,3 +1,5 @@
+"""Requests that are wrong: one short line for each, and a service that goes on."""
+
 import json
 from typing import Any
 
@@ -123,7 +125,7 @@ async def test_a_bug_shows_its_request_id_and_nothing_else(running: Running) -> 
     assert reply.headers["X-Request-Id"] == "abc"
 
 
-async def test_what_is_wrong_in_a_large_body_is_named_as_in_a_small_one(client: httpx.AsyncClient) -> None:
+async def test_errors_in_large_bodies_are_named_as_in_small_ones(client: httpx.AsyncClient) -> None:
     wrong = {"prompt": [{"role": "user", "content": 5}], "responses": ["a"]}
     body = {"sets": [*[ONE["sets"][0] | {"prompt": "x" * 1000}] * 300, wrong, {}], "secret": 1}
     reply = await client.post("/v1/likelihood", json=body)

@@ -109,7 +109,7 @@ def test_a_signal_while_loading_exits_0(tiny_directory: Path, tmp_path: Path, ho
         assert teacher.stop(how) == 0
 
 
-def test_weights_that_are_not_finite_never_become_ready_and_exit_1(tiny_directory: Path, tmp_path: Path) -> None:
+def test_non_finite_weights_never_become_ready_and_exit_1(tiny_directory: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(tiny_directory, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
     weights["model.norm.weight"] *= float("nan")

@@ -35,7 +35,7 @@ def files(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> di
     return {name: folder / name for name in contents}
 
 
-def test_with_a_certificate_the_service_speaks_https_alone_and_a_student_checks_it(
+def test_a_certificate_means_https_alone_and_students_check_it(
     tiny_directory: Path, tmp_path: Path, authority: trustme.CA, files: dict[str, Path]
 ) -> None:
     trusted = ssl.create_default_context()
@@ -66,9 +66,7 @@ def test_with_a_certificate_the_service_speaks_https_alone_and_a_student_checks_
         {"--tls-certificate": "nowhere", "--tls-key": "key"},
     ],
 )
-def test_half_a_pair_and_a_pair_that_does_not_match_are_one_line_before_the_model_is_read(
-    given: dict[str, str], files: dict[str, Path]
-) -> None:
+def test_a_wrong_certificate_pair_is_one_line_before_loading(given: dict[str, str], files: dict[str, Path]) -> None:
     options = [part for flag, name in given.items() for part in (flag, str(files.get(name, name)))]
     command = [sys.executable, "-m", "pad_teacher", "serve", "--model", "nowhere", "--port", "0", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False)

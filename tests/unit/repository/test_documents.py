@@ -1,3 +1,5 @@
+"""Documents: their links, and the measurements that they quote."""
+
 import json
 import re
 

@@ -1,3 +1,5 @@
+"""Large replies in pieces: the bytes that pydantic writes."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

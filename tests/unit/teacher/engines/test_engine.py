@@ -1,3 +1,5 @@
+"""The embedded engine against float64 computed without the project's code."""
+
 import dataclasses
 import random
 from typing import Any, cast

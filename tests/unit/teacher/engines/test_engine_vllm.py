@@ -1,3 +1,5 @@
+"""The engine on vLLM, without vLLM: limits, scores, failures."""
+
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator

@@ -1,3 +1,5 @@
+"""What vLLM is asked, and how its prefix cache is kept out of scores."""
+
 import asyncio
 from typing import Any, cast
 
