@@ -37,7 +37,7 @@ class FakeSamplingServer:
         body = json.loads(request.content) if request.content else {}
         match path:
             case "/collective_rpc":
-                return self._load(Path(body["kwargs"]["weights_path"]))
+                return self.load(Path(body["kwargs"]["weights_path"]))
             case "/update_weight_version":
                 self.version = body["new_version"]
                 return httpx.Response(200, json={"success": True})
@@ -51,7 +51,7 @@ class FakeSamplingServer:
         generator = torch.Generator().manual_seed(body["seed"])
         return httpx.Response(200, json={"choices": [self._choice(body, generator) for _ in range(body["n"])]})
 
-    def _load(self, folder: Path) -> httpx.Response:
+    def load(self, folder: Path) -> httpx.Response:
         self.loads += 1
         if self._model is None or not self._deaf:
             from transformers import AutoModelForCausalLM

@@ -27,9 +27,9 @@ class FakeTeacher:
         self.faults = list(faults)
         self.requests: list[httpx.Request] = []
         self.bodies: list[dict] = []
-        self.transport = httpx.MockTransport(self._answer)
+        self.transport = httpx.MockTransport(self.answer)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.faults:
             return self.faults.pop(0)(request)

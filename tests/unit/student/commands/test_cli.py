@@ -52,7 +52,7 @@ def ran(monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"], ["distill", "--help"], ["eval", "--help"]])
-def test_help_imports_nothing_heavy(arguments):
+def test_help_imports_nothing_heavy(arguments) -> None:
     done = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0].startswith("usage: pad-student")
     assert done.stdout.splitlines()[-1] == "0 []"
@@ -66,7 +66,7 @@ def test_version_is_one_line_without_anything_heavy() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1  # seconds of one idle core
 
 
-def test_flags_go_before_variables_before_yaml_before_defaults(tmp_path, monkeypatch):
+def test_flags_go_before_variables_before_yaml_before_defaults(tmp_path, monkeypatch) -> None:
     yaml = tmp_path / "some.yaml"
     yaml.write_text("n: 2\ntemperature: 0.2\nseed: 2\n")
     monkeypatch.setenv("PAD_STUDENT_N", "3")
@@ -79,7 +79,7 @@ def test_flags_go_before_variables_before_yaml_before_defaults(tmp_path, monkeyp
     ("given", "urls"),
     [("http://a", ["http://a"]), ("http://a, http://b", ["http://a", "http://b"]), ("[http://a]", ["http://a"])],
 )
-def test_a_teacher_is_one_address_or_several_wherever_it_is_given(tmp_path, monkeypatch, given, urls):
+def test_a_teacher_is_one_address_or_several_from_any_source(tmp_path, monkeypatch, given, urls) -> None:
     assert load_distill(tmp_path, text=YAML.replace("http://t", given)).teacher == urls
     plain = given.strip("[]")
     assert load_distill(tmp_path, "--teacher", plain).teacher == urls
@@ -87,23 +87,23 @@ def test_a_teacher_is_one_address_or_several_wherever_it_is_given(tmp_path, monk
     assert load_distill(tmp_path).teacher == urls
 
 
-def test_an_empty_list_of_teachers_is_one_line(tmp_path):
+def test_an_empty_list_of_teachers_is_one_line(tmp_path) -> None:
     with pytest.raises(BadSettings, match="teacher: List should have at least 1 item"):
         load_distill(tmp_path, text=YAML.replace("http://t", "[]"))
 
 
-def test_flags_may_be_written_as_yaml_keys_are(tmp_path):
+def test_flags_may_be_written_as_yaml_keys_are(tmp_path) -> None:
     settings = load_distill(tmp_path, "--beta-teacher", "3", "--beta_student=1", "--n", "8")
     assert (settings.beta_teacher, settings.beta_student, settings.n) == (3.0, 1.0, 8)
 
 
-def test_distill_takes_trainer_fields_beside_its_own(tmp_path):
+def test_distill_takes_trainer_fields_beside_its_own(tmp_path) -> None:
     settings = load_distill(tmp_path, "--save-steps", "70", "--bf16", "--warmup-steps=0.1")
     assert (settings.n, settings.learning_rate, settings.lora) == (6, 1e-6, {"r": 8})
     assert settings.trainer == {"save_steps": 70, "adam_epsilon": 1e-7, "bf16": True, "warmup_steps": 0.1}
 
 
-def test_train_needs_no_teacher():
+def test_train_needs_no_teacher() -> None:
     settings = load(
         TrainSettings, "pad-student train", ["--scored", "s", "--model", "m", "--out", "o", "--lora", "4"]
     )
@@ -111,39 +111,39 @@ def test_train_needs_no_teacher():
 
 
 @pytest.mark.parametrize("argument", ["--temprature=1", "--te=1", "-x", "stray"])
-def test_a_misspelt_flag_is_refused(argument):
+def test_a_misspelt_flag_is_refused(argument) -> None:
     with pytest.raises(UsageError):
         load_sample(argument)
 
 
-def test_a_misspelt_trainer_field_is_refused_by_name(tmp_path):
+def test_a_misspelt_trainer_field_is_refused_by_name(tmp_path) -> None:
     with pytest.raises(BadSettings, match="sav_steps is not a setting of this command; did you mean save_steps"):
         load_distill(tmp_path, "--sav-steps", "5")
     with pytest.raises(BadSettings, match="beta_teecher is not a setting of this command; did you mean beta_teacher"):
         load_distill(tmp_path, text=YAML + "beta_teecher: 3\n")
 
 
-def test_a_misspelt_variable_is_refused(ran, monkeypatch, capsys):
+def test_a_misspelt_variable_is_refused(ran, monkeypatch, capsys) -> None:
     monkeypatch.setenv("PAD_STUDENT_TEMPRATURE", "1")
     assert cli.main(["sample", *SAMPLE]) == 1
     assert "PAD_STUDENT_TEMPRATURE" in capsys.readouterr().err
     assert ran == []
 
 
-def test_a_variable_of_another_command_is_no_mistake(ran, monkeypatch):
+def test_a_variable_of_another_command_is_no_mistake(ran, monkeypatch) -> None:
     monkeypatch.setenv("PAD_STUDENT_TEACHER", "http://t")
     assert cli.main(["sample", *SAMPLE]) == 0
     assert len(ran) == 1
 
 
 @pytest.mark.parametrize("text", ["n: [", "just text", "config: x", "n: many"])
-def test_bad_yaml_is_one_line(tmp_path, text):
+def test_bad_yaml_is_one_line(tmp_path, text) -> None:
     with pytest.raises(BadSettings) as caught:
         load_distill(tmp_path, text=text)
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_setting_is_named_with_the_ways_to_give_it():
+def test_a_missing_setting_is_named_with_the_ways_to_give_it() -> None:
     with pytest.raises(BadSettings, match="out is missing: give --out, PAD_STUDENT_OUT, or out in a YAML file"):
         load(SampleSettings, "pad-student sample", SAMPLE[:4])
 
@@ -157,7 +157,7 @@ def test_a_missing_setting_is_named_with_the_ways_to_give_it():
         (KeyboardInterrupt(), 130, "pad-student: stopped; the same command again continues"),
     ],
 )
-def test_an_error_is_one_line_and_an_exit_status(monkeypatch, capsys, error, status, said):
+def test_an_error_is_one_line_and_an_exit_status(monkeypatch, capsys, error, status, said) -> None:
     def fail(settings):
         raise error
 
@@ -169,18 +169,18 @@ def test_an_error_is_one_line_and_an_exit_status(monkeypatch, capsys, error, sta
 
 
 @pytest.mark.parametrize("arguments", [[], ["smaple"], ["eval"], ["eval", "grad"], ["sample", "--frobnicate"]])
-def test_a_wrong_command_line_is_one_line_and_status_2(capsys, arguments):
+def test_a_wrong_command_line_is_one_line_and_status_2(capsys, arguments) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_real_bug_keeps_its_traceback(monkeypatch):
+def test_a_real_bug_keeps_its_traceback(monkeypatch) -> None:
     monkeypatch.setattr("pad_student.commands.sample.run", lambda settings: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["sample", *SAMPLE])
 
 
-def test_the_key_is_not_shown(tmp_path):
+def test_the_key_is_not_shown(tmp_path) -> None:
     settings = load_distill(tmp_path, "--key", "sesame")
     assert settings.key is not None
     assert settings.key.get_secret_value() == "sesame"

@@ -51,14 +51,14 @@ def use(monkeypatch, fake, stage=score):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
-def test_every_prompt_gets_its_set(model, prompts, tmp_path, capsys):
+def test_every_prompt_gets_its_set(model, prompts, tmp_path, capsys) -> None:
     out = tmp_path / "sets.jsonl"
     sample.run(sample_settings(model, prompts, out))
     assert [(each.id, len(each.responses)) for each in read(out, SampledSet)] == [(f"p{i}", 2) for i in range(5)]
     assert "sets.jsonl: 2 responses a prompt" in capsys.readouterr().err
 
 
-def test_a_command_that_failed_before_it_wrote_anything_may_be_corrected(model, prompts, tmp_path):
+def test_a_command_that_wrote_nothing_may_be_corrected(model, prompts, tmp_path) -> None:
     out = tmp_path / "sets.jsonl"
     with pytest.raises(SamplingError, match="no such model directory"):
         sample.run(sample_settings(f"{model}/nothing", prompts, out))
@@ -67,7 +67,7 @@ def test_a_command_that_failed_before_it_wrote_anything_may_be_corrected(model, 
         sample.run(sample_settings(model, prompts, out, seed=5))
 
 
-def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path):
+def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path) -> None:
     scored = tmp_path / "scored.jsonl"
     row = {"text": "yes", "log_likelihood": -2.0, "tokens": 2, "mean_log_likelihood": -1.0}
     teacher = {"model": "t", "fingerprint": "f"}
@@ -79,7 +79,7 @@ def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.75, 0.99])
-def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, tmp_path, share):
+def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, tmp_path, share) -> None:
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
     sample.run(sample_settings(model, prompts, whole))
     content = whole.read_bytes()
@@ -88,7 +88,7 @@ def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, t
     assert torn.read_bytes() == content
 
 
-def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, tmp_path, monkeypatch):
+def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, tmp_path, monkeypatch) -> None:
     out = tmp_path / "sets.jsonl"
     sample.run(sample_settings(model, prompts, out))
     content = out.read_bytes()
@@ -97,7 +97,7 @@ def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, 
     assert out.read_bytes() == content
 
 
-def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys):
+def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys) -> None:
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "sets.jsonl"
     prompts.write_text(json.dumps({"id": "long", "prompt": "x" * 80}) + '\n{"id": "short", "prompt": "x"}\n')
     sample.run(sample_settings(model, prompts, out))
@@ -105,11 +105,11 @@ def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys):
     assert "1 prompts skipped" in capsys.readouterr().err
 
 
-def test_scoring_that_is_broken_off_continues_without_loss_or_repeat(sets, tmp_path, monkeypatch):
+def test_interrupted_scoring_continues_without_loss_or_repeat(sets, tmp_path, monkeypatch) -> None:
     out = tmp_path / "scored.jsonl"
     settings = ScoreSettings(teacher="http://t", sets=sets, out=out)
     broken = FakeTeacher()
-    served, answer = [], broken._answer
+    served, answer = [], broken.answer
 
     def dies(request):
         served.append(request)
@@ -131,7 +131,7 @@ def test_scoring_that_is_broken_off_continues_without_loss_or_repeat(sets, tmp_p
     assert sorted(asked + before) == sorted(f"s{i}" for i in range(40))
 
 
-def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch):
+def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch) -> None:
     out = tmp_path / "scored.jsonl"
     use(monkeypatch, FakeTeacher())
     score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
@@ -142,7 +142,7 @@ def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch):
         score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
 
 
-def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch):
+def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch) -> None:
     with sets.open("a") as file:
         file.write('{"id": "s3", "prompt": "p", "responses": ["r"]}\n')
     fake = FakeTeacher()
@@ -152,7 +152,7 @@ def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch):
     assert fake.requests == []
 
 
-def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys):
+def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys) -> None:
     rule = tmp_path / "rule.py"
     rule.write_text("def grade(prompt, response):\n    return float(response == 'yes' or response.endswith('1'))\n")
     out = tmp_path / "graded"
@@ -166,7 +166,7 @@ def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys
     assert "gold score 0.5500" in capsys.readouterr().out
 
 
-def test_a_model_is_sampled_and_graded(model, prompts, tmp_path):
+def test_a_model_is_sampled_and_graded(model, prompts, tmp_path) -> None:
     out = tmp_path / "graded"
     settings = GradeSettings(
         grader="operator:contains", model=model, prompts=prompts, out=out, n=2, max_new_tokens=4, temperature=1.0
@@ -177,7 +177,7 @@ def test_a_model_is_sampled_and_graded(model, prompts, tmp_path):
         evaluate.grade(settings.model_copy(update={"seed": 1}))
 
 
-def test_win_rate_asks_pairwise_in_both_orders_and_counts_ties_half(tmp_path, monkeypatch):
+def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path, monkeypatch) -> None:
     # The fake teacher prefers the longer one.
     ours, theirs, out = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", tmp_path / "won"
     for path, texts in ((ours, ["longer", "same", "less"]), (theirs, ["long", "same", "lesser"])):
@@ -198,12 +198,12 @@ def test_win_rate_asks_pairwise_in_both_orders_and_counts_ties_half(tmp_path, mo
 
 
 @pytest.mark.parametrize(("preference", "value"), [(0.5, 0.5), (0.5000001, 0.5), (0.6, 1.0), (0.4, 0.0)])
-def test_a_tie_is_half_a_win(preference, value):
+def test_a_tie_is_half_a_win(preference, value) -> None:
     assert win(preference) == value
 
 
 @pytest.mark.parametrize("name", ["math", "math:nothing", "no_such_module:grade", "no/such/file.py:grade"])
-def test_a_grader_that_is_not_there_is_one_line(name):
+def test_a_grader_that_is_not_there_is_one_line(name) -> None:
     with pytest.raises(EvaluationError) as caught:
         load_grader(name)
     assert "\n" not in str(caught.value)

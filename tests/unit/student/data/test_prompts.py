@@ -103,14 +103,14 @@ def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
         ({"messages": [user("hi"), {"role": "tool", "content": "3"}, assistant("three")]}, [user("hi"), tool("3")]),
     ],
 )
-def test_the_prompt_of_a_row_is_found_by_trls_and_alpacas_conventions(tmp_path: Path, row: Any, prompt: Any) -> None:
+def test_a_rows_prompt_is_found_by_trls_and_alpacas_conventions(tmp_path: Path, row: Any, prompt: Any) -> None:
     assert of_row(tmp_path, row) == prompt
     (line,) = as_rows(Dataset.from_list([row]))
     assert (line.prompt if isinstance(line.prompt, str) else as_messages(line.prompt)) == prompt
 
 
 @pytest.mark.parametrize("name", ["gpt", "chatgpt", "bing", "bard", "model", "assistant"])
-def test_the_answer_of_any_of_sharegpts_models_is_left_out_of_the_prompt(tmp_path: Path, name: str) -> None:
+def test_the_answer_of_any_sharegpt_model_is_left_out(tmp_path: Path, name: str) -> None:
     talk = [{"from": "user", "value": "hi"}, {"from": name, "value": "ho"}]
     assert of_row(tmp_path, {"conversations": talk}) == [user("hi")]
     assert of_row(tmp_path, {"conversations": [*talk, talk[0]]}) == [user("hi"), assistant("ho"), user("hi")]
@@ -122,7 +122,8 @@ def test_a_column_that_is_named_goes_before_every_convention(tmp_path: Path) -> 
     assert of_row(tmp_path, row, column="talk") == TALK
 
 
-def test_a_system_prompt_goes_in_front_where_there_is_none_and_makes_another_prompt(tmp_path: Path) -> None:
+def test_a_system_prompt_is_added_if_there_is_none(tmp_path: Path) -> None:
+    """The prompt with it is another prompt, with another id."""
     own = [system("be rude"), user("hi")]
     assert of_row(tmp_path, {"prompt": "hi"}, system="be kind") == [system("be kind"), user("hi")]
     assert of_row(tmp_path, {"messages": TALK}, system="be kind") == [system("be kind"), *TALK]
@@ -177,7 +178,8 @@ def test_a_system_prompt_goes_in_front_where_there_is_none_and_makes_another_pro
         ({"id": [1], "prompt": "hi"}, "id: Input should be a valid string"),
     ],
 )
-def test_a_row_without_a_usable_prompt_is_named_with_what_was_expected(tmp_path: Path, row: Any, said: str) -> None:
+def test_a_row_without_a_usable_prompt_is_named(tmp_path: Path, row: Any, said: str) -> None:
+    """The message says what was expected."""
     path = lines(tmp_path / "p.jsonl", ROWS[0], row)
     with pytest.raises(PromptsError, match=rf"p\.jsonl, line 2: .*{said}") as caught:
         read_prompts(path)
@@ -198,7 +200,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path)
         read_prompts(path, PromptOptions(column="question"))
 
 
-def test_prompts_without_an_id_get_a_stable_one_and_repeats_are_kept_once(tmp_path: Path) -> None:
+def test_prompts_get_stable_ids_and_repeats_are_kept_once(tmp_path: Path) -> None:
     path = lines(tmp_path / "p.jsonl", {"prompt": "p"}, {"prompt": "p", "source": "x"}, {"id": "q", "prompt": "p"})
     assert [each.id for each in read_prompts(path)] == [prompt_id("p"), "q"]
     assert prompt_id("p") == "1fb680aa1ed965bc"
@@ -267,9 +269,10 @@ def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
         as_rows([{**SCORED, "responses": [{"text": "a"}]}])
 
 
-def test_a_stage_samples_from_a_dataset_and_says_what_it_dropped_and_skipped(
+def test_sample_reads_a_dataset_and_reports_dropped_prompts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It reports skipped ones too."""
     model = str(save_tiny_student(tmp_path / "student"))
     rows = [{"question": "x" * length} for length in (3, 40, 58)]
     Dataset.from_list(rows).to_parquet(str(tmp_path / "p.parquet"))

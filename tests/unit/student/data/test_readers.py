@@ -68,14 +68,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
-def test_the_same_prompts_come_from_every_form_of_data_to_stages_and_trainer(tmp_path: Path, write: Any) -> None:
+def test_commands_and_trainer_read_every_form_of_data_alike(tmp_path: Path, write: Any) -> None:
     expected = [PromptLine(id=f"p{k}", prompt=f"say {k}") for k in range(4)]
     path = write(tmp_path)
     assert read_prompts(path) == expected
     assert as_rows(path) == expected
 
 
-def test_a_split_is_chosen_by_name_and_a_missing_one_names_those_there(tmp_path: Path) -> None:
+def test_a_split_is_chosen_by_name(tmp_path: Path) -> None:
+    """The error about a missing split lists those that exist."""
     both, files = saved_with_splits(tmp_path), of_data_files(tmp_path)
     assert [each.id for each in read_prompts(both, PromptOptions(split="test"))] == ["other"]
     assert [each.id for each in read_prompts(files, PromptOptions(split="test"))] == ["p0"]
@@ -93,7 +94,7 @@ def test_a_split_is_chosen_by_name_and_a_missing_one_names_those_there(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["test.jsonl", "validation.csv"])
-def test_the_only_split_of_a_directory_is_taken_and_of_several_train(tmp_path: Path, name: str) -> None:
+def test_the_default_split_is_the_only_one_or_train(tmp_path: Path, name: str) -> None:
     (tmp_path / "one").mkdir()
     getattr(Dataset.from_list(ROWS), "to_csv" if name.endswith("csv") else "to_json")(str(tmp_path / "one" / name))
     assert [each.id for each in read_prompts(tmp_path / "one")] == ["p0", "p1", "p2", "p3"]
@@ -104,7 +105,8 @@ def test_the_only_split_of_a_directory_is_taken_and_of_several_train(tmp_path: P
         read_prompts(tmp_path / "two")
 
 
-def test_a_directory_with_files_of_several_kinds_is_refused_unless_it_says_which_it_means(tmp_path: Path) -> None:
+def test_a_directory_of_several_kinds_of_files_is_refused(tmp_path: Path) -> None:
+    """A README that lists the files of each subset lifts the refusal."""
     folder = tmp_path / "mixed"
     (folder / ".cache").mkdir(parents=True)
     lines(folder / "a.jsonl", *ROWS)

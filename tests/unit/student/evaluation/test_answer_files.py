@@ -32,14 +32,14 @@ def answer(tmp_path, model, benchmark, rows):
     return out
 
 
-def test_alpaca_eval_reads_a_json_list(tmp_path, model):
+def test_alpaca_eval_reads_a_json_list(tmp_path, model) -> None:
     (row,) = json.loads(answer(tmp_path, model, "alpaca-eval", ALPACA).read_text())
     assert row["instruction"] == "why?"
     assert (row["dataset"], row["generator"], type(row["output"])) == ("helpful_base", "tiny", str)
     assert set(row) == {"dataset", "instruction", "output", "generator"}
 
 
-def test_arena_hard_reads_messages_with_an_answer_and_style_counts(tmp_path, model):
+def test_arena_hard_reads_an_answer_and_style_counts(tmp_path, model) -> None:
     (row,) = map(json.loads, answer(tmp_path, model, "arena-hard", ARENA).read_text().splitlines())
     assert set(row) == {"uid", "ans_id", "model", "messages", "tstamp", "metadata"}
     assert (row["uid"], row["model"]) == ("u1", "tiny")
@@ -48,7 +48,7 @@ def test_arena_hard_reads_messages_with_an_answer_and_style_counts(tmp_path, mod
     assert set(row["metadata"]) == {"token_len", "header_count", "list_count", "bold_count"}
 
 
-def test_style_counts_leave_out_fenced_code(tmp_path):
+def test_style_counts_leave_out_fenced_code(tmp_path) -> None:
     path, questions = tmp_path / "a.jsonl", tmp_path / "q.jsonl"
     questions.write_text(json.dumps(ARENA[0]) + "\n")
     reply = "# One\n## Two\n- a\n* b\n1. c\n**bold** and __bold__\n```\n# not\n- not\n```\n"
@@ -60,7 +60,7 @@ def test_style_counts_leave_out_fenced_code(tmp_path):
     assert metadata["token_len"] == len(reply)
 
 
-def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path, model):
+def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path, model) -> None:
     out = answer(tmp_path, model, "mt-bench", MT_BENCH)
     rows = list(map(json.loads, out.read_text().splitlines()))
     assert [row["question_id"] for row in rows] == [81, 111]
@@ -71,14 +71,14 @@ def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path, model):
     assert said["81"] == ["write", rows[0]["choices"][0]["turns"][0] or " ", "again"]
 
 
-def test_mt_bench_answers_each_category_at_its_own_temperature(tmp_path):
+def test_mt_bench_answers_each_category_at_its_own_temperature(tmp_path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in MT_BENCH))
     assert [each.temperature for each in read_questions("mt-bench", path, 0.3)] == [0.7, 0.0]
     assert set(MT_BENCH_TEMPERATURES.values()) == {0.0, 0.1, 0.7}
 
 
-def test_a_file_of_another_benchmark_is_refused_in_one_line(tmp_path):
+def test_a_file_of_another_benchmark_is_refused_in_one_line(tmp_path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(ARENA[0]) + "\n")
     with pytest.raises(QuestionsError, match="not a question file of mt-bench"):

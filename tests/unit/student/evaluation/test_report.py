@@ -85,9 +85,10 @@ def as_shown(text: str) -> str:
 @given(text=TEXTS, metric=TEXTS)
 @example(text="</script><img src=x onerror=alert(1)>", metric="</script><!--<script>")
 @example(text="]]>{{ 7 * 7 }}{% raw %}<!--\x00\r\n", metric="__proto__")
-def test_no_text_of_a_prompt_a_response_or_a_metric_changes_the_page_and_all_are_read_back(
+def test_no_text_changes_the_page_and_all_is_read_back(
     tmp_path: Path, plain_tags: list[str], text: str, metric: str
 ) -> None:
+    """Texts of prompts, responses and names of metrics."""
     folders = (tmp_path / str(k) for k in count())
     folder = next(each for each in folders if not each.exists())
     found = structure_with(folder, text, metric)
@@ -119,7 +120,7 @@ def test_a_part_that_is_missing_is_said_in_words(tmp_path: Path, part: str, says
     assert says in page(fake_run(tmp_path, leave_out=(part,)))
 
 
-def test_a_run_that_has_not_ended_says_that_samples_after_are_not_there_yet(tmp_path: Path) -> None:
+def test_an_unfinished_run_reports_missing_samples(tmp_path: Path) -> None:
     run = fake_run(tmp_path)
     (run / "shown.jsonl").write_text((run / "shown.jsonl").read_text().splitlines()[0] + "\n")
     written = page(run)
@@ -139,7 +140,7 @@ def test_a_figure_that_was_not_finite_is_a_gap_and_never_zero(tmp_path: Path) ->
     assert min(curves["label_mass"].known) == 0.95
 
 
-def test_a_line_torn_by_a_kill_is_passed_over_and_one_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_ignored_and_a_bad_one_named(tmp_path: Path) -> None:
     run = fake_run(tmp_path)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "lo')
@@ -191,7 +192,7 @@ def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
     assert [letter(k) for k in (0, 25, 26, 51)] == ["A", "Z", "AA", "AZ"]
 
 
-def test_a_run_of_many_steps_is_drawn_with_no_more_points_than_a_screen_has(tmp_path: Path) -> None:
+def test_a_long_run_has_no_more_points_than_a_screen(tmp_path: Path) -> None:
     run = fake_run(tmp_path)
     lines = [json.dumps({"step": k, "loss": 2.0, "loss/preference": 2.0}) for k in range(1, 9001)]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
@@ -200,7 +201,8 @@ def test_a_run_of_many_steps_is_drawn_with_no_more_points_than_a_screen_has(tmp_
         assert len(plot["steps"]) == len(plot["series"][0]["values"]) <= MOST_POINTS
 
 
-def test_the_policy_lets_nothing_run_but_what_is_in_the_page_and_nothing_out(tmp_path: Path) -> None:
+def test_the_policy_allows_only_the_pages_own_scripts(tmp_path: Path) -> None:
+    """It lets nothing out."""
     written = page(fake_run(tmp_path))
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', written.replace("&#39;", "'"))
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
@@ -220,7 +222,7 @@ def test_the_model_card_has_valid_metadata_and_the_runs_figures(tmp_path: Path) 
     assert named.base_model == "org/model"
 
 
-def test_the_command_writes_the_page_and_names_a_directory_that_holds_no_run(
+def test_the_command_writes_the_page_or_names_a_bad_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = fake_run(tmp_path / "run")

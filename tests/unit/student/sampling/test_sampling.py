@@ -18,26 +18,26 @@ def sample(model, prompts=PROMPTS, **changes):
     return sample_responses(model, ENCODER, prompts, **options)
 
 
-def test_each_prompt_gets_n_responses():
+def test_each_prompt_gets_n_responses() -> None:
     responses = sample(tiny_model())
     assert [len(each) for each in responses] == [3, 3]
 
 
-def test_the_same_seed_and_keys_give_the_same_responses_and_others_do_not():
+def test_responses_depend_on_the_seed_and_the_keys() -> None:
     model = tiny_model()
     assert sample(model) == sample(model)
     assert sample(model) != sample(model, seed=2)
     assert sample(model) != sample(model, keys=["a", "c"])
 
 
-def test_the_global_random_state_is_left_as_it_was():
+def test_the_global_random_state_is_left_as_it_was() -> None:
     before = torch.get_rng_state()
     sample(tiny_model())
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_modes_and_generation_settings_are_restored(training):
+def test_modes_and_generation_settings_are_restored(training) -> None:
     model = tiny_model().train(training)
     model.model.norm.train(not training)
     own = copy.deepcopy(model.generation_config.to_dict())
@@ -47,28 +47,28 @@ def test_modes_and_generation_settings_are_restored(training):
     assert model.generation_config.to_dict() == own
 
 
-def test_the_models_own_sampling_settings_are_not_used():
+def test_the_models_own_sampling_settings_are_not_used() -> None:
     plain, fancy = tiny_model(), tiny_model()
     fancy.generation_config.top_k = 1
     fancy.generation_config.repetition_penalty = 5.0
     assert sample(plain) == sample(fancy)
 
 
-def test_it_works_while_training_with_gradient_checkpointing():
+def test_it_works_while_training_with_gradient_checkpointing() -> None:
     model = tiny_model().train()
     model.gradient_checkpointing_enable()
     model.config.use_cache = False
     assert sample(model) == sample(tiny_model())
 
 
-def test_finished_means_that_an_end_token_was_produced():
+def test_finished_means_that_an_end_token_was_produced() -> None:
     model = tiny_model()
     responses = [each for group in sample(model, ["hi"] * 100, n=1, max_new_tokens=1, keys=[]) for each in group]
     assert {each.finished for each in responses} == {True, False}
     assert all(each.finished is (each.text == "") for each in responses)
 
 
-def test_end_tokens_that_the_model_declares_end_a_response_too():
+def test_end_tokens_that_the_model_declares_end_a_response_too() -> None:
     model, c = tiny_model(), ENCODER.response_ids(["c"], [False])[0][0]
     model.generation_config.eos_token_id = [c]
     responses = [each for group in sample(model, n=50) for each in group]
@@ -76,14 +76,14 @@ def test_end_tokens_that_the_model_declares_end_a_response_too():
     assert any(each.finished for each in responses)
 
 
-def test_padding_on_the_left_does_not_change_greedy_responses():
+def test_padding_on_the_left_does_not_change_greedy_responses() -> None:
     model = tiny_model()
     together = sample(model, n=1, temperature=0)
     alone = [sample(model, [prompt], n=1, temperature=0)[0] for prompt in PROMPTS]
     assert together == alone
 
 
-def test_responses_follow_the_models_own_distribution():
+def test_responses_follow_the_models_own_distribution() -> None:
     model, draws = tiny_model(), 4000
     with torch.no_grad():
         model.lm_head.weight *= 20  # far from uniform
@@ -96,11 +96,11 @@ def test_responses_follow_the_models_own_distribution():
         assert abs(texts.count(character) / len(texts) - expected) < 0.03
 
 
-def test_a_prompt_that_leaves_no_room_gets_no_responses():
+def test_a_prompt_that_leaves_no_room_gets_no_responses() -> None:
     assert [len(each) for each in sample(tiny_model(context=24), max_new_tokens=12)] == [3, 0]
 
 
-def test_an_unfinished_response_without_text_is_never_returned():
+def test_an_unfinished_response_without_text_is_never_returned() -> None:
     model = tiny_model()
     with torch.no_grad():
         model.lm_head.weight.zero_()  # every token is as likely, five of them special
@@ -108,12 +108,12 @@ def test_an_unfinished_response_without_text_is_never_returned():
         assert all(each.text or each.finished for each in group)
 
 
-def test_temperature_0_has_one_response():
+def test_temperature_0_has_one_response() -> None:
     with pytest.raises(SamplingError, match="temperature 0"):
         sample(tiny_model(), temperature=0)
 
 
-def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch):
+def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch) -> None:
     model = tiny_model()
     generate, sizes = model.generate, []
 

@@ -42,7 +42,7 @@ def sampled(folder: Path, server: FakeSamplingServer, model: Any = None, **chang
     return sampler(folder, server).with_weights_of(model)(model, ENCODER, PROMPTS, **HOW | changes)
 
 
-def test_each_prompt_gets_n_responses_that_depend_on_its_own_seed_alone(tmp_path: Path) -> None:
+def test_n_responses_to_a_prompt_depend_on_its_own_seed_alone(tmp_path: Path) -> None:
     first = sampled(tmp_path, FakeSamplingServer())
     assert [len(responses) for responses in first] == [3, 3]
     assert sampled(tmp_path, FakeSamplingServer()) == first
@@ -72,7 +72,7 @@ def test_a_request_leaves_nothing_to_the_servers_own_settings(tmp_path: Path) ->
         assert asked_of[tuple(prompt)] == asked | seed | {"prompt": prompt}
 
 
-def test_each_load_has_a_version_of_its_own_and_leaves_nothing_on_disk(tmp_path: Path) -> None:
+def test_each_load_has_its_own_version_and_leaves_no_files(tmp_path: Path) -> None:
     server = FakeSamplingServer()
     by = sampler(tmp_path, server)
     salts = set()
@@ -84,7 +84,7 @@ def test_each_load_has_a_version_of_its_own_and_leaves_nothing_on_disk(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_finished_response_ends_at_its_end_token_and_a_cut_one_is_unfinished(tmp_path: Path) -> None:
+def test_only_a_response_with_an_end_token_is_finished(tmp_path: Path) -> None:
     responses = sampled(tmp_path, FakeSamplingServer(), n=60)[0]
     assert {response.finished for response in responses} == {True, False}
     assert all(len(response.text) < 6 for response in responses if response.finished)
@@ -101,7 +101,7 @@ def test_a_server_that_keeps_its_old_weights_is_found_out(tmp_path: Path) -> Non
         by.with_weights_of(changed)(changed, ENCODER, PROMPTS, **HOW)
 
 
-def test_log_probabilities_that_are_no_numbers_are_never_near_enough(tmp_path: Path) -> None:
+def test_log_probabilities_that_are_nan_never_pass(tmp_path: Path) -> None:
     model = tiny_model()
     sample = sampler(tmp_path, FakeSamplingServer()).with_weights_of(model)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_log_probabilities_that_are_no_numbers_are_never_near_enough(tmp_path: P
         sample(model, ENCODER, PROMPTS, **HOW)
 
 
-def test_a_server_that_was_restarted_or_used_by_another_run_is_found_out(tmp_path: Path) -> None:
+def test_a_restarted_or_shared_server_is_detected(tmp_path: Path) -> None:
     server = FakeSamplingServer()
     sample = sampler(tmp_path, server).with_weights_of(tiny_model())
     server.version = "default"
@@ -118,16 +118,16 @@ def test_a_server_that_was_restarted_or_used_by_another_run_is_found_out(tmp_pat
         sample(tiny_model(), ENCODER, PROMPTS, **HOW)
 
 
-def test_a_prompt_past_the_students_context_has_no_responses_and_one_past_the_servers_is_said(tmp_path: Path) -> None:
+def test_a_prompt_past_the_servers_context_is_an_error(tmp_path: Path) -> None:
+    """One past the student's own context has no responses."""
     assert list(map(len, sampled(tmp_path, FakeSamplingServer(), tiny_model(context=20)))) == [3, 0]
     assert sampled(tmp_path, FakeSamplingServer(), tiny_model(context=4)) == [[], []]
     with pytest.raises(SamplerRefused, match=r"takes 20 tokens, and .* needs 35: start it with"):
         sampled(tmp_path, FakeSamplingServer(max_model_len=20))
 
 
-def test_responses_cut_before_any_text_are_sampled_anew_and_left_out_at_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_responses_cut_before_any_text_are_sampled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last try the prompt has no responses."""
     model, server = tiny_model(), FakeSamplingServer()
     with torch.no_grad():
         model.lm_head.weight.zero_()  # every token is as likely, five of them special
@@ -148,9 +148,7 @@ def test_responses_cut_before_any_text_are_sampled_anew_and_left_out_at_last(
         (httpx.Response(500, text="<html>"), r"\(HTTP status 500\): restart it with"),
     ],
 )
-def test_weights_that_the_server_does_not_load_are_said_in_its_words(
-    tmp_path: Path, answer: httpx.Response, said: str
-) -> None:
+def test_refused_weights_are_reported_in_the_servers_words(tmp_path: Path, answer: httpx.Response, said: str) -> None:
     with pytest.raises(SamplerRefused, match=said):
         sampled(tmp_path, FakeSamplingServer(collective_rpc=lambda _: answer))
     assert list(tmp_path.iterdir()) == []
@@ -236,9 +234,7 @@ def test_a_run_loads_its_weights_before_each_round(tmp_path: Path, monkeypatch: 
     assert len(server.requests) == 3 * 3
 
 
-def test_a_run_that_loses_its_server_and_goes_on_ends_as_if_nothing_had_happened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_lost_its_server_ends_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how = through(monkeypatch, FakeSamplingServer(max_model_len=256))
     whole = trainer(tmp_path / "whole", FakeTeacher(), **how, save_steps=100)
     whole.train()
@@ -246,7 +242,7 @@ def test_a_run_that_loses_its_server_and_goes_on_ends_as_if_nothing_had_happened
 
     def dying(request: httpx.Request) -> httpx.Response:
         if away.loads < 2:
-            return away._load(Path(json.loads(request.content)["kwargs"]["weights_path"]))
+            return away.load(Path(json.loads(request.content)["kwargs"]["weights_path"]))
         raise httpx.ConnectError("gone")
 
     away.instead["/collective_rpc"] = dying

@@ -278,7 +278,7 @@ def test_an_input_that_fails_is_raised_behind_the_answers_before_it():
 
 def test_sets_that_are_too_long_are_left_out_and_said_where_that_is_asked_for(caplog):
     fake = FakeTeacher()
-    answer = fake._answer
+    answer = fake.answer
 
     def narrow(request: httpx.Request) -> httpx.Response:
         if b'"s3"' in request.content or b'"s20"' in request.content:

@@ -55,7 +55,7 @@ class Fleet:
         if self.clock:
             self.clock.now += 0.5
         fake = self.a if request.url.host == "a.test" else self.b
-        return fake._answer(request)
+        return fake.answer(request)
 
     def client(self, **options) -> Teacher:
         return Teacher([A, B], transport=self.transport, **options)
