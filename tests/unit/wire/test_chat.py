@@ -12,13 +12,13 @@ tokenizer = byte_tokenizer()
 encoder = ChatEncoder.of(tokenizer)
 
 
-def test_the_end_of_turn_is_what_the_template_writes_and_not_just_eos() -> None:
+def test_the_end_of_turn_is_the_templates_and_not_just_eos() -> None:
     other = byte_tokenizer()
     other.eos_token = "<|bos|>"
     assert ChatEncoder.of(other).end_of_turn == other.convert_tokens_to_ids("<|end|>")
 
 
-def test_a_template_without_a_special_token_falls_back_to_eos_or_says_so() -> None:
+def test_a_template_without_a_special_token_falls_back_to_eos() -> None:
     plain = byte_tokenizer()
     plain.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
     assert ChatEncoder.of(plain).end_of_turn == plain.eos_token_id
@@ -27,7 +27,7 @@ def test_a_template_without_a_special_token_falls_back_to_eos_or_says_so() -> No
         ChatEncoder.of(plain)
 
 
-def test_a_tokenizer_without_a_template_is_refused_with_what_to_do() -> None:
+def test_a_tokenizer_without_a_template_is_refused_with_a_remedy() -> None:
     plain = byte_tokenizer()
     plain.chat_template = None
     with pytest.raises(TemplateError, match="--chat-template"):
@@ -39,7 +39,7 @@ def test_a_plain_prompt_is_one_user_message() -> None:
 
 
 @given(st.text(min_size=1))
-def test_a_response_is_tokenised_on_its_own_and_ends_with_the_end_of_turn_if_finished(text: str) -> None:
+def test_a_response_is_tokenised_alone_and_may_end_its_turn(text: str) -> None:
     (finished,) = encoder.response_ids([text], [True])
     (cut,) = encoder.response_ids([text], [False])
     assert finished == [*cut, encoder.end_of_turn]

@@ -55,9 +55,7 @@ def training_calls(monkeypatch: pytest.MonkeyPatch, before: Callable[[PADTrainer
     monkeypatch.setattr(PADTrainer, "compute_loss", watched)
 
 
-def test_sets_reach_the_teacher_while_the_rest_is_still_being_sampled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sets_reach_the_teacher_while_the_rest_is_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrived = Event()
 
     def before(keys: list[str]) -> None:
@@ -89,18 +87,14 @@ def test_training_begins_before_the_last_set_is_scored(
     assert len(teacher.scored) == count
 
 
-def test_at_staleness_1_the_next_step_is_sampled_before_this_ones_scores_are_awaited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_staleness_1_sampling_runs_ahead_of_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = Event()
     sampling_calls(monkeypatch, lambda keys: second.set() if keys[0].endswith("@1") else None)
     trainer(tmp_path, Gated(lambda each: wait(second)), staleness=1, max_steps=3).train()
     assert [line["staleness"] for line in metrics(tmp_path)] == [0, 1, 1]
 
 
-def test_the_next_rounds_sets_are_on_disk_before_a_step_of_this_one_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_next_rounds_sets_are_on_disk_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
     def before(training: PADTrainer) -> None:
@@ -113,9 +107,7 @@ def test_the_next_rounds_sets_are_on_disk_before_a_step_of_this_one_is_trained(
 
 @pytest.mark.parametrize("staleness", range(10))
 @pytest.mark.parametrize("parts", [1, 2, 3])
-def test_no_step_is_further_behind_its_weights_than_staleness_or_one_decomposition(
-    tmp_path: Path, staleness: int, parts: int
-) -> None:
+def test_no_step_lags_more_than_staleness_or_one_decomposition(tmp_path: Path, staleness: int, parts: int) -> None:
     config = PADConfig(
         output_dir=str(tmp_path), use_cpu=True, staleness=staleness, n=12, parts=parts, decompose="fixed"
     )
@@ -126,9 +118,7 @@ def test_no_step_is_further_behind_its_weights_than_staleness_or_one_decompositi
 
 @pytest.mark.parametrize("staleness", [0, 1])
 @pytest.mark.parametrize("stop", [1, 4, 5, 11])
-def test_a_teacher_lost_in_the_middle_of_a_step_leaves_a_run_that_goes_on_exactly(
-    tmp_path: Path, stop: int, staleness: int
-) -> None:
+def test_a_teacher_lost_in_mid_step_lets_the_run_continue(tmp_path: Path, stop: int, staleness: int) -> None:
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3, "staleness": staleness}
     whole = trainer(tmp_path / "whole", FakeTeacher(), **how)
     whole.train()
@@ -143,7 +133,7 @@ def test_a_teacher_lost_in_the_middle_of_a_step_leaves_a_run_that_goes_on_exactl
     assert sorted(away.scored + back.scored) == sorted({*away.scored, *back.scored})
 
 
-def test_a_teacher_lost_in_the_middle_of_a_step_leaves_dropout_as_it_would_have_been(tmp_path: Path) -> None:
+def test_a_teacher_lost_in_mid_step_leaves_dropout_unchanged(tmp_path: Path) -> None:
     def run(folder: str, teacher: FakeTeacher) -> PADTrainer:
         built = trainer(tmp_path / folder, teacher, per_device_train_batch_size=1, gradient_accumulation_steps=3)
         for module in built.model.modules():
@@ -173,9 +163,7 @@ def test_a_slow_teacher_changes_nothing_that_is_learnt(tmp_path: Path, staleness
     assert metrics(tmp_path / "quick") == metrics(tmp_path / "slow")
 
 
-def test_a_round_whose_sampling_was_killed_leaves_no_scores_of_sets_that_are_not_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_sampling_leaves_no_scores_without_their_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = Event()
     calls: list[list[str]] = []
     teacher = Gated(lambda each: second.set() if len(teacher.got) == 2 else None)
@@ -194,7 +182,7 @@ def test_a_round_whose_sampling_was_killed_leaves_no_scores_of_sets_that_are_not
 
 
 @pytest.mark.parametrize("torn", ["", '{"id": "p'])
-def test_what_was_scored_before_a_kill_is_not_asked_again_where_the_same_is_sampled_again(
+def test_scores_from_before_a_kill_are_not_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
 ) -> None:
     early = tmp_path / "rounds" / "000000" / "scored.early"
@@ -220,13 +208,13 @@ def test_what_was_scored_before_a_kill_is_not_asked_again_where_the_same_is_samp
     assert not early.exists()
 
 
-def test_micro_batches_whose_sets_were_all_too_long_do_not_end_the_run(tmp_path: Path) -> None:
+def test_micro_batches_of_too_long_sets_do_not_end_the_run(tmp_path: Path) -> None:
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3}
     trainer(tmp_path, Narrow(), **how, max_steps=4).train()
     assert len(metrics(tmp_path)) == 4
 
 
-def test_where_sets_are_left_out_each_of_the_others_counts_the_same(tmp_path: Path) -> None:
+def test_skipped_sets_leave_equal_weight_to_the_others(tmp_path: Path) -> None:
     class Some:
         def score_of(self, identifier: str) -> str | None:
             return None if identifier in ("b", "c") else identifier

@@ -68,7 +68,7 @@ def test_a_healthy_run_raises_no_warning():
         ({"label_mass": 0.2}, "only 20%", "Lower alpha"),
     ],
 )
-def test_a_bad_teacher_signal_is_warned_of_once_with_the_option_to_change(changes, says, option):
+def test_a_bad_teacher_signal_is_warned_of_once_with_the_option(changes, says, option):
     (message,) = warnings_after([healthy(**changes)] * 12)
     assert says in message
     assert option in message
@@ -81,7 +81,7 @@ def test_one_odd_batch_raises_no_alarm():
 @pytest.mark.parametrize(
     ("norm", "says"), [(0.0, "learns nothing"), (nan, "spoilt"), (float("inf"), "spoilt")], ids=["zero", "nan", "inf"]
 )
-def test_a_vanished_or_broken_gradient_is_warned_of_at_once_and_once(norm, says):
+def test_a_vanished_or_broken_gradient_is_warned_of_once(norm, says):
     monitor = SignalMonitor(window=50)
     first = warnings_after([healthy()], monitor, gradient_norm=norm)
     assert len(first) == 1
@@ -93,7 +93,7 @@ def falling(*ranks):
     return [healthy(**{f"mean_log_likelihood/rank_{k}": -1.0 - 0.1 * step for k in ranks}) for step in range(12)]
 
 
-def test_likelihood_displacement_is_warned_of_when_every_rank_falls():
+def test_likelihood_displacement_is_warned_of_if_all_ranks_fall():
     (message,) = warnings_after(falling(1, 2, 3))
     assert "likelihood displacement" in message
     assert "anchor" in message

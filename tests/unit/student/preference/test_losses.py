@@ -27,7 +27,7 @@ every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
 
 @every_loss
-def test_a_loss_gives_one_value_a_prompt_that_ignores_the_rest_of_the_batch(loss):
+def test_a_loss_is_one_value_a_prompt_and_ignores_the_batch(loss):
     together = loss(TEACHER, STUDENT)
     alone = torch.cat([loss(TEACHER[i : i + 1], STUDENT[i : i + 1]) for i in range(3)])
     assert together.shape == (3,)
@@ -35,7 +35,7 @@ def test_a_loss_gives_one_value_a_prompt_that_ignores_the_rest_of_the_batch(loss
 
 
 @every_loss
-def test_the_gradient_passes_gradcheck_and_reaches_the_student_only(loss):
+def test_the_gradient_passes_gradcheck_and_is_the_students_alone(loss):
     student = STUDENT.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda scores: loss(TEACHER, scores), (student,))
     teacher = TEACHER.clone().requires_grad_()
@@ -71,7 +71,7 @@ def test_ppd_is_the_jsd():
     assert torch.equal(ppd(TEACHER, STUDENT), jsd(TEACHER, STUDENT))
 
 
-def test_vpd_is_the_negative_log_probability_of_the_teachers_ranking():
+def test_vpd_is_the_negative_log_prob_of_the_teachers_ranking():
     ranking = torch.tensor([[1, 3, 0, 2], [0, 2, 3, 1], [3, 2, 1, 0]])
     assert torch.equal(vpd(TEACHER, STUDENT), -log_prob(STUDENT, ranking))
 
@@ -106,13 +106,13 @@ def test_released_kl_passes_the_bound_that_ppd_keeps():
     assert ppd(teacher, student).item() <= log(2) + 1e-7
 
 
-def test_released_kl_above_enumeration_estimates_the_same_quantity():
+def test_released_kl_above_enumeration_estimates_the_same():
     torch.manual_seed(0)
     value = released_kl(torch.zeros(50, 9), 0.3 * torch.randn(50, 9))
     assert ((value > 0) & (value < 1)).all()
 
 
-def test_simpo_compares_the_teachers_best_and_worst_against_the_margin():
+def test_simpo_compares_the_teachers_best_and_worst():
     gaps = [0.1 - 0.3, 0.4 - 0.2, 0.0 - 0.3]
     expected = [log(1 + exp(-(gap - 0.5))) for gap in gaps]
     assert simpo(TEACHER, STUDENT, margin=0.5).tolist() == pytest.approx(expected, abs=1e-12)
@@ -123,7 +123,7 @@ def test_simpo_refuses_a_single_response():
         simpo(torch.zeros(1, 1), torch.zeros(1, 1))
 
 
-def test_anchor_is_the_negative_mean_log_likelihood_of_the_teachers_best():
+def test_anchor_is_the_negative_log_likelihood_of_the_best():
     mean_log_likelihood = -torch.arange(1.0, 13.0).view(3, 4).requires_grad_()
     anchor = anchor_nll(TEACHER, mean_log_likelihood)
     assert anchor.tolist() == [2.0, 5.0, 12.0]
@@ -138,7 +138,7 @@ def test_a_teacher_score_that_is_not_finite_is_refused():
             loss(broken, STUDENT)
 
 
-def test_ppd_with_published_betas_on_both_sides_is_nearly_flat_where_vpd_is_steep():
+def test_ppd_with_published_betas_is_nearly_flat_and_vpd_steep():
     teacher = 10 * torch.tensor([[-0.2, -1.1, -1.9, -3.0]])
     student = (10 * torch.tensor([[-0.95, -0.9, -1.0, -0.85]])).requires_grad_()
     norms = [torch.autograd.grad(loss(teacher, student).sum(), student)[0].norm().item() for loss in (ppd, vpd)]

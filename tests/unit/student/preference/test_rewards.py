@@ -22,13 +22,13 @@ def test_normalisation_divides_by_what_it_names(normalization, expected):
     assert likelihood_reward(LOG_LIKELIHOOD, TOKENS, normalization, text_bytes).flatten().tolist() == expected
 
 
-def test_calibration_mixes_mean_log_likelihood_and_log_selection_probability():
+def test_calibration_mixes_log_likelihood_and_log_selection():
     reward = calibrated_reward(LOG_LIKELIHOOD, TOKENS, SELECTION, alpha=0.8)
     assert reward[0, 0].item() == pytest.approx(0.2 * -2 + 0.8 * log(0.25), abs=1e-7)
     assert reward[1, 1].item() == pytest.approx(0.2 * -2 + 0.8 * log(0.5), abs=1e-7)
 
 
-def test_alpha_zero_is_the_likelihood_alone_and_needs_no_selection():
+def test_alpha_zero_needs_no_selection_probability():
     reward = calibrated_reward(LOG_LIKELIHOOD, TOKENS, None, alpha=0.0)
     assert torch.equal(reward, likelihood_reward(LOG_LIKELIHOOD, TOKENS))
 
@@ -59,7 +59,7 @@ def test_the_reward_carries_the_students_gradient():
         (inf, "above 1"),
     ],
 )
-def test_an_unusable_selection_probability_is_a_named_error_that_says_where(probability, message):
+def test_an_unusable_selection_probability_is_a_located_error(probability, message):
     with pytest.raises(RewardError, match=message) as error:
         calibrated_reward(LOG_LIKELIHOOD, TOKENS, [[0.25, 0.75], [0.5, probability]], alpha=0.8)
     assert "prompt 1, response 1" in str(error.value)
@@ -82,7 +82,7 @@ def test_alpha_outside_0_to_1_is_an_error(alpha):
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-def test_a_non_finite_log_likelihood_is_an_error_whatever_the_alpha(value):
+def test_a_non_finite_log_likelihood_is_an_error_at_any_alpha(value):
     broken = LOG_LIKELIHOOD.clone()
     broken[0, 1] = value
     for alpha in (0.0, 1.0):

@@ -75,7 +75,7 @@ def test_idle_replicas_take_turns(clock):
     assert sorted(numbers) == [0, 0, 1, 1, 2, 2]
 
 
-def test_one_that_failed_gets_nothing_until_its_trial_which_only_one_lender_makes(clock):
+def test_a_failed_replica_gets_one_trial_from_one_lender(clock):
     pool = warm(2, clock)
     assert pool.fail(pool.lend(1, 0))
     assert [pool.lend(1).number for _ in range(4)] == [1] * 4
@@ -87,7 +87,7 @@ def test_one_that_failed_gets_nothing_until_its_trial_which_only_one_lender_make
     assert pool.lend(1).number == 0
 
 
-def test_pauses_double_with_each_failed_trial_up_to_a_bound_and_begin_anew_after_an_answer(clock):
+def test_pauses_double_up_to_a_bound_and_restart_after_an_answer(clock):
     pool = warm(2, clock)
 
     def next_pause() -> float:
@@ -109,7 +109,7 @@ def test_what_fails_together_counts_once(clock):
     assert pool.until_another(1) == PAUSE_INITIAL
 
 
-def test_a_pause_that_the_replica_asked_for_is_kept_to_and_an_older_answer_does_not_end_it(clock):
+def test_a_requested_pause_is_kept_despite_an_older_answer(clock):
     pool = warm(2, clock)
     earlier, refused = pool.lend(1, 0), pool.lend(1, 0)
     pool.fail(refused, 7.0)
@@ -149,7 +149,7 @@ STEPS = st.lists(
 
 @settings(deadline=None)
 @given(st.integers(1, 4), STEPS)
-def test_whatever_happens_work_comes_back_and_goes_only_to_those_that_are_in(count, steps):
+def test_work_always_comes_back_and_goes_to_working_replicas(count, steps):
     clock = Clock()
     pool, leases = pool_of(count, clock), []
     for step, value in steps:

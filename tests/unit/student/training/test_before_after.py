@@ -40,7 +40,7 @@ def shown(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "shown.jsonl").read_text().splitlines()]
 
 
-def test_chosen_prompts_are_answered_before_the_first_step_and_after_the_last(tmp_path: Path) -> None:
+def test_chosen_prompts_are_answered_before_and_after_training(tmp_path: Path) -> None:
     trained(tmp_path, FakeTeacher())
     before, after = shown(tmp_path)[:3], shown(tmp_path)[3:]
     assert [line["id"] for line in before] == ["p0@0", "p4@0", "p8@0"]
@@ -72,7 +72,7 @@ def test_a_run_begun_again_keeps_what_it_showed_first(tmp_path: Path) -> None:
     assert len((tmp_path / "starts.jsonl").read_text().splitlines()) == 2
 
 
-def test_scored_sets_are_compared_as_they_are_and_answered_without_a_teacher(tmp_path: Path) -> None:
+def test_scored_sets_are_compared_as_given_without_a_teacher(tmp_path: Path) -> None:
     texts = ["yes", "no way"]
     sets = [
         scored(SampledSet(id=each["id"], prompt=each["prompt"], responses=[Response(text=text) for text in texts]))
@@ -86,7 +86,7 @@ def test_scored_sets_are_compared_as_they_are_and_answered_without_a_teacher(tmp
     assert collect(tmp_path).teacher == {"model": "fake", "fingerprint": "f"}
 
 
-def test_a_teacher_that_is_away_at_the_end_costs_samples_and_not_the_run(
+def test_a_teacher_lost_at_the_end_costs_samples_and_not_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = trainer(tmp_path, FakeTeacher(), max_steps=2)
@@ -107,7 +107,7 @@ def test_every_step_says_what_it_took(tmp_path: Path) -> None:
     )
 
 
-def test_a_bar_tells_round_loss_agreement_and_teacher_wait_and_goes_on_where_a_run_does(
+def test_the_bar_shows_loss_and_waits_and_continues_with_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(tmp_path, FakeTeacher(), max_steps=4, disable_tqdm=False)

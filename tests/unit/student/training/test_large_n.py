@@ -38,7 +38,7 @@ def plain_monte_carlo_entropy(scores_N: np.ndarray, samples: int = 4_000) -> flo
 
 @pytest.mark.parametrize("n", [17, 64])
 @pytest.mark.parametrize("spread", [0.2, 3.0, 12.0])
-def test_the_estimated_entropy_is_that_of_an_independent_float64_simulation(n: int, spread: float) -> None:
+def test_the_estimated_entropy_equals_a_float64_simulation(n: int, spread: float) -> None:
     given = scores(n, spread)
     expected = [plain_monte_carlo_entropy(row.numpy()) for row in given]
     assert estimated_entropy(given).tolist() == pytest.approx(expected, abs=TOLERANCE * lgamma(n + 1))
@@ -46,7 +46,7 @@ def test_the_estimated_entropy_is_that_of_an_independent_float64_simulation(n: i
 
 @pytest.mark.parametrize("n", [8, 16])
 @pytest.mark.parametrize("spread", [0.0, 0.2, 3.0, 12.0])
-def test_the_estimated_entropy_is_the_exact_one_where_that_can_be_summed(n: int, spread: float) -> None:
+def test_the_estimated_entropy_equals_the_exact_sum(n: int, spread: float) -> None:
     given = scores(n, spread)
     exact = entropy(given)
     assert estimated_entropy(given).tolist() == pytest.approx(exact.tolist(), abs=TOLERANCE * lgamma(n + 1))
@@ -62,7 +62,7 @@ def test_the_estimated_entropy_is_exact_at_both_ends_and_for_two() -> None:
     assert torch.allclose(estimated_entropy(pair), entropy(pair))
 
 
-def test_the_estimated_entropy_depends_on_the_scores_alone_and_leaves_the_random_state() -> None:
+def test_the_estimated_entropy_leaves_the_random_state_alone() -> None:
     given = scores(40, 3.0).float()
     state = torch.get_rng_state()
     first = estimated_entropy(given)
@@ -84,7 +84,7 @@ def test_it_refuses_to_estimate_from_no_samples() -> None:
         estimated_entropy(torch.zeros(1, 3), 0)
 
 
-def test_a_step_with_64_responses_has_a_finite_loss_and_the_right_metrics(tmp_path: Path) -> None:
+def test_64_responses_have_a_finite_loss_and_the_right_metrics(tmp_path: Path) -> None:
     trainer(
         tmp_path,
         FakeTeacher(),
@@ -113,7 +113,7 @@ def _teacher_entropy(folder: Path) -> float:
 
 
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - set(EXACT_LOSSES)))
-def test_every_loss_without_exact_sums_trains_on_more_than_sixteen(tmp_path: Path, loss: str) -> None:
+def test_every_loss_without_exact_sums_takes_more_than_sixteen(tmp_path: Path, loss: str) -> None:
     sets = scored_sets(n=24, count=2)
     small: dict[str, Any] = {"n": 24, "loss": loss, "max_steps": 2, "per_device_train_batch_size": 1}
     trainer(tmp_path, dataset=sets, **small).train()
@@ -122,7 +122,7 @@ def test_every_loss_without_exact_sums_trains_on_more_than_sixteen(tmp_path: Pat
         assert isfinite(line["entropy/teacher"])
 
 
-def test_a_killed_run_with_estimated_loss_and_metrics_repeats_its_last_steps_to_the_letter(tmp_path: Path) -> None:
+def test_a_killed_run_with_estimated_loss_repeats_exactly(tmp_path: Path) -> None:
     how: dict[str, Any] = {"n": 20, "per_device_train_batch_size": 1, "max_steps": 4, "save_total_limit": None}
     whole = trainer(tmp_path / "whole", FakeTeacher(), **how)
     whole.train()
@@ -135,7 +135,7 @@ def test_a_killed_run_with_estimated_loss_and_metrics_repeats_its_last_steps_to_
 
 
 @pytest.mark.parametrize("loss", EXACT_LOSSES)
-def test_a_loss_of_exact_sums_refuses_more_than_sixteen_and_says_what_to_do(tmp_path: Path, loss: str) -> None:
+def test_a_loss_of_exact_sums_refuses_more_than_sixteen(tmp_path: Path, loss: str) -> None:
     config(tmp_path, n=16, loss=loss)
     config(tmp_path, n=32, parts=2, loss=loss)
     with pytest.raises(ConfigError, match=f"{loss} compares at most 16 responses at once, not 17: raise parts.*ppd"):
@@ -147,7 +147,7 @@ def test_no_loss_takes_more_than_estimates_are_tested_for(tmp_path: Path) -> Non
         config(tmp_path, n=65)
 
 
-def test_a_listwise_question_with_more_options_than_letters_is_refused_before_anything_is_sampled(
+def test_too_many_listwise_options_are_refused_before_sampling(
     tmp_path: Path,
 ) -> None:
     teacher = FakeTeacher()

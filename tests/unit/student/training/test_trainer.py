@@ -42,7 +42,7 @@ def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) 
     assert round_names(tmp_path) == [f"{k:06d}" for k in range(6)]
 
 
-def test_staleness_samples_several_steps_at_once_but_none_past_the_last(tmp_path: Path) -> None:
+def test_staleness_samples_several_steps_but_none_past_the_last(tmp_path: Path) -> None:
     teacher = FakeTeacher()
     trainer(tmp_path, teacher, staleness=7).train()
     assert round_names(tmp_path) == ["000000", "000004"]
@@ -51,9 +51,7 @@ def test_staleness_samples_several_steps_at_once_but_none_past_the_last(tmp_path
 
 @pytest.mark.parametrize("staleness", [0, 1, 3])
 @pytest.mark.parametrize("stop", [1, 7, 11])
-def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happened(
-    tmp_path: Path, stop: int, staleness: int
-) -> None:
+def test_a_run_that_lost_its_teacher_continues_to_the_same_end(tmp_path: Path, stop: int, staleness: int) -> None:
     whole = trainer(tmp_path / "whole", FakeTeacher(), staleness=staleness)
     whole.train()
     away = FakeTeacher(patience=stop)
@@ -79,9 +77,7 @@ def test_a_run_that_loses_its_teacher_and_goes_on_ends_as_if_nothing_had_happene
     ],
 )
 @pytest.mark.parametrize("last", [2, 4])
-def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(
-    tmp_path: Path, last: int, how: dict[str, Any]
-) -> None:
+def test_a_killed_run_repeats_exactly_without_a_teacher(tmp_path: Path, last: int, how: dict[str, Any]) -> None:
     whole = trainer(tmp_path, FakeTeacher(), save_total_limit=None, **how)
     whole.train()
     for step in range(last + 1, 7):  # as if killed after step 6, with an older checkpoint
@@ -93,9 +89,7 @@ def test_a_killed_run_repeats_its_last_steps_to_the_letter_without_the_teacher(
     assert len(metrics(tmp_path)) == 6
 
 
-def test_a_prompt_without_a_response_leaves_steps_and_micro_batches_as_planned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_without_a_response_leaves_steps_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = rounds.sample_responses
 
     def without_p3(*args: Any, keys: list[str], **options: Any) -> Any:
@@ -122,9 +116,7 @@ def test_a_set_past_the_teachers_context_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "how", [{"staleness": 3}, {"staleness": 7}, {"n": 8, "parts": 2, "decompose": "fixed"}, {"staleness": 1}]
 )
-def test_a_run_that_lost_its_teacher_in_its_last_round_may_be_given_more_steps(
-    tmp_path: Path, how: dict[str, Any]
-) -> None:
+def test_a_run_that_lost_its_teacher_late_may_get_more_steps(tmp_path: Path, how: dict[str, Any]) -> None:
     with pytest.raises(TeacherUnreachable):
         trainer(tmp_path, FakeTeacher(7), **how, max_steps=3).train()
     teacher = FakeTeacher()
@@ -133,7 +125,7 @@ def test_a_run_that_lost_its_teacher_in_its_last_round_may_be_given_more_steps(
     assert len(teacher.scored) == 6 * 3 - 7
 
 
-def test_another_teacher_than_the_rounds_on_disk_are_of_is_refused(tmp_path: Path) -> None:
+def test_another_teacher_than_that_of_stored_rounds_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path, FakeTeacher(), max_steps=1).train()
     with Teacher("http://t.test", fingerprint="another") as other, pytest.raises(TeacherChanged, match="another"):
         trainer(tmp_path, other)
@@ -142,7 +134,7 @@ def test_another_teacher_than_the_rounds_on_disk_are_of_is_refused(tmp_path: Pat
         assert unknown.fingerprint == TEACHER.fingerprint
 
 
-def test_rounds_of_a_run_with_other_settings_are_never_taken_for_this_ones(tmp_path: Path) -> None:
+def test_rounds_of_other_settings_are_never_reused(tmp_path: Path) -> None:
     trainer(tmp_path, FakeTeacher())
     for changed in ({"temperature": 1.0}, {"seed": 1}, {"per_device_train_batch_size": 2}, {"alpha": 0.0}):
         with pytest.raises(OtherRun):
@@ -162,7 +154,7 @@ def test_scores_of_texts_that_the_teacher_cut_are_not_trained_on(
     assert "1 rows exceed" in caplog.text
 
 
-def test_an_adapter_starts_from_the_same_weights_at_the_same_seed(tmp_path: Path) -> None:
+def test_an_adapter_starts_from_equal_weights_at_the_same_seed(tmp_path: Path) -> None:
     from peft import LoraConfig
 
     def fresh() -> torch.Tensor:
@@ -173,7 +165,7 @@ def test_an_adapter_starts_from_the_same_weights_at_the_same_seed(tmp_path: Path
     assert torch.equal(fresh(), fresh())
 
 
-def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(tmp_path: Path) -> None:
+def test_an_unfinished_checkpoint_is_skipped(tmp_path: Path) -> None:
     for step, state in ((2, "{}"), (4, '{"half'), (10, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if state:
@@ -198,7 +190,7 @@ def test_fixed_decomposition_samples_all_parts_at_once(tmp_path: Path) -> None:
     assert len({response.text for each in sets for response in each.responses}) > 12
 
 
-def test_scored_sets_train_without_a_teacher_and_the_student_comes_to_agree(tmp_path: Path) -> None:
+def test_scored_sets_train_the_student_without_a_teacher(tmp_path: Path) -> None:
     trainer(tmp_path, dataset=scored_sets(), max_steps=30, learning_rate=3e-3, save_steps=100).train()
     lines = metrics(tmp_path)
     first, last = lines[:4], lines[-4:]  # each a whole epoch
