@@ -38,10 +38,10 @@ class Batcher:
         """Begin to serve.
 
         Args:
-            queue: where the requests wait.
-            runner: computes batches.
-            keep: told the units of each batch that was computed.
-            on_failure: told the engine's error, once.
+            queue: the requests to serve.
+            runner: computes the batches.
+            keep: called with the units of each computed batch.
+            on_failure: called with the engine's error, once.
         """
         self.queue = queue
         self._runner = runner
@@ -58,9 +58,7 @@ class Batcher:
     async def submit(self, request: PendingRequest, deadline: float | None) -> None:
         """Wait until ``request`` has all its results.
 
-        Args:
-            request: the units to compute, and for which client.
-            deadline: on ``time.monotonic``'s clock; units that have not begun by then are dropped.
+        Units that have not begun by ``deadline``, on ``time.monotonic``'s clock, are dropped.
 
         Raises:
             Refusal: ``overloaded``, ``budget_exceeded``, ``quota_exceeded``, ``too_long``, ``deadline_exceeded`` or
@@ -122,7 +120,6 @@ class Batcher:
             self._drop(batch, engine_failed())
             return
         if not batch:
-            await asyncio.sleep(0)
             return
         answers: list[Answer] | None = None
         try:
@@ -138,7 +135,11 @@ class Batcher:
             for queued in batch:
                 await self._run([queued])
             return
-        await self._answer([queued.unit for queued in batch], answers)
+        units = [queued.unit for queued in batch]
+        for unit, answer in zip(units, answers, strict=True):
+            unit.result = answer
+        self._keep(units)
+        await _hand_out(units)
 
     def _wanted(self, batch: list[QueuedUnit]) -> list[QueuedUnit]:
         """The units of a batch that somebody still waits for; the others are let go of and given back."""
@@ -151,23 +152,9 @@ class Batcher:
                 self.queue.give_back(queued.request, queued.unit.query.cost, "client_left")
         return wanted
 
-    async def _answer(self, units: list[Unit], results: list[Answer]) -> None:
-        for unit, result in zip(units, results, strict=True):
-            unit.result = result
-        self._keep(units)
-        answered = 0
-        for unit, result in zip(units, results, strict=True):
-            for waiter, index in tuple(unit.waiters):
-                waiter.answer(index, result)
-                answered += 1
-                if answered % ANSWERS_A_STEP == 0:  # many requests may wait for the same unit
-                    await asyncio.sleep(0)
-
     def _drop(self, batch: Sequence[QueuedUnit], refusal: Refusal) -> None:
         for queued in batch:
-            queued.unit.let_go()
-            for waiter, _ in tuple(queued.unit.waiters):
-                waiter.fail(refusal)
+            queued.unit.fail(refusal)
             self.queue.give_back(queued.request, queued.unit.query.cost, "failed")
 
     def _fail(self, batch: Sequence[QueuedUnit], error: BaseException) -> None:
@@ -180,6 +167,19 @@ class Batcher:
             batch = self.queue.take_batch()
         if first:
             self._on_failure(error)
+
+
+async def _hand_out(units: list[Unit]) -> None:
+    """Give the results of ``units`` to all requests that wait for them."""
+    answered = 0
+    for unit in units:
+        if unit.result is None:
+            continue
+        for waiter, index in tuple(unit.waiters):
+            waiter.answer(index, unit.result)
+            answered += 1
+            if answered % ANSWERS_A_STEP == 0:  # many requests may wait for the same unit
+                await asyncio.sleep(0)
 
 
 def _on_loop_clock(deadline: float | None) -> float | None:

@@ -38,16 +38,7 @@ class AdmissionQueue:
         seconds_for: Callable[[int], float | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make an empty queue.
-
-        Args:
-            budgets: charged with each admitted request.
-            metrics: shown the size of the queue, the waits and the dropped tokens.
-            max_batch_tokens: tokens of one batch; a larger unit goes alone.
-            max_queued_tokens: tokens that may wait.
-            seconds_for: expected time to compute some tokens, None if unknown.
-            clock: seconds, the clock of all deadlines.
-        """
+        """Make an empty queue; ``seconds_for`` estimates the time of tokens, deadlines are on ``clock``."""
         self._budgets = budgets
         self._metrics = metrics
         self._max_batch_tokens = max_batch_tokens
@@ -88,9 +79,8 @@ class AdmissionQueue:
         """
         self._budgets.refuse_if_spent(client.key, client.limits)
         if not self._room.has_room(client.owner, client.limits.weight, cost):
-            wait = ceil(self._seconds_for(self._room.tokens) or 1)
-            retry_after = min(MAX_RETRY_SECONDS, max(1, wait))
-            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=retry_after)
+            wait = _retry_after(self._seconds_for(self._room.tokens))
+            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
 
     def admit(self, request: PendingRequest, deadline: float | None) -> asyncio.Future[None]:
         """Queue ``request`` and return the future that ends its wait.
@@ -175,6 +165,10 @@ class AdmissionQueue:
     def _show_size(self) -> None:
         self._metrics.queued_tokens.set(self._room.tokens)
         self._metrics.queued_requests.set(self._waiting)
+
+
+def _retry_after(seconds: float | None) -> int:
+    return min(MAX_RETRY_SECONDS, max(1, ceil(seconds or 1)))
 
 
 def engine_failed() -> Refusal:

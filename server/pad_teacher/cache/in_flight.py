@@ -56,6 +56,12 @@ class Unit:
         first, self._claimed = not self._claimed, True
         return first
 
+    def fail(self, refusal: Refusal) -> None:
+        """End the wait of all requests for it; the next turn pays."""
+        self.let_go()
+        for waiter, _ in tuple(self.waiters):
+            waiter.fail(refusal)
+
     def let_go(self) -> None:
         """Undo the claim: the unit was not computed, so the next turn pays."""
         self._claimed = False

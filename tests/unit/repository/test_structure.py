@@ -16,8 +16,6 @@ LONG_CLASSES: set[str] = {
     "client/pad_student/on_policy/background_scoring.py:Scoring",
     "client/pad_student/teacher/client.py:Teacher",
     "client/pad_student/training/trainer.py:PADTrainer",
-    "server/pad_teacher/admission/batcher.py:Batcher",
-    "server/pad_teacher/admission/queue.py:AdmissionQueue",
     "server/pad_teacher/service.py:Service",
 }
 LONG_FUNCTIONS: set[str] = {"client/pad_student/commands/train.py:train"}
@@ -54,12 +52,6 @@ LONG_TEST_NAMES: dict[str, int] = {
     "tests/unit/student/training/test_before_after.py": 4,
     "tests/unit/student/training/test_large_n.py": 8,
     "tests/unit/student/training/test_trainer.py": 10,
-    "tests/unit/teacher/admission/test_budgets.py": 6,
-    "tests/unit/teacher/admission/test_fair_queue.py": 15,
-    "tests/unit/teacher/admission/test_keys.py": 4,
-    "tests/unit/teacher/cache/test_in_flight.py": 4,
-    "tests/unit/teacher/cache/test_row_keys.py": 1,
-    "tests/unit/teacher/cache/test_score_cache.py": 7,
     "tests/unit/teacher/engines/test_engine.py": 4,
     "tests/unit/teacher/engines/test_engine_vllm.py": 2,
     "tests/unit/teacher/engines/test_memory.py": 2,
@@ -67,7 +59,6 @@ LONG_TEST_NAMES: dict[str, int] = {
     "tests/unit/teacher/engines/test_tree_forward.py": 4,
     "tests/unit/teacher/engines/test_vllm_options.py": 5,
     "tests/unit/teacher/engines/test_vllm_requests.py": 9,
-    "tests/unit/teacher/scoring/test_questions.py": 3,
     "tests/unit/wire/test_by_sets.py": 2,
     "tests/unit/wire/test_chat.py": 4,
 }
@@ -77,12 +68,9 @@ WITHOUT_DOCSTRING: set[str] = {
     "tests/contract/test_wrong_input.py",
     "tests/unit/repository/test_documents.py",
     "tests/unit/teacher/api/test_chunked_json.py",
-    "tests/unit/teacher/cache/test_in_flight.py",
-    "tests/unit/teacher/cache/test_score_cache.py",
     "tests/unit/teacher/engines/test_engine.py",
     "tests/unit/teacher/engines/test_engine_vllm.py",
     "tests/unit/teacher/engines/test_vllm_requests.py",
-    "tests/unit/teacher/scoring/test_questions.py",
 }
 
 

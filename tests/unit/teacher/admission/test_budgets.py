@@ -59,6 +59,7 @@ def test_a_full_bucket_may_be_used_in_one_and_then_refills() -> None:
 def test_waiting_as_long_as_a_refusal_tells_always_succeeds(
     per_minute: int, requests: list[tuple[int, float]]
 ) -> None:
+    """And the wait is never more than a minute."""
     clock, limits = Clock(), KeyLimits(tokens_per_minute=per_minute)
     budgets = Budgets(clock=clock)
     used, began = 0, clock.now

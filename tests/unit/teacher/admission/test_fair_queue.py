@@ -103,6 +103,7 @@ def test_unused_share_goes_first_up_to_the_credit() -> None:
 
 @given(st.integers(0, 500), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=60))
 def test_coming_and_going_gains_the_credit_at_most(credit: int, visits: list[tuple[int, int]]) -> None:
+    """Whatever the pattern of requests and pauses."""
     queue: FairQueue[str] = FairQueue(credit)
     queue.push("steady", "x", Group.of([("steady", 10)] * 4000))
     served = Counter[str]()
@@ -143,6 +144,7 @@ def test_a_job_that_comes_back_has_no_credit_from_the_past() -> None:
 
 
 def test_an_item_that_does_not_fit_is_first_in_the_next_batch() -> None:
+    """And its own batch is filled with items that do."""
     queue: FairQueue[str] = FairQueue()
     for item, cost in [("half", 60), ("large", 90), ("small", 30), ("tiny", 10)]:
         push(queue, "", "a", item, cost)
@@ -186,6 +188,7 @@ def test_an_item_passed_over_is_charged_when_it_goes() -> None:
 
 
 def test_a_discarded_group_loses_its_first_place() -> None:
+    """The group was passed over, and would have begun the next batch."""
     queue: FairQueue[str] = FairQueue()
     push(queue, "", "a", "half", 60)
     large = push(queue, "", "a", "large", 90)

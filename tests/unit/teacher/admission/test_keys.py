@@ -48,6 +48,7 @@ def test_a_new_key_works_without_a_restart(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_key_taken_out_of_the_file_stops_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if an editor has left a blank line."""
     monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
     leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
     ring = KeyRing(tmp_path / "keys")

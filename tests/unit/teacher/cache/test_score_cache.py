@@ -1,3 +1,5 @@
+"""The score cache: exact, bounded, and never a reason to fail."""
+
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,7 @@ def test_two_keys_that_begin_alike_are_told_apart(cache: ScoreCache) -> None:
 
 
 def test_the_least_recently_used_rows_are_evicted_first(tmp_path: Path) -> None:
+    """And the size stays within its limit."""
     cache = ScoreCache(tmp_path, MEGABYTE)
     cache.put([(key(0), row(0, 1000))])
     for number in range(1, 1000):
@@ -139,6 +142,7 @@ def test_a_flipped_byte_drops_that_row_with_one_warning(tmp_path: Path) -> None:
 def test_a_damaged_file_never_serves_a_wrong_score(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
+    """Whatever happens to the file, and no call fails."""
     folder = tmp_path_factory.mktemp("cache")
     file = kept(folder)
     content = bytearray(file.read_bytes())

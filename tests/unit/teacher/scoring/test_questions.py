@@ -1,3 +1,5 @@
+"""The multiple-choice question: its orders, its wording, and the average of its answers."""
+
 import math
 from itertools import permutations
 
