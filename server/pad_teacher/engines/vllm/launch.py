@@ -1,4 +1,5 @@
 """From a checkpoint and the user's arguments to a running AsyncLLM; the only file that imports vLLM."""
+# pyright: standard
 # pyright: reportMissingImports=false
 # vLLM is an extra, and type checks run without it.
 
@@ -113,6 +114,3 @@ def arguments(
     given["max_num_batched_tokens"] = planned.batch_tokens
     given["gpu_memory_utilization"] = planned.gpu_memory_utilization
     return given
-
-
-# pyright: standard

@@ -164,7 +164,7 @@ def test_waits_without_retry_after_grow_and_stay_bounded(waits):
     assert waits[0] < waits[4] < waits[-1] <= 21
 
 
-def test_a_teacher_that_asks_for_more_time_than_there_is_is_left_at_once(waits):
+def test_a_teacher_that_asks_for_too_much_time_is_given_up(waits):
     with pytest.raises(TeacherUnreachable, match="because"):
         client(FakeTeacher(error(429, "overloaded", {"Retry-After": "3600"})), patience=60).score(sampled())
     assert waits == []
@@ -178,7 +178,7 @@ def test_a_refusal_is_never_retried(status, code):
     assert (caught.value.code, len(fake.requests)) == (code, 1)
 
 
-def test_a_days_quota_that_is_used_up_ends_the_run_at_once_and_says_when_to_go_on():
+def test_a_used_up_quota_ends_the_run_and_says_when_to_continue():
     detail = {"code": "quota_exceeded", "message": "0 are left until midnight UTC", "retryable": False}
     fake = FakeTeacher(*[lambda _: httpx.Response(429, json={"error": detail}, headers={"Retry-After": "9"})] * 9)
     with pytest.raises(TeacherRefused, match="midnight UTC; go on tomorrow") as caught:
@@ -186,7 +186,7 @@ def test_a_days_quota_that_is_used_up_ends_the_run_at_once_and_says_when_to_go_o
     assert (caught.value.code, len(fake.requests)) == ("quota_exceeded", 1)
 
 
-def test_a_number_that_will_not_get_better_is_not_asked_for_again():
+def test_a_number_that_cannot_improve_is_not_asked_for_again():
     detail = {"code": "engine_failed", "message": "not finite", "retryable": False}
     fake = FakeTeacher(*[lambda _: httpx.Response(503, json={"error": detail})] * 9)
     with pytest.raises(TeacherRefused, match="not finite"):
@@ -201,7 +201,7 @@ def test_a_refusal_names_the_set_that_the_user_knows():
     assert caught.value.where == "sets[1].responses[0]"
 
 
-def test_an_address_where_something_else_answers_is_said_to_be_that():
+def test_an_address_of_something_else_is_reported_as_that():
     with pytest.raises(TeacherRefused, match="check that a pad-teacher serves there"):
         client(FakeTeacher(lambda request: httpx.Response(404, text="nginx"))).model()
 
@@ -236,7 +236,7 @@ def test_requests_stay_within_the_limits_that_are_known():
     assert [len(body["sets"]) for body in fake.bodies if body["sets"]].count(8) == 3
 
 
-def test_results_come_in_order_and_input_is_read_no_further_than_needed():
+def test_results_come_in_order_and_input_is_read_lazily():
     read = 0
 
     def endless():
@@ -265,7 +265,7 @@ def test_an_answer_is_there_before_the_next_input_is():
     assert [each.id for each in (first, *stream)] == [*(f"s{i}" for i in range(16)), "last0"]
 
 
-def test_an_input_that_fails_is_raised_behind_the_answers_before_it():
+def test_a_failing_input_is_raised_after_the_answers_before_it():
     def torn():
         yield from sampled(16)
         raise OSError("torn")
@@ -276,7 +276,7 @@ def test_an_input_that_fails_is_raised_behind_the_answers_before_it():
         next(stream)
 
 
-def test_sets_that_are_too_long_are_left_out_and_said_where_that_is_asked_for(caplog):
+def test_too_long_sets_are_skipped_and_reported_on_request(caplog):
     fake = FakeTeacher()
     answer = fake.answer
 

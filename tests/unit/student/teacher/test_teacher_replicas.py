@@ -140,7 +140,7 @@ def test_a_slow_replica_is_given_less():
     assert paths(fleet.a).count("/v1/score") <= 3
 
 
-def test_what_was_on_its_way_to_one_that_dies_is_answered_by_the_other_without_a_wait(fleet, clock, caplog):
+def test_requests_of_a_dead_replica_go_to_the_other_promptly(fleet, clock, caplog):
     teacher = fleet.client()
     teacher.model()
     fleet.a.faults = [DEAD] * 99
@@ -150,7 +150,7 @@ def test_what_was_on_its_way_to_one_that_dies_is_answered_by_the_other_without_a
     assert [line.startswith(f"cannot connect to the teacher at {A}") for line in about(caplog, A)] == [True]
 
 
-def test_one_that_comes_back_is_probed_first_and_then_gets_work_again(fleet, caplog):
+def test_a_returning_replica_is_probed_before_it_gets_work(fleet, caplog):
     teacher = fleet.client()
     teacher.model()
     fleet.a.requests.clear()
@@ -169,7 +169,7 @@ def test_one_that_is_away_at_first_joins_when_it_is_there(fleet):
     assert len(fleet.b.bodies) >= 10
 
 
-def test_a_full_replica_rests_for_as_long_as_it_asks_and_nobody_else_does(fleet, clock):
+def test_only_the_full_replica_rests_for_as_long_as_it_asks(fleet, clock):
     teacher = fleet.client()
     teacher.model()
     fleet.a.requests.clear()
@@ -189,7 +189,7 @@ def test_a_full_replica_rests_for_as_long_as_it_asks_and_nobody_else_does(fleet,
 
 
 @pytest.mark.parametrize(("first", "second"), [("9", "4"), ("4", "9")])
-def test_where_all_are_full_the_one_that_is_free_first_is_waited_for(fleet, clock, first, second):
+def test_if_all_are_full_the_first_to_be_free_is_waited_for(fleet, clock, first, second):
     teacher = fleet.client()
     teacher.model()
     fleet.a.faults = [error(429, "overloaded", {"Retry-After": first})]
@@ -228,7 +228,7 @@ def test_all_out_for_good_is_what_a_single_one_would_be(monkeypatch, known, atte
     assert single[1:] == (attempts - 1, True)
 
 
-def test_one_that_never_came_up_does_not_shorten_the_wait_for_the_other(fleet, clock):
+def test_a_replica_that_never_came_up_shortens_no_wait(fleet, clock):
     fleet.b.faults = [DEAD] * 999
     teacher = fleet.client()
     teacher.model()
@@ -248,7 +248,7 @@ def test_a_refusal_is_not_taken_to_another_replica(fleet, status, code):
     assert (paths(fleet.a) + paths(fleet.b)).count("/v1/score") == 1
 
 
-def test_replicas_that_differ_are_refused_at_once_with_both_names(fleet):
+def test_replicas_that_differ_are_refused_with_both_names(fleet):
     fleet.b.fingerprint = "fp-2"
     with pytest.raises(TeachersDiffer) as caught:
         fleet.client().model()
@@ -256,7 +256,7 @@ def test_replicas_that_differ_are_refused_at_once_with_both_names(fleet):
     assert "\n" not in str(caught.value)
 
 
-def test_replicas_that_differ_never_both_get_work_even_if_nobody_looked_first(fleet):
+def test_replicas_that_differ_never_both_get_work_unchecked(fleet):
     fleet.b.fingerprint = "fp-2"
     with pytest.raises(TeachersDiffer):
         scored_ids(fleet.client(), 160)
@@ -264,7 +264,7 @@ def test_replicas_that_differ_never_both_get_work_even_if_nobody_looked_first(fl
 
 
 @pytest.mark.parametrize(("changed", "same"), [(A, B), (B, A)])
-def test_one_that_comes_back_with_other_weights_is_refused_with_both_names(fleet, changed, same):
+def test_a_replica_returning_with_other_weights_is_refused(fleet, changed, same):
     teacher = fleet.client()
     teacher.model()
     fake = fleet.a if changed == A else fleet.b
@@ -274,7 +274,7 @@ def test_one_that_comes_back_with_other_weights_is_refused_with_both_names(fleet
     assert not fake.bodies
 
 
-def test_a_continued_run_wants_the_teacher_it_began_with_at_every_replica(fleet):
+def test_a_continued_run_wants_its_teacher_at_every_replica(fleet):
     with pytest.raises(TeacherChanged, match="from fp-0 to fp-1"):
         fleet.client(fingerprint="fp-0").model()
 
@@ -315,7 +315,7 @@ def test_a_single_address_costs_no_request_more(clock):
     assert paths(fake) == ["/v1/score"]
 
 
-def test_a_hung_replica_costs_its_prober_seconds_and_not_a_whole_timeout(fleet, clock):
+def test_a_hung_replica_costs_seconds_and_not_a_whole_timeout(fleet, clock):
     teacher = fleet.client(timeout=120)
     fleet.a.faults = [broken(httpx.ReadTimeout)] * 99
     teacher.model()
