@@ -1,7 +1,7 @@
 """From a checkpoint and the user's arguments to a running AsyncLLM; the only file that imports vLLM."""
 # pyright: standard
-# pyright: reportMissingImports=false
-# vLLM is an extra, and type checks run without it.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+# vLLM is an extra: type checks run without it, and take this folder for it.
 
 import os
 from collections.abc import Mapping
