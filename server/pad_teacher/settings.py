@@ -2,12 +2,12 @@
 
 import json
 import os
-from argparse import ArgumentParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -38,54 +38,54 @@ class ServeSettings(BaseSettings):
         protected_namespaces=(),
     )
 
-    model: str = Field(description="directory or hub id of the teacher")
+    model: str = Field(description="directory or Hub id of the teacher")
     name: str | None = Field(None, description="name that clients see; default: the last part of --model")
-    revision: str | None = Field(None, description="hub revision, so that a restart serves the same weights")
+    revision: str | None = Field(None, description="revision on the Hub, so that a restart serves the same weights")
     engine: Literal["transformers", "vllm"] = Field(
-        "transformers", description="runtime that holds the model; vllm: large teachers, on several GPUs or nodes"
+        "transformers", description="runtime of the model; vllm is for large teachers, several GPUs and several nodes"
     )
-    vllm: dict[str, Any] = Field(
-        {}, description="any argument of vLLM's engine, as --vllm.tensor-parallel-size 4 and the like"
-    )
+    vllm: dict[str, Any] = Field({}, description="arguments of vLLM's engine, such as --vllm.tensor-parallel-size 4")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU"
+        "auto", description="dtype of the weights; auto: the checkpoint's own on a GPU, float32 on a CPU"
     )
     device: str = Field("auto", description="torch device; auto: the first GPU if there is one")
-    chat_template: Path | None = Field(None, description="a Jinja file in place of the tokenizer's own template")
+    chat_template: Path | None = Field(None, description="Jinja file that replaces the tokenizer's own chat template")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
-    keys: Path | None = Field(None, description="key file; needed to listen on more than this machine")
-    allow_anonymous: bool = Field(False, description="listen on other addresses without keys, on a trusted network")
-    tls_certificate: Path | None = Field(None, description="PEM file: serve HTTPS with this certificate chain")
+    keys: Path | None = Field(None, description="key file; required to be reached from other machines")
+    allow_anonymous: bool = Field(False, description="serve other machines without keys, on a trusted network")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate chain; makes the service HTTPS"
+    )
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, without a passphrase")
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         2 * 2**20, description="largest request body; reading one of 2 MiB delays other requests by about 10 ms"
     )
     max_context_tokens: Annotated[int, Field(ge=16)] | None = Field(
-        None, description="longest prompt with response; default: all that the model takes"
+        None, description="longest prompt and response together; default: the model's own limit"
     )
     max_batch_tokens: Annotated[int, Field(ge=16)] = Field(
-        8192, description="tokens of one forward pass: more fills a large GPU, less saves memory"
+        8192, description="tokens of one forward pass; more fills a large GPU, fewer save memory"
     )
     max_queued_tokens: Annotated[int, Field(ge=16)] = Field(
-        1_000_000, description="tokens that may wait, of all clients together: past it they get 429"
+        1_000_000, description="tokens of all clients that may wait; further requests get 429"
     )
     data: Path | None = Field(
-        None, description="directory for what outlives a restart: the score cache and usage; default: memory alone"
+        None, description="directory that keeps the score cache and usage across restarts; default: none"
     )
     cache_bytes: Annotated[int, Field(ge=0)] = Field(
-        256 * 2**20, description="size of the score cache; 0: every request is computed by itself"
+        256 * 2**20, description="size of the score cache; 0 turns reuse off"
     )
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
-        30, description="how long SIGTERM waits for requests under way"
+        30, description="seconds that SIGTERM waits for requests under way"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
     config: Path | None = Field(None, description="YAML file with any of these settings")
 
     @field_validator("vllm")
     @classmethod
     def _as_typed(cls, vllm: dict[str, Any]) -> dict[str, Any]:
-        """Names as Python has them, and values as YAML reads them: flags and variables are all text."""
+        """Spell names as Python does, and read texts as YAML: every flag and variable is a text."""
         typed: dict[str, Any] = {}
         for name, value in vllm.items():
             field = name.replace("-", "_").lower()
@@ -111,8 +111,24 @@ class ServeSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then YAML; pydantic-settings itself puts the flags before both."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+        """The environment, then the YAML file. pydantic-settings itself puts the flags before both."""
+        return init_settings, env_settings, _SettingsFile(settings_cls)
+
+
+class _SettingsFile(PydanticBaseSettingsSource):
+    """The YAML file that ``--config`` or ``PAD_TEACHER_CONFIG`` names, if any."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: ``__call__`` reads the file as a whole."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        file = self.current_state.get("config")  # from the flags or the environment, which are read before
+        if file is None:
+            return {}
+        if not Path(file).is_file():
+            raise BadSettings(f"no settings file at {file}")
+        return YamlConfigSettingsSource(self.settings_cls, file)()
 
 
 class BadSettings(TeacherError):
@@ -120,40 +136,37 @@ class BadSettings(TeacherError):
 
 
 def read_settings(arguments: list[str]) -> ServeSettings:
-    """Settings of one run.
+    """Settings from the flags in ``arguments``, the environment and the YAML file.
 
     Raises:
-        BadSettings: naming the first setting that is wrong, and where it can be set.
+        BadSettings: naming the first setting that is wrong, and its flag and variable.
     """
-    known = {f"{ENV_PREFIX}{field}".upper() for field in ServeSettings.model_fields}
-    for variable in os.environ:
-        name = variable.upper()
-        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(f"{ENV_PREFIX}VLLM__"):
-            raise BadSettings(f"no setting is called {variable}")
-    # Flags and environment first, without YAML, only to learn which file that is.
-    finder = ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", type=Path, default=os.environ.get(f"{ENV_PREFIX}CONFIG"))
-    file = finder.parse_known_args(arguments)[0].config
-    if file is not None and not Path(file).is_file():
-        raise BadSettings(f"no settings file at {file}")
-    configured = type("ServeSettings", (ServeSettings,), {"model_config": {"yaml_file": file}, "__doc__": _DOC})
+    _refuse_unknown_variables()
     try:
-        return CliApp.run(configured, cli_args=_with_vllm_joined(arguments))
+        return CliApp.run(ServeSettings, cli_args=_with_vllm_joined(arguments))
     except (yaml.YAMLError, SettingsError) as error:
         raise BadSettings(" ".join(str(error).split())) from None
     except ValidationError as error:
         first = error.errors()[0]
-        if not first["loc"]:  # of several settings together: the message names them
+        if not first["loc"]:  # several settings do not fit together: the message names them
             raise BadSettings(first["msg"].removeprefix("Value error, ")) from None
         field = str(first["loc"][0])
         flag = field.replace("_", "-")
         raise BadSettings(f"--{flag} ({ENV_PREFIX}{field.upper()}): {first['msg']}") from None
 
 
-def _with_vllm_joined(arguments: list[str]) -> list[str]:
-    """The arguments with every ``--vllm.NAME VALUE`` joined to one ``--vllm JSON``, which pydantic-settings takes.
+def _refuse_unknown_variables() -> None:
+    known = {f"{ENV_PREFIX}{field}".upper() for field in ServeSettings.model_fields}
+    for variable in os.environ:
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(f"{ENV_PREFIX}VLLM__"):
+            raise BadSettings(f"no setting is called {variable}")
 
-    A flag with no value behind it is true.
+
+def _with_vllm_joined(arguments: list[str]) -> list[str]:
+    """Join every ``--vllm.NAME VALUE`` to one ``--vllm JSON``, the form that pydantic-settings reads.
+
+    A flag without a value is true.
     """
     kept: list[str] = []
     vllm: dict[str, str] = {}
@@ -167,6 +180,3 @@ def _with_vllm_joined(arguments: list[str]) -> list[str]:
             value = left.pop() if left and not left[-1].startswith("--") else "true"
         vllm[name.removeprefix(VLLM_FLAG).replace("-", "_")] = value
     return [*kept, "--vllm", json.dumps(vllm)] if vllm else kept
-
-
-_DOC = ServeSettings.__doc__

@@ -5,6 +5,7 @@ values.
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -98,8 +99,10 @@ def running(engine: Any) -> Running:
     """Start the application with some settings changed."""
 
     @asynccontextmanager
-    async def run(load: Any = None, **settings: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
-        service = Service(ServeSettings(model="fake", **settings), load or (lambda: fake_teacher(engine)))
+    async def run(
+        load: Any = None, clock: Any = time.time, **settings: Any
+    ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
+        service = Service(ServeSettings(model="fake", **settings), load or (lambda: fake_teacher(engine)), clock)
         app = create_app(service)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -33,9 +33,8 @@ async def begun(engine: FakeEngine) -> None:
 
 async def test_a_spent_budget_is_429_and_waiting_as_told_succeeds(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", tokens_per_minute=30)
-    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
-        now = NOON
-        service.usage.budgets._clock = lambda: now
+    now = NOON
+    async with running(cache_bytes=0, keys=tmp_path / "keys", clock=lambda: now) as (client, _):
         assert [(await score(client, key)).status_code for _ in range(3)] == [200, 200, 429]
         refused = await score(client, key)
         assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("budget_exceeded", True)
@@ -59,14 +58,14 @@ async def test_a_used_up_quota_is_refused_unread_until_midnight(
     running: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     key = bearer(tmp_path, "lab", tokens_per_day=COST)
-    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
-        service.usage.budgets._clock = lambda: NOON
+    now = NOON
+    async with running(cache_bytes=0, keys=tmp_path / "keys", clock=lambda: now) as (client, _):
         assert (await score(client, key)).status_code == 200
         refused = await client.post("/v1/likelihood", content=b"never parsed", headers=key)
         assert refused.status_code == 429
         assert (refused.json()["error"]["code"], refused.json()["error"]["retryable"]) == ("quota_exceeded", False)
         assert refused.headers["Retry-After"] == str(12 * 3600)
-        service.usage.budgets._clock = lambda: NOON + 12 * 3600
+        now = NOON + 12 * 3600
         assert (await score(client, key)).status_code == 200
         assert len(engine.calls) == 2
 
@@ -203,8 +202,7 @@ async def test_a_keys_weight_is_its_share_of_each_batch(
 
 async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running, tmp_path: Path) -> None:
     key = bearer(tmp_path, "lab", weight=2, tokens_per_minute=100, tokens_per_day=1000)
-    async with running(cache_bytes=0, keys=tmp_path / "keys") as (client, service):
-        service.usage.budgets._clock = lambda: NOON
+    async with running(cache_bytes=0, keys=tmp_path / "keys", clock=lambda: NOON) as (client, _):
         await score(client, key | {"X-Job-Id": "a"})
         reply = (await client.get("/v1/usage", headers=key)).json()
         assert reply["key"] == {

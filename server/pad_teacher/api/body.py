@@ -104,7 +104,10 @@ async def unless_client_leaves(http: Request, work: Awaitable[T], left: threadin
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal("body_too_large", f"the body is larger than {limit} bytes; split the request")
+    return Refusal(
+        "body_too_large",
+        f"the body is larger than {limit} bytes: send fewer or shorter sets, or raise the teacher's --max-body-bytes",
+    )
 
 
 async def _read(http: Request, size: int) -> bytearray:
