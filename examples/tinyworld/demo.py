@@ -89,7 +89,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> No
 
 
 def distil(url: str, out: Path, seed: int) -> None:
-    """Train the student as ``distill.yaml`` says, wherever this is called from."""
+    """Train the student with the settings of ``distill.yaml``; paths do not depend on the working directory."""
     paths = ["--model", HERE / "student", "--prompts", HERE / "prompts.jsonl", "--output-dir", out]
     run("distill", HERE / "distill.yaml", "--teacher", url, *paths, "--seed", seed)
 

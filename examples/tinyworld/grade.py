@@ -77,7 +77,7 @@ _PATTERNS = [(kind, _pattern(template)) for kind, ways in TEMPLATES.items() for 
 
 
 def parse(prompt: str) -> Task | None:
-    """The task that ``prompt`` states, or None where it states none of this world's."""
+    """The task that ``prompt`` states, or None if it states none of this world."""
     for kind, pattern in _PATTERNS:
         if match := pattern.fullmatch(prompt):
             facts = match.groupdict()

@@ -1,4 +1,4 @@
-"""Multiple-choice questions as training examples: the right letters, and what each word of an option is worth."""
+"""Multiple-choice questions as training examples: the right letters, and the worth of each word of an option."""
 
 import random
 from dataclasses import dataclass, field
@@ -14,21 +14,23 @@ from transformers import LlamaForCausalLM
 from pad_teacher.scoring.questions import LETTERS, question_text
 from pad_wire.chat import ChatEncoder
 
-GRADE_LAYER = 4  # of six: what comes after only has to compare
+GRADE_LAYER = 4  # of six: the layers after it only compare
 LETTER_TEMPERATURE = 0.15  # softens the grades into the probabilities of the letters
 
 
 @dataclass
 class Questions:
-    """A batch of questions and all that can be learnt from them. A place is a row and a column of the batch."""
+    """A batch of questions with all their training targets. A place is a row and a column of the batch."""
 
     rows: list[list[int]] = field(default_factory=list)
     letters: list[Tensor] = field(default_factory=list)  # one distribution over the vocabulary a question
-    ends: list[tuple[int, int]] = field(default_factory=list)  # where an option has just ended ...
+    ends: list[tuple[int, int]] = field(default_factory=list)  # the last token of an option ...
     grades: list[float] = field(default_factory=list)  # ... and its grade
-    words: list[tuple[int, int]] = field(default_factory=list)  # where an option's word stands ...
+    words: list[tuple[int, int]] = field(default_factory=list)  # each word of an option ...
     faultless: list[float] = field(default_factory=list)  # ... and whether all is right up to it
-    perfect: list[tuple[int, int]] = field(default_factory=list)  # where the next token belongs to a best answer
+    perfect: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # positions whose next token belongs to a best answer
 
 
 class Asker:
@@ -51,7 +53,7 @@ class Asker:
         breaks = [at for at, token in enumerate(ids) if token == self.break_id][1:]
         best = parse(prompt).best
         for option, graded_so, start, end in zip(options, graded, breaks, breaks[1:], strict=False):
-            first = start + 3  # behind the blank line, the letter and its full stop
+            first = start + 3  # after the blank line, the letter and its full stop
             words = option.split()
             questions.ends.append((row, end))
             questions.grades.append(graded_so)
@@ -63,7 +65,7 @@ class Asker:
 
 
 def question_loss(model: LlamaForCausalLM, judge: nn.Linear, questions: Questions) -> tuple[Tensor, float]:
-    """How badly letters, grades and best answers are foretold; and the share of questions answered rightly.
+    """The loss of predicting letters, grades and best answers; and the share of questions answered correctly.
 
     ``judge`` reads from a middle layer the grade of each option and which of its words are still faultless. It only
     serves to teach, and is thrown away afterwards.

@@ -1,4 +1,4 @@
-"""What both models' training shares: padded batches, log-likelihoods, the learning-rate schedule, sampling."""
+"""Code that both models' training shares: padded batches, log-likelihoods, the learning-rate schedule, sampling."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make everything in this folder that is not source: prompts, tokenizers, student and teacher. Seeded; one command.
+"""Make every file of this folder that is not source: prompts, tokenizers, student and teacher. Seeded; one command.
 
 Run it as ``python examples/tinyworld/make_models.py``.
 """

@@ -31,7 +31,7 @@ class Lesson:
     demonstrations: int
     rankings: int
     questions: int
-    sizes: dict[int, int]  # how often a question has so many options
+    sizes: dict[int, int]  # relative frequency of each number of options
     best: float  # how often the best answer is put among the options
 
 

@@ -61,7 +61,7 @@ def teacher_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def student_tokenizer() -> PreTrainedTokenizerFast:
-    """Character BPE that falls back to bytes for what it has not seen."""
+    """Character BPE that falls back to bytes for unseen characters."""
     special = ["<unk>", "<pad>", "<s>", "</s>", "[system]", "[user]", "[assistant]"]
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(WORDS, "isolated")

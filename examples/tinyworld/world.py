@@ -22,7 +22,7 @@ STUDENT_STYLES = {
     "swap": 4,
     "long": 4,
 }
-# The same styles, evener, plus noise: what the teacher learns to tell apart.
+# The same styles, more even, plus noise: the teacher learns to tell them apart.
 TEACHER_STYLES = dict.fromkeys(STUDENT_STYLES, 2) | {"best": 5, "noise": 1}
 
 
@@ -129,7 +129,7 @@ def _styled(rng: random.Random, task: Task, style: str) -> list[str]:
 
 
 def _echo(task: Task) -> list[str]:
-    """What stands in the instruction, given back as it is."""
+    """The words of the instruction, echoed."""
     facts = task.facts
     match task.kind:
         case "count":

@@ -29,7 +29,7 @@ from pad_wire.chat import ChatEncoder
 
 @dataclass
 class PreferenceConfig(TrainingArguments):
-    """transformers.TrainingArguments with what the loss needs."""
+    """transformers.TrainingArguments with the settings of the loss."""
 
     loss: str = field(default="ppd", metadata={"help": "one of " + ", ".join(LOSSES)})
     alpha: float = field(default=0.8, metadata={"help": "weight of the log selection probability in the reward"})
@@ -41,7 +41,7 @@ class PreferenceConfig(TrainingArguments):
 
 @dataclass
 class ScoredSetCollator:
-    """From scored sets, each with N responses, to tensors: what the student reads, and what the teacher said."""
+    """From scored sets, each with N responses, to tensors: the student's tokens and the teacher's rewards."""
 
     encoder: ChatEncoder
     alpha: float
@@ -63,7 +63,7 @@ class ScoredSetCollator:
 
 
 class PreferenceTrainer(Trainer):
-    """A transformers.Trainer, as TRL's are; all that is its own is the loss."""
+    """A transformers.Trainer, as TRL's are, with its own loss."""
 
     def __init__(self, model: Any, args: PreferenceConfig, **kwargs: Any) -> None:
         use_defined_attention(model)
