@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
+from pad_student.model.checks import check_against_full_logits
 from pad_student.model.logprobs import (
-    check_against_full_logits,
     collate,
     response_log_likelihoods,
     use_defined_attention,

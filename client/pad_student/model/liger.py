@@ -6,7 +6,7 @@ import torch
 from transformers.integrations.liger import apply_liger_kernel
 
 from pad_student.errors import UnsupportedModel
-from pad_student.model.logprobs import tolerance_of, trial_log_likelihoods
+from pad_student.model.checks import tolerance_of, trial_log_likelihoods
 
 
 def take_liger_kernels(model: Any, chosen: dict[str, bool], device: torch.device) -> None:

@@ -13,15 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pad_student.errors import UnsupportedModel
 from pad_student.model import shared_attention
 from pad_student.model.forward import packed_states, padded_states, why_not_packed
 from pad_student.model.output_head import forward_replaced, target_log_probs
 from pad_student.model.packing import Row, packed_parts, padded_parts, rows_of
+from pad_student.model.wrappers import causal_lm_of, decoder_with_head, text_config_of, unwrapped
 from pad_torch.attention import attention_of
 from pad_torch.logit_transform import LogitTransform
-from pad_torch.modes import evaluating
-from pad_torch.trials import trial_ids
 
 
 class Batch(NamedTuple):
@@ -124,8 +122,8 @@ def response_log_likelihoods(
     parts = plan_parts(rows, shared=shared, max_tokens=max_tokens)
 
     def forward(**_: Any) -> Tensor:
-        """Values [K] of all parts, in the parts' order; of the inputs, ``rows`` holds all that is needed."""
-        causal_lm = _splittable(model)
+        """Values [K] of all parts, in the parts' order, made from ``rows`` instead of the inputs."""
+        causal_lm = decoder_with_head(model)
 
         def values_of(part: list[int]) -> Tensor:
             return _part_values(causal_lm, [rows[number] for number in part], input_ids.device, shared, chunk_size)
@@ -135,8 +133,8 @@ def response_log_likelihoods(
         # Run without a gradient at first, and again in the backward pass, when the loss has given its own.
         return torch.cat([checkpoint(values_of, part, use_reentrant=False) for part in parts])
 
-    _refuse_lost_autocast(_unwrapped(model), input_ids.device)
-    with forward_replaced(_unwrapped(model), forward):
+    _refuse_lost_autocast(unwrapped(model), input_ids.device)
+    with forward_replaced(unwrapped(model), forward):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
     per_row = _in_row_order(values_K, parts, rows)
     sums_B = torch.stack([values.sum() for values in per_row])
@@ -166,122 +164,24 @@ def _in_row_order(values_K: Tensor, parts: Sequence[Sequence[int]], rows: Sequen
 
 def shared_prompts(model: nn.Module) -> AbstractContextManager[None]:
     """The block that the backward pass of a model with gradient checkpointing needs after ``shared``."""
-    return attention_of(_causal_lm(_unwrapped(model)), shared_attention.NAME)
+    return attention_of(causal_lm_of(model), shared_attention.NAME)
 
 
 def why_not_shared(model: nn.Module) -> str | None:
     """Why a model cannot compute a prompt once for all its responses, or None; tried on a small input."""
-    return why_not_packed(_causal_lm(_unwrapped(model)))
+    return why_not_packed(causal_lm_of(model))
 
 
 def use_defined_attention(model: nn.Module) -> None:
     """Take plain attention for a model that caps attention scores, as Gemma-2 does: fused kernels do not cap."""
-    if getattr(_text_config(model), "attn_logit_softcapping", None):
-        _causal_lm(_unwrapped(model)).set_attn_implementation("eager")
-
-
-@torch.no_grad()
-def trial_log_likelihoods(model: nn.Module, batch: Batch | None = None) -> Tensor:
-    """Token log-likelihoods [K] in evaluation mode, by default of two short rows of random tokens.
-
-    Args:
-        model: as for ``response_log_likelihoods``.
-        batch: on the model's device.
-    """
-    batch = batch or _random_batch(model)
-    with evaluating(model):
-        return torch.cat(response_log_likelihoods(model, *batch, per_token=True).token_log_likelihoods or ())
-
-
-def tolerance_of(model: nn.Module) -> float:
-    """The largest error of token log-likelihoods that rounding explains, relative to their spread."""
-    return 0.1 if _computes_in_half(model, next(model.parameters()).device) else 1e-2
-
-
-@torch.no_grad()
-def check_against_full_logits(model: nn.Module, batch: Batch | None = None) -> None:
-    """Compare with ``model(...).logits`` on a small input, before any training relies on the shortcut.
-
-    This finds a transform of the logits that ``LogitTransform`` does not know: another cap, a second head.
-
-    Args:
-        model: as for ``response_log_likelihoods``, not yet wrapped for several devices.
-        batch: on the model's device; by default two short rows of random tokens.
-
-    Raises:
-        UnsupportedModel: if token log-probabilities differ by more than rounding explains.
-
-    """
-    batch = batch or _random_batch(model)
-    ours = trial_log_likelihoods(model, batch)
-    with evaluating(model):
-        logits_B_L_V = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    predicted_B_L = batch.response_mask[:, 1:]
-    log_p_K_V = logits_B_L_V[:, :-1][predicted_B_L].to(ours.dtype).log_softmax(-1)
-    theirs_K = log_p_K_V.gather(1, batch.input_ids[:, 1:][predicted_B_L].unsqueeze(1)).squeeze(1)
-    # Relative to the spread of log-probabilities: near-uniform ones would hide a wrong scale from an absolute bound.
-    error = ((ours - theirs_K).abs().max() / log_p_K_V.std(-1).max().clamp_min(1e-12)).item()
-    if not error <= (tolerance := tolerance_of(model)):
-        raise UnsupportedModel(
-            f"token log-probabilities of {type(_unwrapped(model)).__name__} from decoder body and output head differ"
-            f" from those of its full logits by {error:.2g} of their spread (allowed {tolerance:g});"
-            " it transforms its logits in a way that is not known here"
-        )
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP, FSDP, DeepSpeed and torch.compile, still with its PEFT wrapper."""
-    if isinstance(model, nn.DataParallel):
-        raise UnsupportedModel(
-            "nn.DataParallel is not supported: start one process a device, as accelerate launch does"
-        )
-    inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
-    return _unwrapped(inner) if isinstance(inner, nn.Module) else model
-
-
-def _causal_lm(model: nn.Module) -> Any:
-    """The transformers model inside PEFT, whose layers hold the adapters."""
-    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
-        raise UnsupportedModel(
-            "prompt-learning adapters add positions of their own; use LoRA or another weight adapter"
-        )
-    get_base_model = getattr(model, "get_base_model", None)
-    causal_lm = get_base_model() if callable(get_base_model) else model
-    if not hasattr(causal_lm, "get_decoder") or not hasattr(causal_lm, "get_output_embeddings"):
-        raise UnsupportedModel(f"{type(causal_lm).__name__} is not a transformers causal language model")
-    return causal_lm
-
-
-def _splittable(model: nn.Module) -> Any:
-    """The transformers model inside ``model``, if it is a decoder body with an output head."""
-    causal_lm = _causal_lm(_unwrapped(model))
-    if causal_lm.get_decoder() is causal_lm or causal_lm.config.is_encoder_decoder:
-        raise UnsupportedModel(f"{type(causal_lm).__name__} is not a decoder body with an output head")
-    if causal_lm.get_output_embeddings() is None:
-        raise UnsupportedModel(f"{type(causal_lm).__name__} names no output head")
-    return causal_lm
-
-
-def _computes_in_half(model: nn.Module, device: torch.device) -> bool:
-    halves = (torch.bfloat16, torch.float16)
-    return torch.is_autocast_enabled(device.type) or any(p.dtype in halves for p in model.parameters())
+    if getattr(text_config_of(model), "attn_logit_softcapping", None):
+        causal_lm_of(model).set_attn_implementation("eager")
 
 
 def _refuse_lost_autocast(model: nn.Module, device: torch.device) -> None:
     """Refuse a model whose autocast Accelerate put on the ``forward`` that is replaced: it would run in float32."""
     if "_original_forward" in model.__dict__ and not torch.is_autocast_enabled(device.type):
         raise RuntimeError("this model is prepared for mixed precision: call under `with accelerator.autocast():`")
-
-
-def _text_config(model: nn.Module) -> Any:
-    return _causal_lm(_unwrapped(model)).config.get_text_config()
-
-
-def _random_batch(model: nn.Module) -> Batch:
-    vocab_size, device = _text_config(model).vocab_size, next(model.parameters()).device
-    ids = trial_ids(vocab_size, 24)
-    rows = collate([ids[:3], ids[12:17]], [ids[3:12], ids[17:21]], pad_id=0)
-    return Batch(*(tensor.to(device) for tensor in rows))
 
 
 # pyright: standard

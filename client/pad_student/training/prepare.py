@@ -9,9 +9,10 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_enabled
 
 from pad_student.errors import ConfigError
+from pad_student.model.checks import check_against_full_logits
 from pad_student.model.distributed.sharding import why_not_saved
 from pad_student.model.liger import take_liger_kernels
-from pad_student.model.logprobs import check_against_full_logits, use_defined_attention, why_not_shared
+from pad_student.model.logprobs import use_defined_attention, why_not_shared
 from pad_student.preference.config import PADConfig
 
 logger = logging.getLogger(__name__)

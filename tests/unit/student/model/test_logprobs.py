@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from pad_student.errors import UnsupportedModel
-from pad_student.model.logprobs import Batch, check_against_full_logits, collate, response_log_likelihoods
+from pad_student.model.checks import check_against_full_logits
+from pad_student.model.logprobs import Batch, collate, response_log_likelihoods
 
 torch.set_num_threads(1)
 
