@@ -3,7 +3,7 @@
 from pad_student.commands.common import closing_line, connect, prompts_of
 from pad_student.commands.settings import DistillSettings
 from pad_student.commands.train import bind_output, configure, is_done, train
-from pad_student.on_policy.rounds import fingerprint_so_far
+from pad_student.on_policy.round_folder import fingerprint_so_far
 from pad_student.teacher.errors import TeachersDiffer
 
 

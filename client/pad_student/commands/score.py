@@ -8,6 +8,7 @@ from pad_student.errors import JsonLinesError
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
+from pad_student.teacher.options import ScoreOptions
 from pad_wire import SampledSet, ScoredSet
 
 
@@ -30,13 +31,7 @@ def run(settings: ScoreSettings) -> None:
             with connect(settings, first.teacher.fingerprint if first else None) as teacher:
                 teacher.model()
                 missing = (each for each in jsonl.read(settings.sets, SampledSet) if each.id not in held)
-                stream = teacher.score_stream(
-                    missing,
-                    alpha=settings.alpha,
-                    form=settings.form,
-                    orders=settings.orders,
-                    truncate=settings.truncate,
-                )
+                stream = teacher.score_stream(missing, ScoreOptions.of(settings, settings.truncate))
                 with progress(total=len(ids), done=len(ids & held), unit="sets") as bar:
                     for each in stream:
                         scored.append(each)

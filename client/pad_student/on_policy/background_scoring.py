@@ -4,149 +4,143 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Condition, Event, Thread
-from typing import Any
+from threading import Condition, Thread
 
-from pad_student.storage import jsonl
-from pad_student.storage.jsonl import Appender
+from pad_student.on_policy.score_file import ScoreFile
 from pad_wire import SampledSet, ScoredSet
 
-Stream = Callable[[Iterable[SampledSet]], Iterator[ScoredSet]]
+ScoreStream = Callable[[Iterable[SampledSet]], Iterator[ScoredSet]]
 
 
-class Scoring:
-    """Has sets scored as they are fed, and appends the scores to a file.
+class BackgroundScorer:
+    """Has sets scored in the order in which they are fed, and keeps the scores in a file; thread-safe.
 
-    The file is written from ``complete`` on: until then the sets themselves are not on disk, and after a kill others
-    may be sampled in their place. What is scored earlier is kept beside it, and taken from there if after a kill the
-    same set is sampled again. A set that exceeds the teacher's context is left out.
+    Invariants:
+        - The teacher is asked for nothing before the scorer ``before`` has ended; if that failed, this one fails too.
+        - The file of scores grows only after ``complete``; see ``ScoreFile``.
+        - Every set ends in one of three ways: it is scored, it is left out because it exceeds the teacher's context,
+          or ``score_of`` raises the error that ended the scoring.
+        - After ``stop`` nothing more is asked for or written.
 
     Args:
-        stream: how the teacher scores sets, several at once, answers in order; it may leave out some.
-        out: where scores go; sets that it holds are not asked for.
-        before: whose sets the teacher gets first; where it fails, so does this.
+        stream: scores sets, several at a time, and yields them in order; it may leave out some.
+        out: file of scores; its sets are not asked for again.
+        before: the scorer whose sets the teacher gets first.
+
+    Raises:
+        JsonLinesError: for a file of scores that cannot be read or written.
     """
 
-    _early_lines: Appender  # both are opened by the thread
-    _out: Appender
-
-    def __init__(self, stream: Stream, out: Path, before: "Scoring | None" = None) -> None:
+    def __init__(self, stream: ScoreStream, out: Path, before: "BackgroundScorer | None" = None) -> None:
         self._stream = stream
-        self._path = out
-        self._early = out.with_suffix(".early")
         self._before = before
-        self._fed: SimpleQueue[SampledSet | None] = SimpleQueue()
-        self._complete = Event()
-        self._pending: list[ScoredSet] = []  # scored, and not written yet
-        self._changed = Condition()
-        self._scores: dict[str, ScoredSet | None] = {}  # None for what was left out
-        self._known: dict[str, ScoredSet] = {}  # scored before a kill
+        self._queue: SimpleQueue[SampledSet | None] = SimpleQueue()
+        self._changed = Condition()  # guards all that follows
+        self._file = ScoreFile(out)
+        self._left_out: set[str] = set()
         self._error: BaseException | None = None
-        self._stopped = False
+        self._complete = self._stopped = False
         self._thread = Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
     def feed(self, sets: Iterable[SampledSet]) -> None:
         """Have these scored too."""
         for each in sets:
-            self._fed.put(each)
+            self._queue.put(each)
 
     def complete(self) -> None:
-        """All sets have been fed, and are on disk.
+        """Declare that all sets have been fed and are on disk.
 
         Raises:
-            JsonLinesError: where the scores so far cannot be written.
+            JsonLinesError: if the scores so far cannot be written.
         """
-        self._complete.set()
         try:
-            self._write()
+            with self._changed:
+                self._complete = True
+                self._changed.notify_all()
+                self._file.commit()
         finally:
-            self._fed.put(None)
+            self._queue.put(None)
 
     def stop(self) -> None:
         """Ask for nothing more, and write nothing more."""
         with self._changed:
             self._stopped = True
+            self._file.abandon()
         self.complete()
 
     def score_of(self, identifier: str) -> ScoredSet | None:
-        """Wait for a set's scores; None where it was left out.
+        """Wait for a set's scores; None if it was left out.
 
         Raises:
-            TeacherError: what ended the scoring before this set; the scores until then are kept.
-            JsonLinesError: where the scores cannot be written.
+            TeacherError: if the scoring ended before this set; the scores so far are kept.
+            JsonLinesError: if the scores cannot be written.
         """
+
+        def is_known() -> bool:
+            return identifier in self._file.written or identifier in self._left_out
+
         with self._changed:
-            self._changed.wait_for(lambda: identifier in self._scores or self._error is not None)
-            if self._error is not None and identifier not in self._scores:
+            self._changed.wait_for(lambda: is_known() or self._error is not None)
+            if self._error is not None and not is_known():
                 raise self._error
-            return self._scores[identifier]
+            return self._file.written.get(identifier)
 
     def join(self) -> None:
-        """Wait for the end, and raise what went wrong."""
+        """Wait for the end, and raise the error that ended the scoring, if any."""
         self._thread.join()
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
         try:
-            if self._before is not None:
-                self._before.join()
-                self._before = None  # or each round would keep all earlier ones in memory
-            if self._stopped:
-                return
-            with Appender(self._early) as self._early_lines, Appender(self._path) as self._out:
-                self._known = {each.id: each for each in jsonl.read(self._early, ScoredSet)}
-                self._score(self._out.held)
+            try:
+                if self._before is not None:
+                    self._before.join()
+                    self._before = None  # or each round would keep all earlier ones in memory
+                if not self._stopped:
+                    self._score()
+            finally:
+                with self._changed:  # the stream's own thread may still be adding known scores
+                    self._file.close()
             if not self._stopped:
-                self._early.unlink()
-        except BaseException as error:  # noqa: BLE001 -- raised again where the scores are waited for
+                self._file.remove_early()
+        except BaseException as error:  # noqa: BLE001 -- raised again in the threads that wait for scores
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _score(self, held: set[Any]) -> None:
-        with self._changed:
-            self._scores = {each.id: each for each in jsonl.read(self._path, ScoredSet)}
-            self._changed.notify_all()
+    def _score(self) -> None:
         try:
-            for each in self._answers(self._unscored(held)):
-                self._take(each)
+            for scored in self._answers(self._unscored()):
+                self._add(scored)
                 if self._stopped:
                     return
         finally:
-            self._complete.wait()
-            self._write()
+            with self._changed:
+                self._changed.wait_for(lambda: self._complete)
+                self._file.commit()
+                self._changed.notify_all()
 
-    def _unscored(self, held: set[Any]) -> Iterator[SampledSet]:
-        for each in iter(self._fed.get, None):
+    def _unscored(self) -> Iterator[SampledSet]:
+        """Yield the sets to ask for; those of an earlier start are added from disk on the way."""
+        for each in iter(self._queue.get, None):
             if self._stopped:
                 return
-            if each.id in held:
+            if each.id in self._file.written:
                 continue
-            known = self._known.get(each.id)
-            if known and known.prompt == each.prompt and _texts(known) == _texts(each):
-                self._take(known)
+            if known := self._file.known(each):
+                self._add(known)
             else:
                 yield each
 
-    def _take(self, scored: ScoredSet) -> None:
+    def _add(self, scored: ScoredSet) -> None:
         with self._changed:
-            self._pending.append(scored)
-            if not (self._complete.is_set() or self._stopped or self._known.get(scored.id) is scored):
-                self._early_lines.append(scored)
-        if self._complete.is_set():
-            self._write()
-
-    def _write(self) -> None:
-        with self._changed:
-            if self._pending and not self._stopped:
-                self._out.append(*self._pending)
-                self._scores.update({each.id: each for each in self._pending})
-                self._changed.notify_all()
-            self._pending.clear()
+            self._file.add(scored)
+            self._changed.notify_all()
 
     def _answers(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
+        """Yield scored sets; a set that the stream skipped is noted as left out."""
         asked: deque[SampledSet] = deque()
 
         def noted() -> Iterator[SampledSet]:
@@ -162,11 +156,6 @@ class Scoring:
             self._leave_out(each)
 
     def _leave_out(self, each: SampledSet) -> None:
-        """It exceeds the teacher's context: one such set must not end the run."""
         with self._changed:
-            self._scores[each.id] = None
+            self._left_out.add(each.id)
             self._changed.notify_all()
-
-
-def _texts(each: SampledSet | ScoredSet) -> list[tuple[str, bool]]:
-    return [(response.text, response.finished) for response in each.responses]

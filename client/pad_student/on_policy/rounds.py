@@ -1,10 +1,9 @@
-"""Rounds of on-policy learning: responses from the student as it is now, scored by the teacher, kept on disk.
+"""Rounds of on-policy learning: responses sampled from the current student, scored by the teacher, kept on disk.
 
-A round's files are what makes a continued run exact: what was sampled and scored before is read back, not repeated.
-They are ordinary response sets, so any other stage can read them.
+A round's files make a continued run exact: sampled and scored sets are read back, not made again. They are ordinary
+response sets, so any other stage can read them.
 """
 
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 
 from pad_student.data.prompts import PromptLine
 from pad_student.errors import ConfigError, NothingSampled
-from pad_student.on_policy.background_scoring import Scoring
+from pad_student.on_policy.background_scoring import BackgroundScorer
+from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprint_so_far
 from pad_student.preference.config import PADConfig
 from pad_student.sampling.generate import sample_responses
 from pad_student.sampling.vllm_sampler import VllmSampler
@@ -21,6 +21,7 @@ from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_to_settings
 from pad_student.teacher.client import Teacher
+from pad_student.teacher.options import ScoreOptions
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -29,29 +30,33 @@ Steps = Mapping[int, Sequence[Sequence[PromptLine]]]  # each step's micro-batche
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The sets of some steps in a row, sampled, and scored or being scored.
+    """The sets of some consecutive steps, sampled, and scored or being scored.
 
-    ``sampled_at`` is the step whose weights they were sampled by.
+    Attributes:
+        sampled_at: the step whose weights sampled them.
+        set_ids: of each step's sets, in order.
+        micro_batches: each step's number of micro-batches.
+        scorer: has or gets the scores.
     """
 
     sampled_at: int
     set_ids: Mapping[int, Sequence[str]]
     micro_batches: Mapping[int, int]
-    scoring: Scoring
+    scorer: BackgroundScorer
 
     @property
     def end(self) -> int:
-        """The first step behind it."""
+        """The first step after it."""
         return max(self.micro_batches) + 1
 
     def scored(self, step: int) -> Iterator[list[ScoredSet]]:
         """Yield the sets of each micro-batch of ``step`` as soon as they are scored, in order.
 
-        There are as many as were planned, also where prompts dropped out: the Trainer counts them.
+        The number of micro-batches is the planned one even if prompts dropped out, because the Trainer counts them.
 
         Raises:
-            TeacherError: where the teacher cannot be reached, refuses or changed; what it scored is kept.
-            NothingSampled: where there are more micro-batches than sets.
+            TeacherError: if the teacher cannot be reached, refuses or changed; the scores so far are kept.
+            NothingSampled: if there are more micro-batches than sets.
         """
         left, count = deque(self.set_ids[step]), self.micro_batches[step]
         if len(left) < count:
@@ -63,29 +68,33 @@ class Round:
         for parts in range(count, 0, -1):
             size, part = -(-len(left) // parts), []
             while left and len(part) < size:
-                if scored := self.scoring.score_of(left.popleft()):
+                if scored := self.scorer.score_of(left.popleft()):
                     part.append(scored)
             found += part
             if not found:
                 raise NothingSampled(f"no prompt of step {step} has a scored response; raise max_response_tokens")
-            # The teacher may have left out all that was left: the mean over all so far leaves the step's as it is.
+            # If the teacher left out all remaining sets, repeat those so far: that keeps the step's mean as it is.
             yield part or found
 
 
 class Rounds:
     """Makes the scored sets of some steps at a time.
 
+    Invariants:
+        - A round is sampled from one student: after a kill it is sampled anew, or not at all.
+        - A round on disk is read, never changed.
+
     Args:
         teacher: scores the responses.
         encoder: the student's.
-        config: how many responses, how sampled, how scored.
-        folder: where each round's ``sets.jsonl`` and ``scored.jsonl`` go.
+        config: how responses are sampled and scored, and how many.
+        folder: of all rounds; see ``RoundFolder`` for each.
         rank: of this process; each has files of its own.
 
     Raises:
-        TeacherChanged: where another teacher scored the rounds on disk.
-        ConfigError: where several processes would share one vLLM server.
-        SamplerError: where no sampling server can have that URL.
+        TeacherChanged: if another teacher scored the rounds on disk.
+        ConfigError: if several processes would share one vLLM server.
+        SamplerError: if the sampling server's URL is not an HTTP address.
     """
 
     def __init__(
@@ -100,7 +109,7 @@ class Rounds:
         self._encoder = encoder
         self._config = config
         self._folder = folder
-        self._suffix = f"-{rank}" if rank else ""
+        self._rank = rank
         if (so_far := fingerprint_so_far(folder)) and isinstance(teacher, Teacher):
             teacher.pin(so_far)
         self._server = None
@@ -110,7 +119,10 @@ class Rounds:
             self._server = VllmSampler(config.sampler_url, folder.parent / "sampler", config.sampler_tolerance)
 
     def claim(self, **decisive: Any) -> None:
-        """Make sure that rounds on disk are of this run.
+        """Make sure that the rounds on disk belong to this run.
+
+        Args:
+            decisive: further settings that decide a round's contents, as JSON can hold them.
 
         Raises:
             OtherRun: naming the setting that differs.
@@ -122,56 +134,47 @@ class Rounds:
         bind_to_settings(self._folder / "settings.json", now)
 
     def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
-        """Sample for each step's prompts; a prompt that got no text is left out. The teacher scores meanwhile.
+        """Sample for each step's prompts, while the teacher scores; a prompt that got no text is left out.
 
-        All sets are on disk when this returns; their scores need not be. A round on disk may have fewer steps, where
-        the run was to end behind them.
+        All sets are on disk when this returns; their scores need not be. A round that is on disk already may have
+        fewer steps, if the run was to end after them.
 
         Args:
             model: the student, with the weights of step ``now``.
             steps: each step's micro-batches of prompts.
-            now: the step that comes next.
+            now: the next step.
             before: the round whose sets the teacher gets first.
+
+        Raises:
+            SamplingError: if the student, or the sampling server, cannot sample.
+            JsonLinesError: if the round cannot be written or read.
         """
-        folder = self._folder_of(min(steps))
-        folder.mkdir(parents=True, exist_ok=True)
-        sets, out = (folder / f"{name}{self._suffix}.jsonl" for name in ("sets", "scored"))
-        about = folder / f"round{self._suffix}.json"
-        scoring = Scoring(self._stream, out, before.scoring if before else None)
+        folder = RoundFolder.of_step(self._folder, min(steps), self._rank)
+        begun_before = folder.is_sampled
+        if not begun_before:
+            folder.begin(RoundRecord(sampled_at=now, steps=list(steps)))
+        scorer = BackgroundScorer(self._stream, folder.scored, before.scorer if before else None)
         try:
-            if not sets.exists():
-                about.write_text(json.dumps({"sampled_at": now, "steps": list(steps)}))
-                self._sample(model, steps, sets, scoring)
-                given = {each.id for each in jsonl.read(sets, SampledSet)}
-            else:
-                found = list(jsonl.read(sets, SampledSet))
-                scoring.feed(found)
-                given = {each.id for each in found}
-            told = json.loads(about.read_text())
-            scoring.complete()
+            if not begun_before:
+                self._sample(model, steps, folder, scorer)
+            sets = list(jsonl.read(folder.sets, SampledSet))
+            if begun_before:
+                scorer.feed(sets)
+            scorer.complete()
         except BaseException:
-            scoring.stop()
+            scorer.stop()
             raise
-        held = {step: micro_batches for step, micro_batches in steps.items() if step in told["steps"]}
-        set_ids = {step: [each for each, _ in _named(step, lines) if each in given] for step, lines in held.items()}
-        return Round(told["sampled_at"], set_ids, {step: len(lines) for step, lines in held.items()}, scoring)
+        record, sampled = folder.record, {each.id for each in sets}
+        kept = {step: micro_batches for step, micro_batches in steps.items() if step in record.steps}
+        set_ids = {step: [each for each, _ in _named(step, lines) if each in sampled] for step, lines in kept.items()}
+        return Round(record.sampled_at, set_ids, {step: len(lines) for step, lines in kept.items()}, scorer)
 
-    def _folder_of(self, step: int) -> Path:
-        """Where the round of ``step`` is, which a continued run may enter in its middle, or where it will be."""
-        earlier = (path for path in self._folder.glob("*") if path.name.isdigit() and int(path.name) <= step)
-        for path in sorted(earlier, reverse=True)[:1]:
-            sets, about = path / f"sets{self._suffix}.jsonl", path / f"round{self._suffix}.json"
-            if sets.exists() and step in json.loads(about.read_text())["steps"]:
-                return path
-        return self._folder / f"{step:06d}"
-
-    def _sample(self, model: Any, steps: Steps, path: Path, scoring: Scoring) -> None:
+    def _sample(self, model: Any, steps: Steps, folder: RoundFolder, scorer: BackgroundScorer) -> None:
         # All or nothing: half a round could not be continued, since the student may have changed since.
-        unfinished = path.with_suffix(".part")
-        unfinished.unlink(missing_ok=True)
+        folder.unfinished_sets.unlink(missing_ok=True)
         items = [named for step, micro_batches in steps.items() for named in _named(step, micro_batches)]
         sample = self._server.with_weights_of(model) if self._server else sample_responses
-        with Appender(unfinished) as sets:
+        with Appender(folder.unfinished_sets) as sets:
             for start in range(0, len(items), self._config.sampling_batch_size):
                 batch = items[start : start + self._config.sampling_batch_size]
                 responses = sample(
@@ -190,30 +193,20 @@ class Rounds:
                     if given
                 ]
                 sets.append(*sampled)
-                scoring.feed(sampled)
-        unfinished.replace(path)
+                scorer.feed(sampled)
+        folder.unfinished_sets.replace(folder.sets)
 
     def _stream(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         return self._teacher.score_stream(
             sets,
-            alpha=self._config.alpha,
-            form=self._config.form,  # type: ignore[arg-type]
-            orders=self._config.orders,  # type: ignore[arg-type]
+            options=ScoreOptions.of(self._config),
             skip_too_long=True,  # one such set must not end the run
-            sets_per_request=self._config.sampling_batch_size,  # or a batch would wait for the next one
+            sets_per_request=self._config.sampling_batch_size,  # else a batch would wait for the next one
         )
 
 
-def fingerprint_so_far(folder: Path) -> str | None:
-    """Of the teacher that scored what these rounds hold; None before there is any."""
-    for path in sorted(folder.glob("*/scored*")):
-        if scored := jsonl.first(path, ScoredSet):
-            return scored.teacher.fingerprint
-    return None
-
-
 def _named(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
-    """A prompt may come up in several steps of a round, each time with responses of its own."""
+    """Prompts with the ids of their sets: a prompt in several steps of a round has other responses in each."""
     return [(f"{line.id}@{step}", line) for lines in micro_batches for line in lines]
 
 

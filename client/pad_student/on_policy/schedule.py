@@ -1,4 +1,4 @@
-"""When rounds are begun: this step's, and where staleness allows it the next, so that the teacher need not wait."""
+"""Which rounds are begun when: this step's, and the next one if staleness allows, so that the teacher never waits."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ class StepSets:
 
 
 class Batches:
-    """As many batches as ``sets``, made one at a time: the Trainer asks how many there are before it takes them."""
+    """As many batches as ``sets`` has, each made when it is taken; the Trainer asks for their number first."""
 
     def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[Any]]) -> None:
         self._sets = sets
@@ -49,8 +49,11 @@ class Batches:
 class RoundSchedule:
     """Keeps rounds begun as far ahead as staleness allows.
 
-    The next round's sets are all on disk before this round's first step is trained: a checkpoint in its middle can
-    be continued exactly, though the weights that sampled them are gone. An epoch's last round has no next one.
+    Invariants:
+        - The next round's sets are all on disk before this round's first step is trained. So a run continues exactly
+          from any checkpoint, although the weights that sampled those sets are gone.
+        - The last round of an epoch has no next one.
+        - A step's prompts are taken from the epoch once, in order.
 
     Args:
         rounds: samples, and has sets scored.
@@ -67,20 +70,20 @@ class RoundSchedule:
         self._planned: dict[int, Sequence[Sequence[PromptLine]]] = {}  # of steps whose round has not begun
 
     def sets_of(self, step: int, last: int, prompts: NextPrompts, model: Any) -> StepSets | None:
-        """Begin what is to be begun before ``step``.
+        """Begin the rounds that are due before ``step``.
 
         Args:
-            step: the one that comes next.
-            last: how many steps there are in all.
-            prompts: gives the next step's micro-batches of prompts, none at an epoch's end.
+            step: the next step.
+            last: the run's number of steps.
+            prompts: gives the next step's micro-batches of prompts, none at the end of an epoch.
             model: the student.
 
         Returns:
-            The step's sets; None at an epoch's end.
+            The step's sets; None at the end of an epoch.
 
         Raises:
-            SamplingError: where the student cannot sample.
-            JsonLinesError: where a round cannot be written, or read.
+            SamplingError: if the student cannot sample.
+            JsonLinesError: if a round cannot be written or read.
         """
         while self._begun and self._begun[0].end <= step:
             self._begun.popleft()
@@ -104,6 +107,6 @@ class RoundSchedule:
         return StepSets(self._begun[0], step, self._costs) if self._begun else None
 
     def stop(self) -> None:
-        """Have nothing more scored; what is on disk can be continued."""
+        """Have nothing more scored; the rounds on disk can be continued."""
         while self._begun:
-            self._begun.popleft().scoring.stop()
+            self._begun.popleft().scorer.stop()

@@ -8,8 +8,7 @@ import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from pad_student.errors import SamplingError
-from pad_student.teacher.connection import Again, Connection, Transport
-from pad_student.teacher.errors import TeacherError
+from pad_student.teacher.http import BadAddress, HttpAddress, NoReply, Transport
 
 TIMEOUT = 1800.0  # seconds for one prompt's responses, or for loading all weights
 
@@ -79,8 +78,8 @@ class VllmServer:
 
     def __init__(self, url: str, transport: Transport | None = None) -> None:
         try:
-            self._http = Connection(url, None, None, TIMEOUT, transport, peer="sampling server")
-        except TeacherError as error:
+            self._http = HttpAddress(url, "sampling server", transport=transport)
+        except BadAddress as error:
             raise SamplerUnreachable(str(error)) from None
         self.name = f"the sampling server at {self._http.url}"
         self.version = ""
@@ -140,11 +139,10 @@ class VllmServer:
 
     def _exchange(self, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
         try:
-            return self._http.exchange(path, None if body is None else orjson.dumps(body))
-        except Again as again:
-            raise SamplerUnreachable(str(again.error)) from None
-        except TeacherError as error:
+            reply = self._http.exchange(path, None if body is None else orjson.dumps(body), TIMEOUT)
+        except NoReply as error:
             raise SamplerUnreachable(str(error)) from None
+        return reply.status, reply.content
 
     def _read(self, kind: type[Reply], content: bytes) -> Reply:
         try:

@@ -1,4 +1,4 @@
-"""Wall seconds in which at least one thread was at work."""
+"""A clock of the seconds in which at least one thread was at work."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,11 @@ Now = Callable[[], float]
 
 
 class Busy:
-    """Seconds in which at least one of several threads was inside; thread-safe."""
+    """Counts the seconds in which at least one thread was inside; thread-safe.
+
+    Args:
+        now: a clock in seconds.
+    """
 
     def __init__(self, now: Now = time.monotonic) -> None:
         self._now = now
@@ -20,7 +24,7 @@ class Busy:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Count the time of this block, once however many are inside."""
+        """Count the block's time; the time of overlapping blocks is counted once."""
         with self._lock:
             if not self._inside:
                 self._since = self._now()
@@ -35,6 +39,6 @@ class Busy:
 
     @property
     def seconds(self) -> float:
-        """In all so far, with the time that has not ended yet."""
+        """The seconds so far, those of blocks that have not ended included."""
         with self._lock:
             return self._seconds + (self._now() - self._since if self._inside else 0.0)

@@ -1,24 +1,21 @@
-"""A client of the teacher service. A reply that cannot be trusted is retried a few times, and never returned.
+"""``Teacher``: a client of the teacher service. It retries a reply that cannot be trusted, and never returns one.
 
-TeacherError
-├── TeacherUnreachable   dead, refused, too slow, overloaded or failing, after all retries
-├── TeacherRefused       a permanent 4xx, with its ``code`` and ``where``; never retried
-├── TeacherChanged       another fingerprint than the run began with
-│   └── TeachersDiffer   two replicas with different fingerprints
-└── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers
+``teacher.errors`` draws the tree of its errors.
 """
 
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import orjson
 
 from pad_student.teacher.busy import Busy
-from pad_student.teacher.connection import Connection, Question, Transport
+from pad_student.teacher.connection import Call, Connection
 from pad_student.teacher.errors import (
     TeacherChanged,
     TeacherError,
@@ -27,22 +24,15 @@ from pad_student.teacher.errors import (
     TeachersDiffer,
     TeacherUnreachable,
 )
-from pad_student.teacher.failover import Service
-from pad_student.teacher.replies import Untrustworthy, added_usage, scored_sets, selection_sets, tightest_limits
-from pad_student.teacher.stream import SETS_PER_REQUEST, ordered_map, split
-from pad_wire import (
-    Form,
-    LikelihoodReply,
-    Limits,
-    ModelCard,
-    ModelList,
-    Orders,
-    SampledSet,
-    ScoredSet,
-    ScoreReply,
-    SelectionReply,
-    UsageReply,
-)
+from pad_student.teacher.failover import Replicas
+from pad_student.teacher.fingerprint import FingerprintGuard
+from pad_student.teacher.http import Transport
+from pad_student.teacher.options import ScoreFields, ScoreOptions
+from pad_student.teacher.ordered_map import ordered_map
+from pad_student.teacher.replies import Untrustworthy, added_usage, tightest_limits
+from pad_student.teacher.requests import SETS_PER_REQUEST, in_requests
+from pad_student.teacher.routes import LIKELIHOOD, SCORE, SELECTION, Reply, Route
+from pad_wire import Form, Limits, ModelCard, ModelList, Orders, SampledSet, ScoredSet, UsageReply
 from pad_wire.scoring import SelectionSet
 from pad_wire.validation import parse
 
@@ -58,10 +48,9 @@ __all__ = [
 
 TIMEOUT = 120.0  # seconds for one reply, from first byte sent to last byte read
 PATIENCE = 600.0  # seconds for one request with all its retries
-WORKERS = 4  # requests on their way at once to each replica, so that the teacher's batcher stays full
+WORKERS = 4  # concurrent requests to each replica, so that the teacher's batcher stays full
 
-Reply = TypeVar("Reply", LikelihoodReply, SelectionReply, ScoreReply)
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -69,23 +58,23 @@ log = logging.getLogger(__name__)
 class Teacher:
     """A client of one teacher, in one or more replicas; thread-safe, and a context manager that closes connections.
 
-    ``fingerprint`` is the teacher's as first seen, and ``tokens_scored`` counts the teacher tokens of all replies.
-    Replicas share the work; one that fails is left out until it answers again, and what was on its way to it is asked
-    of the others.
+    Invariants:
+        - All numbers come from one ``fingerprint``: the first one seen, or the pinned one.
+        - Replicas share the work. One that fails gets none until it answers again, and the others get its work.
+        - ``tokens_scored`` counts the teacher tokens of all replies.
 
     Args:
-        url: where the service is, as in ``http://127.0.0.1:8010``, or where each replica is.
+        url: of the service, as in ``http://127.0.0.1:8010``, or of each replica.
         key: the service's key, if it asks for one.
         job: the name that the service counts this work under.
-        timeout: seconds for one reply; the service gives up on a request at the same time.
+        timeout: seconds for one reply; the service gives up on a request after the same time.
         patience: seconds for one request with all of its retries.
-        fingerprint: the teacher that a continued run began with; without it the first one seen has to stay.
+        fingerprint: the teacher that a continued run began with.
         transport: an httpx transport in the place of the network.
 
     Raises:
-        TeacherUnreachable: where ``url`` is not an HTTP address, or holds none.
+        TeacherUnreachable: if ``url`` is not an HTTP address, or empty.
         TeacherRefused: for a key or a job that no HTTP header can carry.
-
     """
 
     def __init__(
@@ -99,14 +88,13 @@ class Teacher:
         fingerprint: str | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self.fingerprint = fingerprint
         self.tokens_scored = 0
         urls = dict.fromkeys([url] if isinstance(url, str) else url)
         if not urls:
             raise TeacherUnreachable("no teacher's URL is given; give one as in http://127.0.0.1:8010")
         connections = [Connection(each, key, job, timeout, transport) for each in urls]
-        self._service = Service(connections, lambda: Question("/v1/models", self._only_model), patience)
-        self._seen_at: dict[str, None] = {}  # URLs that had the fingerprint, in order
+        self._replicas = Replicas(connections, self._models_call, patience)
+        self._guard = FingerprintGuard(fingerprint)
         self._limits: Limits | None = None
         self._lock = threading.Lock()
         self._busy = Busy()
@@ -120,91 +108,81 @@ class Teacher:
         self.close()
 
     def close(self) -> None:
-        """Close all connections; what is still on its way fails."""
-        self._service.close()
+        """Close all connections; requests that are on their way fail."""
+        self._replicas.close()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The teacher's fingerprint; None before it is known."""
+        return self._guard.fingerprint
 
     @property
     def busy_seconds(self) -> float:
-        """Seconds in all so far in which sets were on their way."""
+        """Seconds so far in which sets were on their way."""
         return self._busy.seconds
 
     def pin(self, fingerprint: str) -> None:
-        """Take scores of this teacher alone.
+        """Accept scores of this teacher alone.
 
         Raises:
-            TeacherChanged: where another one has answered already.
+            TeacherChanged: if another one has answered already.
         """
-        with self._lock:
-            if self.fingerprint not in (None, fingerprint):
-                raise TeacherChanged(f"the scores so far are of {fingerprint}, but the teacher is {self.fingerprint}")
-            self.fingerprint = fingerprint
+        self._guard.pin(fingerprint)
 
     def model(self) -> ModelCard:
-        """The model, its fingerprint and the limits of all replicas that answer now, which later requests respect.
+        """The model, its fingerprint, and the limits that every answering replica keeps; later requests respect them.
 
         Raises:
-            TeacherError: see the tree at the top of this file.
-
+            TeacherError: if there was no usable answer.
         """
-        cards = self._service.ask_each(Question("/v1/models", self._only_model))
+        cards = self._replicas.ask_each(self._models_call())
         self._limits = tightest_limits([card.limits for card in cards])
         return cards[0].model_copy(update={"limits": self._limits})
 
     def usage(self) -> UsageReply:
-        """Teacher tokens of each job of this key, as the service counts them, over all replicas that answer now.
+        """Teacher tokens of each job of this key as the service counts them, summed over the answering replicas.
 
         Raises:
-            TeacherError: see the tree at the top of this file.
-
+            TeacherError: if there was no usable answer.
         """
-        return added_usage(
-            self._service.ask_each(Question("/v1/usage", lambda content, _: parse(UsageReply, content)))
-        )
+        return added_usage(self._replicas.ask_each(Call("/v1/usage", lambda content, _: parse(UsageReply, content))))
 
     def score(
-        self,
-        sets: Iterable[SampledSet],
-        *,
-        alpha: float | None = None,
-        form: Form = "listwise",
-        orders: Orders = "cyclic",
-        truncate: bool = False,
+        self, sets: Iterable[SampledSet], options: ScoreOptions | None = None, **fields: Unpack[ScoreFields]
     ) -> list[ScoredSet]:
         """Likelihoods and selection probabilities of every response; see ``score_stream``."""
-        return list(self.score_stream(sets, alpha=alpha, form=form, orders=orders, truncate=truncate))
+        return list(self.score_stream(sets, options, **fields))
 
     def score_stream(
         self,
         sets: Iterable[SampledSet],
+        options: ScoreOptions | None = None,
         *,
-        alpha: float | None = None,
-        form: Form = "listwise",
-        orders: Orders = "cyclic",
-        truncate: bool = False,
         skip_too_long: bool = False,
         workers: int = WORKERS,
         sets_per_request: int = SETS_PER_REQUEST,
+        **fields: Unpack[ScoreFields],
     ) -> Iterator[ScoredSet]:
-        """Yield each set with its numbers, in order, with several requests on their way at once.
+        """Yield each set with its numbers, in order, while several requests are on their way.
 
-        ``workers`` is how many, to each replica. ``alpha`` is the weight that the selection probability is to have in
-        the reward: at 0 the multiple-choice questions are not asked, and ``selection_probability`` is None. ``sets``
-        is read no further ahead than the requests on their way need; each is sent with ``sets_per_request`` of them
-        (the last with fewer) or what the service takes, before the next set is read. ``skip_too_long`` leaves out the
-        sets that exceed the teacher's context, with a line in the log.
+        Args:
+            sets: read no further ahead than the requests on their way need.
+            options: how the sets are scored.
+            skip_too_long: leave out sets that exceed the teacher's context, each with a line in the log.
+            workers: concurrent requests to each replica.
+            sets_per_request: sets in each request but the last, if the service takes as many. A full request is sent
+                before the next set is read.
+            fields: options by name, as in ``alpha=0.8``; see ``ScoreOptions``.
 
         Raises:
-            TeacherError: see the tree at the top of this file.
-
+            TeacherError: if there was no usable answer.
         """
-        size = sets_per_request
-        options: dict[str, Any] = {"truncate": truncate}
-        if alpha == 0:
-            return self._stream(
-                "/v1/likelihood", LikelihoodReply, scored_sets, sets, workers, size, skip_too_long, **options
-            )
-        options |= {"form": form, "orders": orders}
-        return self._stream("/v1/score", ScoreReply, scored_sets, sets, workers, size, skip_too_long, **options)
+        options = replace(options or ScoreOptions(), **fields)
+        if options.asks_selection:
+            ask = partial(self._ask, SCORE, options.of_selection)
+        else:
+            ask = partial(self._ask, LIKELIHOOD, options.of_likelihood)
+        return self._stream(partial(_skipping, ask) if skip_too_long else ask, sets, workers, sets_per_request)
 
     def likelihood(self, sets: Iterable[SampledSet], *, truncate: bool = False) -> list[ScoredSet]:
         """Log-likelihoods alone: ``selection_probability`` and ``label_mass`` are None."""
@@ -219,76 +197,61 @@ class Teacher:
         truncate: bool = False,
         workers: int = WORKERS,
     ) -> Iterator[SelectionSet]:
-        """Yield the selection probabilities of each set's responses, in order."""
-        options = {"form": form, "orders": orders, "truncate": truncate}
-        return self._stream("/v1/selection", SelectionReply, selection_sets, sets, workers, **options)
+        """Yield the selection probabilities of each set's responses, in order.
+
+        Raises:
+            TeacherError: if there was no usable answer.
+        """
+        options = ScoreOptions(form=form, orders=orders, truncate=truncate)
+        return self._stream(partial(self._ask, SELECTION, options.of_selection), sets, workers)
 
     def _stream(
         self,
-        path: str,
-        reply_model: type[Reply],
-        join: Callable[[Sequence[SampledSet], Reply], list[Answer]],
+        ask: Callable[[list[SampledSet]], list[Result]],
         sets: Iterable[SampledSet],
         workers: int,
         sets_per_request: int = SETS_PER_REQUEST,
-        skip_too_long: bool = False,
-        **options: Any,
-    ) -> Iterator[Answer]:
-        def ask(request: list[SampledSet]) -> list[Answer]:
-            def understand(content: bytes, url: str) -> tuple[Reply, list[Answer]]:
-                reply = parse(reply_model, content)
-                answers = join(request, reply)
-                self._check_fingerprint(reply.teacher.fingerprint, url)
-                return reply, answers
+    ) -> Iterator[Result]:
+        requests = in_requests(sets, self._limits, sets_per_request)
+        with closing(ordered_map(ask, requests, workers * self._replicas.size)) as replies:
+            for results in replies:
+                yield from results
 
-            body = orjson.dumps({"sets": [each.model_dump(exclude_none=True) for each in request], **options})
-            with self._busy.inside():
-                reply, answers = self._service.ask(Question(path, understand, body, request))
-            with self._lock:
-                self.tokens_scored += reply.usage.total_tokens
-            return answers
+    def _ask(self, route: Route[Reply, Result], fields: dict[str, Any], request: list[SampledSet]) -> list[Result]:
+        """Have one request's sets scored, and check their numbers."""
 
-        def ask_what_fits(request: list[SampledSet]) -> list[Answer]:
-            try:
-                return ask(request)
-            except TeacherRefused as refused:
-                if refused.code != "too_long":
-                    raise
-                if len(request) > 1:
-                    return [answer for each in request for answer in ask_what_fits([each])]
-                log.warning("the set %s is left out: %s", request[0].id, refused)
-                return []
+        def read(content: bytes, url: str) -> tuple[Reply, list[Result]]:
+            reply = parse(route.reply, content)
+            results = route.join(request, reply)
+            self._guard.check(reply.teacher.fingerprint, url)
+            return reply, results
 
-        requests = split(sets, self._limits, sets_per_request)
-        how = ask_what_fits if skip_too_long else ask
-        with closing(ordered_map(how, requests, workers * self._service.size)) as replies:
-            for answers in replies:
-                yield from answers
-
-    def _only_model(self, content: bytes, url: str) -> ModelCard:
-        models = parse(ModelList, content).data
-        if len(models) != 1:
-            raise Untrustworthy(f"it lists {len(models)} models where there should be one")
-        self._check_fingerprint(models[0].fingerprint, url)
-        return models[0]
-
-    def _check_fingerprint(self, fingerprint: str, url: str) -> None:
+        body = orjson.dumps({"sets": [each.model_dump(exclude_none=True) for each in request], **fields})
+        with self._busy.inside():
+            reply, results = self._replicas.ask(Call(route.path, read, body, request))
         with self._lock:
-            if self.fingerprint is None:
-                self.fingerprint = fingerprint
-            if fingerprint == self.fingerprint:
-                self._seen_at[url] = None
-                return
-            other = next((each for each in self._seen_at if each != url), None)
-        if other:
-            raise TeachersDiffer(
-                f"the teacher at {url} is {fingerprint}, but the one at {other} is {self.fingerprint}; "
-                "serve the same model, tokenizer, template and dtype at both, or leave one out"
-            )
-        raise TeacherChanged(
-            f"the teacher at {url} changed from {self.fingerprint} to {fingerprint}; "
-            "bring the first one back, or begin a new output"
-        )
+            self.tokens_scored += reply.usage.total_tokens
+        return results
+
+    def _models_call(self) -> Call[ModelCard]:
+        def read(content: bytes, url: str) -> ModelCard:
+            models = parse(ModelList, content).data
+            if len(models) != 1:
+                raise Untrustworthy(f"it lists {len(models)} models where there should be one")
+            self._guard.check(models[0].fingerprint, url)
+            return models[0]
+
+        return Call("/v1/models", read)
 
 
-# pyright: standard
+def _skipping(ask: Callable[[list[SampledSet]], list[Result]], request: list[SampledSet]) -> list[Result]:
+    """Ask for a request's sets; if it is refused as too long, ask for each set alone and leave out those too long."""
+    try:
+        return ask(request)
+    except TeacherRefused as refused:
+        if refused.code != "too_long":
+            raise
+        if len(request) > 1:
+            return [result for each in request for result in _skipping(ask, [each])]
+        log.warning("the set %s is left out: %s", request[0].id, refused)
+        return []

@@ -1,4 +1,4 @@
-"""How a teacher can fail a run, as drawn in ``pad_student.errors``; every message names the URL and the remedy."""
+"""Errors of the teacher's client, as drawn in ``pad_student.errors``; every message names the URL and the remedy."""
 
 import re
 from collections.abc import Sequence
@@ -12,11 +12,16 @@ class TeacherError(StudentError):
 
 
 class TeacherUnreachable(TeacherError):
-    """The teacher is dead, refuses connections, is too slow, overloaded or failing."""
+    """The teacher cannot be connected to, is too slow, overloaded or failing."""
 
 
 class TeacherRefused(TeacherError):
-    """The teacher understood and said no; the same request would be refused again."""
+    """The teacher refused the request, and would refuse it again.
+
+    Attributes:
+        code: of the service's error; None if another server answered.
+        where: the place in the request, if the error has one.
+    """
 
     def __init__(self, message: str, code: str | None = None, where: str | None = None) -> None:
         super().__init__(message)
@@ -25,11 +30,11 @@ class TeacherRefused(TeacherError):
 
 
 class TeacherChanged(TeacherError):
-    """The teacher's weights, tokenizer, template or dtype are not those that the run began with."""
+    """The teacher's weights, tokenizer, template or dtype differ from those that the run began with."""
 
 
 class TeachersDiffer(TeacherChanged):
-    """Two replicas are not the same teacher, so their numbers must not be mixed."""
+    """Two replicas serve different teachers, so their numbers must not be mixed."""
 
 
 class TeacherNonsense(TeacherError):
@@ -37,7 +42,7 @@ class TeacherNonsense(TeacherError):
 
 
 def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence[SampledSet]) -> TeacherRefused:
-    """The error for a permanent 4xx; without a ``detail`` it was not this service that answered."""
+    """The error for a permanent 4xx. Without a ``detail`` another server than pad-teacher answered."""
     if detail is None:
         return TeacherRefused(f"{url} answered with HTTP status {status}; check that a pad-teacher serves there")
     if status == 401:
@@ -52,6 +57,6 @@ def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence
 
 
 def _set_name(where: str, request: Sequence[SampledSet]) -> str:
-    """``sets[3]…`` counts within one request: name the set that the user knows."""
+    """The id of the set in ``sets[3]…``, which counts within one request and so tells the user nothing."""
     found = re.match(r"sets\[(\d+)\]", where)
     return f", set {request[int(found[1])].id!r}" if found and int(found[1]) < len(request) else ""

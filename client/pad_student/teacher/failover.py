@@ -1,4 +1,4 @@
-"""One question until a replica answers it: failover at once, retries with growing waits, within one's patience."""
+"""One call until a replica answers it: immediate failover, then retries with growing waits, within a time limit."""
 
 import logging
 import math
@@ -11,36 +11,37 @@ from typing import Any, TypeVar
 
 import stamina
 
-from pad_student.teacher.connection import Again, Connection, Question
+from pad_student.teacher.connection import Call, Connection, RetryLater
 from pad_student.teacher.errors import TeacherRefused
 from pad_student.teacher.replicas import Lease, Pool
 
 ATTEMPTS = 30
-FIRST_ATTEMPTS = 6  # some 20 s to come up for a teacher that has never answered: the address may be wrong
+FIRST_ATTEMPTS = 6  # about 20 s for a teacher that has never answered, whose address may be wrong
 WAIT_INITIAL, WAIT_MAX = 0.5, 20.0  # seconds
-PROBE_TIMEOUT = 10.0  # a service that is up says who it is in milliseconds, even under load
+PROBE_TIMEOUT = 10.0  # seconds; a running service answers a probe in milliseconds, even under load
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
-class Service:
+class Replicas:
     """The replicas of one teacher; thread-safe.
 
-    An attempt goes from replica to replica while any can be asked; only when none can is there a wait, and an attempt
-    less. So several that are all out behave as a single one does.
+    Invariants:
+        - An attempt goes from replica to replica, without a wait, while any can be asked.
+        - Only if none can be asked does a wait follow, and one attempt is used up. So if every replica is down, the
+          client backs off and retries as with a single server.
+        - A replica that was down answers a probe before it gets work.
+        - A refusal ends the call: no other replica is asked.
 
     Args:
         connections: one to each replica.
-        probe: makes the question whose answer a replica owes before it gets work.
-        patience: seconds for one question with all of its retries.
-
+        probe: makes the call that a replica must answer before it gets work.
+        patience: seconds for one call with all of its retries.
     """
 
-    def __init__(
-        self, connections: Sequence[Connection], probe: Callable[[], Question[Any]], patience: float
-    ) -> None:
+    def __init__(self, connections: Sequence[Connection], probe: Callable[[], Call[Any]], patience: float) -> None:
         self._connections = connections
         self._probe = probe
         self._patience = patience
@@ -49,21 +50,20 @@ class Service:
 
     @property
     def size(self) -> int:
-        """How many replicas there are, in or out."""
+        """The number of replicas, whether they answer or not."""
         return len(self._connections)
 
     def close(self) -> None:
-        """Close all connections; what is still on its way fails and is not retried."""
+        """Close all connections; calls that are on their way fail and are not retried."""
         self._closed.set()
         for each in self._connections:
             each.close()
 
-    def ask(self, question: Question[Answer]) -> Answer:
+    def ask(self, call: Call[Result]) -> Result:
         """Ask until there is an answer.
 
         Raises:
-            TeacherError: see ``teacher_errors``.
-
+            TeacherError: if there was none in time, or a refusal; see ``teacher.errors``.
         """
         end = time.monotonic() + self._patience
         attempts = stamina.retry_context(
@@ -77,71 +77,70 @@ class Service:
             for attempt in attempts:
                 with attempt:
                     try:
-                        return self._ask_any(question, end)
-                    except Again as again:
-                        if attempt.num >= self._attempts_for(again):
-                            raise again.error from again.__cause__
+                        return self._ask_any(call, end)
+                    except RetryLater as failure:
+                        if attempt.num >= self._attempts_for(failure):
+                            raise failure.error from failure.__cause__
                         raise
-        except Again as again:
-            raise again.error from again.__cause__
+        except RetryLater as failure:
+            raise failure.error from failure.__cause__
         raise AssertionError("a retry context makes one attempt at least")
 
-    def ask_each(self, question: Question[Answer]) -> list[Answer]:
-        """Ask every replica once and leave out those that cannot answer now; where none can, ask until one does.
+    def ask_each(self, call: Call[Result]) -> list[Result]:
+        """Ask every replica once, and leave out those that cannot answer now; if none can, ask until one does.
 
         Raises:
-            TeacherError: see ``teacher_errors``.
-
+            TeacherError: if there was none in time, or a refusal; see ``teacher.errors``.
         """
-        answers: list[Answer] = []
+        results: list[Result] = []
         if self.size > 1:
             for number in range(self.size):
-                with suppress(Again):
-                    answers.append(self._ask_one(question, self._pool.lend(0, number), PROBE_TIMEOUT))
-        return answers or [self.ask(question)]
+                with suppress(RetryLater):
+                    results.append(self._ask_one(call, self._pool.lend(0, number), PROBE_TIMEOUT))
+        return results or [self.ask(call)]
 
-    def _ask_any(self, question: Question[Answer], end: float) -> Answer:
-        """Ask one replica after another, until one answers or none is left to be asked now."""
-        work = len(question.body or b"")  # bytes: teacher tokens are in proportion to them
+    def _ask_any(self, call: Call[Result], end: float) -> Result:
+        """Ask one replica after another, until one answers or none can be asked now."""
+        work = len(call.body or b"")  # bytes, which are roughly in proportion to teacher tokens
         while True:
             lease = self._pool.lend(work)
             try:
-                return self._ask_one(question, lease)
-            except Again as again:
+                return self._ask_one(call, lease)
+            except RetryLater as failure:
                 wait = self._pool.until_another(lease.number)
                 if wait > 0 or self._closed.is_set() or time.monotonic() > end:
-                    raise again.within(wait) from again.__cause__
+                    raise failure.within(wait) from failure.__cause__
 
-    def _ask_one(self, question: Question[Answer], lease: Lease, most: float = math.inf) -> Answer:
+    def _ask_one(self, call: Call[Result], lease: Lease, most: float = math.inf) -> Result:
         connection = self._connections[lease.number]
         try:
-            if lease.on_trial and question.body:
+            if lease.on_trial and call.body:
                 connection.ask(self._probe(), PROBE_TIMEOUT)
-            answer = connection.ask(question, most)
-        except Again as again:
-            if self._pool.fail(lease, again.wait):
-                log.warning("%s; it is left out until it answers again", again)
+            result = connection.ask(call, most)
+        except RetryLater as failure:
+            if self._pool.fail(lease, failure.wait):
+                log.warning("%s; it is left out until it answers again", failure)
             raise
         except TeacherRefused:
-            self._pool.give_back(lease)  # it is well, and said no
+            self._pool.give_back(lease)  # the replica works, and refused
             raise
         except BaseException:
-            self._pool.fail(lease)  # another teacher, for one, which must not get more work
+            self._pool.fail(lease)  # for example another teacher, which must not get more work
             raise
         if self._pool.give_back(lease):
             log.warning("the teacher at %s is back", connection.url)
-        return answer
+        return result
 
-    def _attempts_for(self, again: Again) -> int:
-        """How often a question is asked that keeps failing in this way."""
+    def _attempts_for(self, failure: RetryLater) -> int:
+        """The most attempts for a call that keeps failing in this way."""
         known = any(each.has_answered for each in self._connections)
-        return min(again.attempts or ATTEMPTS, ATTEMPTS if known else FIRST_ATTEMPTS)
+        return min(failure.attempts or ATTEMPTS, ATTEMPTS if known else FIRST_ATTEMPTS)
 
     def _wait_until(self, end: float) -> Callable[[Exception], bool | float]:
-        """Whether to try again, and after how long where the teacher says so."""
+        """The retry rule: False to give up, seconds if the teacher asked for a wait, True for the default wait."""
 
         def wait(error: Exception) -> bool | float:
-            if not isinstance(error, Again) or self._closed.is_set():
+            if not isinstance(error, RetryLater) or self._closed.is_set():
                 return False
             if error.wait and time.monotonic() + error.wait > end:
                 return False  # the teacher asks for more time than there is

@@ -1,8 +1,8 @@
-"""Which of several replicas is asked next: the one with the least work on its way, and none that is out.
+"""Load balancing over replicas: the next work goes to the one with the least outstanding work.
 
-A replica that fails is *out* for a pause that grows. It comes back by a *trial*: one lender probes it, gives it work,
-and only an answer to that lets others in. Where all are out, whoever asks makes a trial of the one due first, as one
-would with a single teacher. Nothing here knows HTTP or waits.
+A replica that fails is *out* for a pause that grows (exponential backoff). It comes back by a *trial*: one lender
+probes it and gives it work, and only an answer to that opens it for others. If all are out, the next lender tries the
+one whose trial is due first. Nothing here knows HTTP, and nothing waits.
 """
 
 import math
@@ -18,18 +18,26 @@ Jitter = Callable[[], float]
 
 @dataclass(slots=True)
 class Replica:
-    """What is known about one replica; ``due`` is when its next trial may begin, None while it is in."""
+    """The state of one replica.
+
+    Attributes:
+        number: its place among the replicas.
+        due: the time at which its next trial may begin; None while it is in, inf during a trial.
+        failures: since it last answered.
+        outstanding: work lent and not given back.
+        lent: all work ever, so that idle replicas take turns.
+    """
 
     number: int
     due: float | None
-    failures: int = 0  # since it last answered
-    outstanding: int = 0  # work lent and not given back
-    lent: int = 0  # all work ever, so that idle replicas take turns
+    failures: int = 0
+    outstanding: int = 0
+    lent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A replica's number and the work that it was lent for; a replica ``on_trial`` has to be probed first."""
+    """Work lent to a replica; a replica ``on_trial`` must be probed first. ``failures`` is its count at that time."""
 
     number: int
     work: int
@@ -38,16 +46,18 @@ class Lease:
 
 
 class Pool:
-    """``count`` replicas; thread-safe. Every lease has to be given back, or failed, once.
+    """Decides which replica gets the next work; thread-safe.
 
-    Several begin out and due at once, so that each is probed before its first work. An only one is never out: nobody
-    else could take its work.
+    Invariants:
+        - Every lease ends once, by ``give_back`` or ``fail``.
+        - A replica that is out gets no work but its trial, and has one trial at a time.
+        - Several replicas begin out with their trials due, so each is probed before its first work.
+        - A single replica is never out, because no other could take its work.
 
     Args:
-        count: how many replicas.
+        count: number of replicas.
         clock: seconds.
-        jitter: a factor for each growing pause, so that clients do not come back in step.
-
+        jitter: a factor for each growing pause, so that clients do not return in step.
     """
 
     def __init__(self, count: int, clock: Clock, jitter: Jitter) -> None:
@@ -58,7 +68,7 @@ class Pool:
         self._lock = Lock()
 
     def lend(self, work: int, number: int | None = None) -> Lease:
-        """Choose a replica for so much work, in any unit, or take the one with this number."""
+        """Lend ``work``, in any unit, to the best replica, or to the one with this number."""
         with self._lock:
             now = self._clock()
             candidates = self._replicas if number is None else [self._replicas[number]]
@@ -76,17 +86,17 @@ class Pool:
             replica = self._replicas[lease.number]
             replica.outstanding -= lease.work
             if not lease.on_trial or replica.due is None:
-                return False  # what was lent before an outage does not end it
+                return False  # an answer to work lent before an outage does not end it
             was_out = replica.failures > 0
             replica.due, replica.failures = None, 0
             return was_out
 
     def fail(self, lease: Lease, pause: float | None = None) -> bool:
-        """The replica failed and is out, for ``pause`` seconds if it said so; return whether that began an outage."""
+        """The replica failed and is out, for ``pause`` seconds if given; return whether that began an outage."""
         with self._lock:
             replica = self._replicas[lease.number]
             replica.outstanding -= lease.work
-            # What was lent together fails together: that is one failure, not several.
+            # Work lent before an outage fails with it: count one failure, not several.
             if len(self._replicas) == 1 or lease.failures != replica.failures:
                 return False
             growing = min(PAUSE_MAX, PAUSE_INITIAL * 2**replica.failures) * self._jitter()
@@ -95,7 +105,7 @@ class Pool:
             return replica.failures == 1
 
     def until_another(self, number: int) -> float:
-        """Seconds until one that is not this one may be asked: 0 where one is in or due, inf where there is none."""
+        """Seconds until another replica may be asked: 0 if one is in or due, inf if there is no other."""
         with self._lock:
             now = self._clock()
             others = (each for each in self._replicas if each.number != number)
@@ -103,7 +113,7 @@ class Pool:
 
 
 def _rank(replica: Replica, now: float) -> tuple[int, float, int]:
-    """Due trials first, or they would never come while another is in; then the least work; then the next trial."""
+    """Sort key: due trials first, else they would never happen; then the least work; then the next trial."""
     if replica.due is None:
         return (1, replica.outstanding, replica.lent)
     return (0 if replica.due <= now else 2, replica.due, replica.outstanding)

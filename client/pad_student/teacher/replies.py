@@ -1,4 +1,4 @@
-"""What a teacher's numbers must look like before anything is trained on them."""
+"""Checks of the teacher's replies, so that nothing is trained on impossible numbers."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ from pad_wire import (
 from pad_wire.scoring import Likelihood, LikelihoodSet, Score, ScoreSet, SelectionSet
 from pad_wire.service import JobUsage, KeyUsage
 
-MEAN_TOLERANCE = 1e-3  # of log_likelihood / tokens against mean_log_likelihood: both may be rounded to float32
+MEAN_TOLERANCE = 1e-3  # between log_likelihood / tokens and mean_log_likelihood, which may be rounded to float32
 
 
 class Untrustworthy(ValueError):
@@ -31,7 +31,6 @@ def scored_sets(sets: Sequence[SampledSet], reply: LikelihoodReply | ScoreReply)
 
     Raises:
         Untrustworthy: for a wrong count, a wrong id, or a number out of its range.
-
     """
     _check_shape(sets, reply.sets)
     try:
@@ -46,7 +45,6 @@ def selection_sets(sets: Sequence[SampledSet], reply: SelectionReply) -> list[Se
 
     Raises:
         Untrustworthy: for a wrong count, a wrong id, or a number out of its range.
-
     """
     _check_shape(sets, reply.sets)
     for given in reply.sets:
@@ -56,12 +54,12 @@ def selection_sets(sets: Sequence[SampledSet], reply: SelectionReply) -> list[Se
 
 
 def tightest_limits(limits: Sequence[Limits]) -> Limits:
-    """What every replica takes."""
+    """The limits that every replica keeps."""
     return Limits(**{name: min(getattr(each, name) for each in limits) for name in Limits.model_fields})
 
 
 def added_usage(replies: Sequence[UsageReply]) -> UsageReply:
-    """The counts of all replicas, added job by job, and the key's limits, which each replica keeps by itself."""
+    """The counts of all replicas, summed by job; so are the key's limits, which each replica keeps by itself."""
     jobs: dict[str, Counter[str]] = {}
     for each in (job for reply in replies for job in reply.jobs):
         jobs.setdefault(each.job, Counter()).update(each.model_dump(exclude={"job"}))

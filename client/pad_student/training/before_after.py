@@ -17,6 +17,7 @@ from pad_student.preference.rewards import likelihood_reward
 from pad_student.sampling.generate import sample_responses
 from pad_student.storage.jsonl import Appender
 from pad_student.teacher.client import Teacher
+from pad_student.teacher.options import ScoreOptions
 from pad_student.training.batches import TrainingRow, batch_of
 from pad_torch.modes import evaluating
 from pad_wire import Response, SampledSet, ScoredSet
@@ -124,8 +125,7 @@ class BeforeAfterSamples(TrainerCallback):
     def _scored(self, samples: SampledSet) -> ScoredSet | None:
         if not self._teacher:
             return None
-        how: Any = {"alpha": self._config.alpha, "form": self._config.form, "orders": self._config.orders}
-        return next(iter(self._teacher.score_stream([samples], **how)))
+        return next(iter(self._teacher.score_stream([samples], options=ScoreOptions.of(self._config))))
 
     @torch.no_grad()
     def _rewards(self, model: Any, scored: ScoredSet) -> tuple[list[float], list[float]]:

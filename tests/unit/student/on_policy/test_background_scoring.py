@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pad_student.on_policy.background_scoring import Scoring
+from pad_student.on_policy.background_scoring import BackgroundScorer
 from pad_student.on_policy.costs import Costs
 from pad_student.storage import jsonl
 from pad_student.teacher.busy import Busy
@@ -30,7 +30,7 @@ def test_what_was_scored_before_a_kill_is_asked_again_only_where_something_else_
     before = SampledSet(id="s0", prompt="say", responses=["ab", "b"])
     (tmp_path / "scored.early").write_text(scored(before).model_dump_json() + "\n")
     teacher = FakeTeacher()
-    scoring = Scoring(teacher.score_stream, tmp_path / "scored.jsonl")
+    scoring = BackgroundScorer(teacher.score_stream, tmp_path / "scored.jsonl")
     scoring.feed([SampledSet(id="s0", prompt="say", responses=["ab", text])])
     wait_until(lambda: (tmp_path / "scored.early").read_text().count("\n") == 1 + len(asked))  # for the next kill
     scoring.complete()
@@ -48,7 +48,7 @@ def test_scores_are_written_only_once_their_sets_are_on_disk(tmp_path: Path) -> 
             yield scored(each)
             asked.set()
 
-    scoring = Scoring(stream, tmp_path / "scored.jsonl")
+    scoring = BackgroundScorer(stream, tmp_path / "scored.jsonl")
     scoring.feed(sampled(2))
     wait(asked)
     assert list(jsonl.read(tmp_path / "scored.jsonl", ScoredSet)) == []
@@ -61,8 +61,8 @@ def test_where_one_rounds_scoring_fails_the_next_asks_for_nothing(tmp_path: Path
     def fails(sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         raise TeacherUnreachable("away")
 
-    first = Scoring(fails, tmp_path / "first")
-    second = Scoring(lambda sets: pytest.fail("it asked"), tmp_path / "second", before=first)
+    first = BackgroundScorer(fails, tmp_path / "first")
+    second = BackgroundScorer(lambda sets: pytest.fail("it asked"), tmp_path / "second", before=first)
     for each in (first, second):
         each.feed(sampled(1))
         each.complete()
@@ -78,7 +78,7 @@ def test_a_stopped_scoring_writes_nothing_more(tmp_path: Path) -> None:
             wait(gate)
             yield scored(each)
 
-    scoring = Scoring(stream, out)
+    scoring = BackgroundScorer(stream, out)
     scoring.feed(sampled(2))
     scoring.stop()
     gate.set()
@@ -96,8 +96,8 @@ def test_a_stopped_scoring_asks_for_nothing_more(tmp_path: Path) -> None:
             wait(gate)
             yield scored(each)
 
-    first = Scoring(stream, tmp_path / "first.jsonl")
-    second = Scoring(stream, tmp_path / "second.jsonl", before=first)
+    first = BackgroundScorer(stream, tmp_path / "first.jsonl")
+    second = BackgroundScorer(stream, tmp_path / "second.jsonl", before=first)
     for scoring in (first, second):
         scoring.feed(sampled(3))
     wait_until(lambda: asked == ["s0"])
@@ -112,7 +112,7 @@ def test_a_scoring_whose_disk_is_full_ends(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    scoring = Scoring(FakeTeacher().score_stream, tmp_path / "scored.jsonl")
+    scoring = BackgroundScorer(FakeTeacher().score_stream, tmp_path / "scored.jsonl")
     scoring.feed(sampled(1))
     wait_until(lambda: (tmp_path / "scored.early").exists() and bool((tmp_path / "scored.early").read_bytes()))
     monkeypatch.setattr(os, "pwrite", full)

@@ -143,7 +143,7 @@ def test_an_address_where_nothing_ever_answered_is_left_soon(waits):
 
 def test_a_dripping_reply_ends_at_the_timeout(monkeypatch):
     clock = itertools.count(step=0.4)
-    monkeypatch.setattr("pad_student.teacher.connection.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pad_student.teacher.http.time.monotonic", lambda: next(clock))
 
     def drip(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=itertools.repeat(b" "))

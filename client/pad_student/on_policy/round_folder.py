@@ -1,0 +1,94 @@
+"""One round's files, of one process: which weights sampled it, its sets and their scores."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from pad_student.storage import jsonl
+from pad_wire import ScoredSet
+
+
+class RoundRecord(BaseModel):
+    """What a round's files do not tell by themselves.
+
+    Attributes:
+        sampled_at: the step whose weights sampled the round.
+        steps: the steps that the round is for.
+    """
+
+    sampled_at: int
+    steps: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFolder:
+    """Where a round is kept, and how far it got.
+
+    Invariants:
+        - ``sets`` exists only whole: it is written as ``unfinished_sets`` first.
+        - If ``sets`` exists, so does the record.
+
+    Args:
+        path: of the folder, named after the round's first step.
+        rank: of the process; each has files of its own.
+    """
+
+    path: Path
+    rank: int = 0
+
+    @classmethod
+    def of_step(cls, rounds: Path, step: int, rank: int) -> "RoundFolder":
+        """The folder of the round with ``step``, which a continued run may enter in its middle; else a new one."""
+        earlier = (path for path in rounds.glob("*") if path.name.isdigit() and int(path.name) <= step)
+        if newest := max(earlier, default=None):
+            found = cls(newest, rank)
+            if found.is_sampled and step in found.record.steps:
+                return found
+        return cls(rounds / f"{step:06d}", rank)
+
+    @property
+    def sets(self) -> Path:
+        """All of the round's sets, once they are sampled."""
+        return self.path / f"sets{self._suffix}.jsonl"
+
+    @property
+    def unfinished_sets(self) -> Path:
+        """The sets sampled so far."""
+        return self.sets.with_suffix(".part")
+
+    @property
+    def scored(self) -> Path:
+        """The scores so far."""
+        return self.path / f"scored{self._suffix}.jsonl"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether all sets are on disk."""
+        return self.sets.exists()
+
+    @property
+    def record(self) -> RoundRecord:
+        """What ``begin`` wrote."""
+        return RoundRecord.model_validate_json(self._record.read_bytes())
+
+    def begin(self, record: RoundRecord) -> None:
+        """Make the folder, and write the record."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._record.write_text(record.model_dump_json())
+
+    @property
+    def _record(self) -> Path:
+        return self.path / f"round{self._suffix}.json"
+
+    @property
+    def _suffix(self) -> str:
+        return f"-{self.rank}" if self.rank else ""
+
+
+def fingerprint_so_far(rounds: Path) -> str | None:
+    """The fingerprint of the teacher that scored the rounds in this folder; None if there are no scores yet."""
+    for path in sorted(rounds.glob("*/scored*")):
+        if scored := jsonl.first(path, ScoredSet):
+            return scored.teacher.fingerprint
+    return None

@@ -1,0 +1,61 @@
+"""How sets are scored: the options of the scoring routes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TypedDict
+
+from pad_wire import Form, Orders
+
+
+class ScoreFields(TypedDict, total=False):
+    """The fields of ``ScoreOptions`` as keyword arguments."""
+
+    alpha: float | None
+    form: Form
+    orders: Orders
+    truncate: bool
+
+
+class _Settings(Protocol):
+    """Settings of a command or a run that have the fields of ``ScoreOptions``, but for ``truncate``."""
+
+    alpha: Any
+    form: Any
+    orders: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreOptions:
+    """How sets are scored.
+
+    Attributes:
+        alpha: weight that the selection probability will have in the reward; at 0 the multiple-choice questions are
+            not asked, and ``selection_probability`` is None. It is not sent.
+        form: of the multiple-choice question.
+        orders: option orders that are averaged.
+        truncate: cut a text that exceeds the teacher's context, instead of refusing it.
+    """
+
+    alpha: float | None = None
+    form: Form = "listwise"
+    orders: Orders = "cyclic"
+    truncate: bool = False
+
+    @classmethod
+    def of(cls, settings: _Settings, truncate: bool = False) -> "ScoreOptions":
+        """Those of a command's or a run's settings."""
+        return cls(settings.alpha, settings.form, settings.orders, truncate)
+
+    @property
+    def asks_selection(self) -> bool:
+        """Whether the multiple-choice questions are asked."""
+        return self.alpha != 0
+
+    @property
+    def of_likelihood(self) -> dict[str, Any]:
+        """The fields of a likelihood request."""
+        return {"truncate": self.truncate}
+
+    @property
+    def of_selection(self) -> dict[str, Any]:
+        """The fields of a selection request, and of a score request."""
+        return {name: value for name, value in asdict(self).items() if name != "alpha"}
