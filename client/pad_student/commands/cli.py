@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
-        return _fail("stopped; the same command again continues where it was", 130)
+        return _fail("stopped; the same command again continues from here", 130)
     except EndedByAnother:
         return 1
     except Exception as error:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from pad_student.commands.common import closing_line, connect, progress, prompts_of
-from pad_student.commands.sample import Sampling, sample_into, skipped_note
+from pad_student.commands.sample import SamplingOptions, sample_into, skipped_note
 from pad_student.commands.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
 from pad_student.data.prompts import PromptLine
 from pad_student.errors import EvaluationError
@@ -81,7 +81,7 @@ def answers(settings: AnswerSettings) -> None:
         asked = [question for question in questions if len(question.turns) > turn]
         for temperature in sorted({question.temperature for question in asked}):
             prompts = [_turn(each, replies[each.id]) for each in asked if each.temperature == temperature]
-            how = Sampling(1, temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
+            how = SamplingOptions(1, temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
             empty += len(sample_into(path, prompts, student, how))
         texts = {each.id: each.responses[0].text for each in jsonl.read(path, SampledSet)}
         for question in asked:
@@ -103,7 +103,9 @@ def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str)
     if settings.prompts is None:
         raise EvaluationError(f"{model} is to be sampled from: give --prompts")
     path = settings.out / f"{name}.jsonl"
-    how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
+    how = SamplingOptions(
+        settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed
+    )
     skipped = sample_into(path, prompts_of(settings.prompts, settings, model), model, how)
     if skipped:
         closing_line(f"{path}: of {model}{skipped_note(skipped)}")
@@ -140,8 +142,8 @@ def _compare(settings: WinRateSettings, path: Path, comparisons: list[SampledSet
 def _turn(question: Question, replies: list[str]) -> PromptLine:
     """The conversation before the next reply; an empty reply becomes a space, since no message may be empty."""
     messages: list[Message] = []
-    for said, reply in zip(question.turns, replies, strict=False):
-        messages += [Message(role="user", content=said), Message(role="assistant", content=reply or " ")]
+    for turn, reply in zip(question.turns, replies, strict=False):
+        messages += [Message(role="user", content=turn), Message(role="assistant", content=reply or " ")]
     return PromptLine(id=question.id, prompt=[*messages, Message(role="user", content=question.turns[len(replies)])])
 
 

@@ -1,12 +1,12 @@
 """``pad-student sample``: prompts in, response sets out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pad_student.commands.common import closing_line, progress, prompts_of
-from pad_student.commands.settings import SampleSettings
+from pad_student.commands.settings import GradeSettings, SampleSettings, WinRateSettings
 from pad_student.data.prompts import PromptLine, first_few
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
@@ -20,8 +20,8 @@ WHICH_PROMPTS = {"prompts", "subset", "split", "max_prompt_tokens", "max_prompt_
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How responses are sampled; the fields are those of ``SampleSettings``."""
+class SamplingOptions:
+    """How to sample; the fields have the names of a command's settings."""
 
     n: int
     temperature: float
@@ -29,11 +29,18 @@ class Sampling:
     batch_size: int
     seed: int
 
+    @classmethod
+    def of(cls, settings: SampleSettings | GradeSettings | WinRateSettings) -> "SamplingOptions":
+        """The options that a command was given."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
     bind_file_to_settings(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
-    how = Sampling(settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed)
+    how = SamplingOptions(
+        settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed
+    )
     prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)
     closing_line(f"{settings.out}: {settings.n} responses a prompt{skipped_note(skipped)}")
@@ -46,7 +53,7 @@ def skipped_note(ids: Sequence[str]) -> str:
     return f"; {len(ids)} prompts skipped ({first_few(ids)}), which leave no room in the context or got no text"
 
 
-def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: Sampling) -> list[str]:
+def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student", how: SamplingOptions) -> list[str]:
     """Append a response set for each prompt that ``out`` does not hold; return the ids of prompts that got none.
 
     Batches do not depend on what ``out`` holds, so a continued run samples the same as an uninterrupted one.

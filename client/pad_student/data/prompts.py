@@ -11,7 +11,7 @@ import orjson
 from pydantic import ConfigDict, model_validator
 
 from pad_student.data.conversations import RowError
-from pad_student.data.readers import PLACED_ROW, placed_rows
+from pad_student.data.readers import PlacedRow, placed_rows
 from pad_student.data.rows import prompt_of
 from pad_student.errors import PromptsError
 from pad_wire import Prompt
@@ -84,7 +84,7 @@ def read_prompts(
     return _short_enough(str(source), lines, options, encoder, say)
 
 
-def prompt_lines(name: str, rows: Iterable[PLACED_ROW], options: PromptOptions | None = None) -> list[PromptLine]:
+def prompt_lines(name: str, rows: Iterable[PlacedRow], options: PromptOptions | None = None) -> list[PromptLine]:
     """The prompts of ``rows``, of any length; ``name`` is the data's name in messages.
 
     Raises:

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from pad_student.errors import PromptsError, StudentError
 
-PLACED_ROW = tuple[str, Any]
+PlacedRow = tuple[str, Any]
 SPLIT = "train"
 KINDS = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
 KINDS_IN_DIRECTORIES = KINDS | {".tsv": "csv", ".json": "json", ".jsonl": "json"}
@@ -22,7 +22,7 @@ HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 FILE_SUFFIXES = (*KINDS, ".json", ".jsonl", ".gz", ".txt", ".yaml")
 
 
-def placed_rows(source: Path, subset: str | None = None, split: str | None = None) -> Iterator[PLACED_ROW]:
+def placed_rows(source: Path, subset: str | None = None, split: str | None = None) -> Iterator[PlacedRow]:
     """Yield each row of ``source`` after its place: ``line 1`` in JSON lines, else ``row 0``, as in ``dataset[0]``.
 
     Args:
@@ -47,7 +47,7 @@ def placed_rows(source: Path, subset: str | None = None, split: str | None = Non
     return _hub_rows(str(source), subset, split)
 
 
-def _json_rows(path: Path) -> Iterator[PLACED_ROW]:
+def _json_rows(path: Path) -> Iterator[PlacedRow]:
     """Rows of a JSON file. Arrow would refuse rows of different shapes, such as text next to a conversation."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -87,18 +87,18 @@ def _object_of(path: Path, number: int, line: bytes) -> Any:
         raise PromptsError(f"{path}, line {number}: not JSON: expected an object on each line") from None
 
 
-def _file_rows(path: Path, kind: str) -> Iterator[PLACED_ROW]:
+def _file_rows(path: Path, kind: str) -> Iterator[PlacedRow]:
     """Rows of one file, streamed, so that the library keeps no copy in its cache."""
     files = {"data_files": str(path)}
     return _placed(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
 
 
-def _directory_rows(path: Path, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
+def _directory_rows(path: Path, subset: str | None, split: str | None) -> Iterator[PlacedRow]:
     """Rows of a directory from ``save_to_disk``, or of data files of one kind."""
     return _placed(f"{path} cannot be read", lambda: _directory(path, subset, split))
 
 
-def _hub_rows(name: str, subset: str | None, split: str | None) -> Iterator[PLACED_ROW]:
+def _hub_rows(name: str, subset: str | None, split: str | None) -> Iterator[PlacedRow]:
     """Rows of a dataset on the Hub."""
     complaint = f"{name}: no such file or directory, nor a dataset that could be loaded from the Hub"
     return _placed(complaint, lambda: _load(name, subset, split))
@@ -180,15 +180,15 @@ def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str,
     return {"features": Features({each: Value("string") for each in heads[0].columns}), "na_filter": False}
 
 
-def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PLACED_ROW]:
+def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PlacedRow]:
     """Rows with their places; every failure of ``datasets``, also during reading, becomes a PromptsError."""
     try:
         yield from ((f"row {number}", row) for number, row in enumerate(load()))
     except StudentError:
         raise
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise PromptsError(f"{complaint}: {said}") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise PromptsError(f"{complaint}: {reason}") from error
 
 
 # pyright: standard

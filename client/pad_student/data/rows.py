@@ -94,7 +94,9 @@ def _given_prompt(value: Any) -> str | Conversation:
 
 def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
     if isinstance(chosen, str):
-        raise RowError("where chosen and rejected begin to differ is no prompt in texts: --column names a prompt")
+        raise RowError(
+            "the shared beginning of two texts, chosen and rejected, is no prompt: --column names a prompt"
+        )
     pairs = zip(messages_of(chosen, "chosen"), messages_of(rejected, "rejected"), strict=False)
     return up_to_the_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
 

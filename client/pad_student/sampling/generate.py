@@ -106,11 +106,11 @@ def sample_responses(
         return [rows[k * n : (k + 1) * n] for k in range(len(todo))]
 
     with _generating(model, config):
-        found = with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
+        found = responses_with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
     return [found.get(i, []) for i in range(len(prompts))]
 
 
-def with_text(
+def responses_with_text(
     encoder: ChatEncoder,
     ends: set[int],
     todo: list[int],

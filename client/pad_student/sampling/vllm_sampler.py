@@ -10,7 +10,7 @@ import torch
 
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.sampling.export_weights import save_whole_weights
-from pad_student.sampling.generate import EMPTY_RETRIES, context_of, end_tokens, stable_seed, with_text
+from pad_student.sampling.generate import EMPTY_RETRIES, context_of, end_tokens, responses_with_text, stable_seed
 from pad_student.sampling.vllm_server import Choice, StaleWeights, VllmServer
 from pad_student.teacher.http import Transport
 from pad_torch.modes import evaluating
@@ -100,7 +100,7 @@ class VllmSampler:
             tried.append((prompt_ids[todo[0]], replies[0]))
             return [[choice.token_ids for choice in choices] for choices in replies]
 
-        found = with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
+        found = responses_with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
         self._server.check_version()
         self._check(model, *tried[0])
         return [found.get(i, []) for i in range(len(prompts))]
@@ -115,7 +115,7 @@ class VllmSampler:
             raise StaleWeights(
                 f"log-probabilities of {self._server.name} are {off:.2g} nats a token off the student's, and"
                 f" sampler_tolerance is {self._tolerance:g}: it has other weights; restart it with the student's own"
-                " model, or allow more where it computes in fewer bits"
+                " model, or raise sampler_tolerance if it computes in fewer bits"
             )
 
 

@@ -93,7 +93,7 @@ class VllmServer:
             raise SamplerRefused(f"{self.name} has no route to load weights: {hint}")
         if status != 200:
             raise SamplerRefused(
-                f"{self.name} did not load the weights in {folder} ({_said(status, content)}): restart it with the"
+                f"{self.name} did not load the weights in {folder} ({_message(status, content)}): restart it with the"
                 " student's own model, on a machine that sees this directory under the same name"
             )
         # A restarted server, or one that another run gave other weights, reports another version.
@@ -134,7 +134,7 @@ class VllmServer:
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> bytes:
         status, content = self._exchange(path, body)
         if status != 200:
-            raise SamplerRefused(f"{self.name} refused {path}: {_said(status, content)}")
+            raise SamplerRefused(f"{self.name} refused {path}: {_message(status, content)}")
         return content
 
     def _exchange(self, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
@@ -162,7 +162,7 @@ def _is_whole(choice: Choice, ends: set[int], most: int) -> bool:
     )
 
 
-def _said(status: int, content: bytes) -> str:
+def _message(status: int, content: bytes) -> str:
     """The server's own message in one short line."""
     try:
         text = str(orjson.loads(content)["error"]["message"])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pad_student.data.prompts import PromptLine, prompt_lines
-from pad_student.data.readers import PLACED_ROW, placed_rows
+from pad_student.data.readers import PlacedRow, placed_rows
 from pad_student.errors import DatasetError
 from pad_student.model.logprobs import collate
 from pad_student.preference.config import PADConfig
@@ -45,7 +45,7 @@ def as_rows(dataset: Iterable[Any] | str | Path) -> list[TrainingRow]:
     else:
         name, placed = "train_dataset", ((f"row {number}", row) for number, row in enumerate(dataset))
     scored: list[TrainingRow] = []
-    prompts: list[PLACED_ROW] = []  # only the prompts: a row's other columns may be far longer
+    prompts: list[PlacedRow] = []  # only the prompts: a row's other columns may be far longer
     for where, row in placed:
         if isinstance(row, ScoredSet):
             scored.append(row)

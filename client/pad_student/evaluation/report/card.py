@@ -21,7 +21,7 @@ def model_card(run: Run, **metadata: Any) -> ModelCard:
         metadata: further fields of ``ModelCardData``, such as ``license`` or ``language``; ``tags`` are added.
     """
     tags = metadata.pop("tags", None) or []
-    # The Hub resolves this field of the metadata, so a directory on a disk must not stand there.
+    # The Hub resolves this field of the metadata, so it must not be a directory on a disk.
     is_on_hub = run.model and not Path(run.model).exists() and run.model.count("/") <= 1
     data = ModelCardData(
         **{

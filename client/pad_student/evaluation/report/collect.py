@@ -209,12 +209,12 @@ def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
     from pad_student.preference.diagnostics import SignalMonitor  # imports torch
 
     watch = SignalMonitor(loss)
-    said: list[str] = []
+    warnings: list[str] = []
     for line in metrics:
         finite = {name: value for name, value in line.items() if _number(value) is not None}
         gradient = float("nan") if "grad_norm" in line and line["grad_norm"] is None else line.get("grad_norm")
-        said += watch.update(finite, finite.get("loss/preference"), gradient)
-    return said
+        warnings += watch.update(finite, finite.get("loss/preference"), gradient)
+    return warnings
 
 
 # pyright: standard

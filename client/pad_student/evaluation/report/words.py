@@ -19,8 +19,8 @@ class Finding:
 
 def findings(run: Run) -> list[Finding]:
     """All sentences about a run, its own warnings last."""
-    said = [progress(run), *_moves(run), *_lengths(run)]
-    return [each for each in said if each] + [Finding(text, warns=True) for text in run.warnings]
+    found = [progress(run), *_moves(run), *_lengths(run)]
+    return [each for each in found if each] + [Finding(text, warns=True) for text in run.warnings]
 
 
 def progress(run: Run) -> Finding:

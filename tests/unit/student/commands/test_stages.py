@@ -1,7 +1,10 @@
 """Stages continue where they were stopped: nothing is lost, nothing is done twice."""
 
 import json
+from pathlib import Path
+from typing import Any
 
+import httpx
 import orjson
 import pytest
 
@@ -18,47 +21,49 @@ from support.tiny_student import save_tiny_student
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return str(save_tiny_student(tmp_path_factory.mktemp("student")))
 
 
 @pytest.fixture
-def prompts(tmp_path):
+def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
     path.write_bytes(b"".join(orjson.dumps({"id": f"p{i}", "prompt": "why " * i + "?"}) + b"\n" for i in range(5)))
     return path
 
 
 @pytest.fixture
-def sets(tmp_path):
+def sets(tmp_path: Path) -> Path:
     path = tmp_path / "sets.jsonl"
     rows = [{"id": f"s{i}", "prompt": "which?", "responses": ["yes", f"no {i}"]} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def sample_settings(model, prompts, out, **changes):
+def sample_settings(model: Any, prompts: Any, out: Any, **changes: Any) -> SampleSettings:
     return SampleSettings(
         model=model, prompts=prompts, out=out, n=2, max_new_tokens=8, batch_size=2, temperature=1.0, **changes
     )
 
 
-def use(monkeypatch, fake, stage=score):
-    def connect(settings, fingerprint=None):
+def use(monkeypatch: pytest.MonkeyPatch, fake: Any, stage: Any = score) -> None:
+    def connect(settings: Any, fingerprint: Any = None) -> Teacher:
         return Teacher(settings.teacher, fingerprint=fingerprint, transport=fake.transport)
 
     monkeypatch.setattr(stage, "connect", connect)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
-def test_every_prompt_gets_its_set(model, prompts, tmp_path, capsys) -> None:
+def test_every_prompt_gets_its_set(
+    model: Any, prompts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "sets.jsonl"
     sample.run(sample_settings(model, prompts, out))
     assert [(each.id, len(each.responses)) for each in read(out, SampledSet)] == [(f"p{i}", 2) for i in range(5)]
     assert "sets.jsonl: 2 responses a prompt" in capsys.readouterr().err
 
 
-def test_a_command_that_wrote_nothing_may_be_corrected(model, prompts, tmp_path) -> None:
+def test_a_command_that_wrote_nothing_may_be_corrected(model: Any, prompts: Any, tmp_path: Path) -> None:
     out = tmp_path / "sets.jsonl"
     with pytest.raises(SamplingError, match="no such model directory"):
         sample.run(sample_settings(f"{model}/nothing", prompts, out))
@@ -67,7 +72,7 @@ def test_a_command_that_wrote_nothing_may_be_corrected(model, prompts, tmp_path)
         sample.run(sample_settings(model, prompts, out, seed=5))
 
 
-def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path) -> None:
+def test_a_tracker_that_is_not_installed_is_one_line(model: Any, sets: Any, tmp_path: Path) -> None:
     scored = tmp_path / "scored.jsonl"
     row = {"text": "yes", "log_likelihood": -2.0, "tokens": 2, "mean_log_likelihood": -1.0}
     teacher = {"model": "t", "fingerprint": "f"}
@@ -79,7 +84,9 @@ def test_a_tracker_that_is_not_installed_is_one_line(model, sets, tmp_path) -> N
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 0.5, 0.75, 0.99])
-def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, tmp_path, share) -> None:
+def test_a_run_killed_anywhere_continues_to_the_very_same_file(
+    model: Any, prompts: Any, tmp_path: Path, share: Any
+) -> None:
     whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
     sample.run(sample_settings(model, prompts, whole))
     content = whole.read_bytes()
@@ -88,7 +95,9 @@ def test_a_run_killed_anywhere_continues_to_the_very_same_file(model, prompts, t
     assert torn.read_bytes() == content
 
 
-def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, tmp_path, monkeypatch) -> None:
+def test_a_finished_output_is_left_alone_and_no_model_is_loaded(
+    model: Any, prompts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "sets.jsonl"
     sample.run(sample_settings(model, prompts, out))
     content = out.read_bytes()
@@ -97,7 +106,9 @@ def test_a_finished_output_is_left_alone_and_no_model_is_loaded(model, prompts, 
     assert out.read_bytes() == content
 
 
-def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys) -> None:
+def test_prompts_without_room_are_skipped_and_counted(
+    model: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "sets.jsonl"
     prompts.write_text(json.dumps({"id": "long", "prompt": "x" * 80}) + '\n{"id": "short", "prompt": "x"}\n')
     sample.run(sample_settings(model, prompts, out))
@@ -105,13 +116,15 @@ def test_prompts_without_room_are_skipped_and_counted(model, tmp_path, capsys) -
     assert "1 prompts skipped" in capsys.readouterr().err
 
 
-def test_interrupted_scoring_continues_without_loss_or_repeat(sets, tmp_path, monkeypatch) -> None:
+def test_interrupted_scoring_continues_without_loss_or_repeat(
+    sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "scored.jsonl"
     settings = ScoreSettings(teacher="http://t", sets=sets, out=out)
     broken = FakeTeacher()
     served, answer = [], broken.answer
 
-    def dies(request):
+    def dies(request: Any) -> httpx.Response:
         served.append(request)
         return answer(request) if len(served) < 4 else error(500, "internal")(request)
 
@@ -131,7 +144,9 @@ def test_interrupted_scoring_continues_without_loss_or_repeat(sets, tmp_path, mo
     assert sorted(asked + before) == sorted(f"s{i}" for i in range(40))
 
 
-def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch) -> None:
+def test_another_teacher_cannot_continue_an_output(
+    sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "scored.jsonl"
     use(monkeypatch, FakeTeacher())
     score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
@@ -142,7 +157,7 @@ def test_another_teacher_cannot_continue_an_output(sets, tmp_path, monkeypatch) 
         score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
 
 
-def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch) -> None:
+def test_a_bad_set_is_found_before_any_is_scored(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sets.open("a") as file:
         file.write('{"id": "s3", "prompt": "p", "responses": ["r"]}\n')
     fake = FakeTeacher()
@@ -152,7 +167,9 @@ def test_a_bad_set_is_found_before_any_is_scored(sets, tmp_path, monkeypatch) ->
     assert fake.requests == []
 
 
-def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys) -> None:
+def test_gold_score_is_the_mean_of_prompts_with_its_error(
+    sets: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rule = tmp_path / "rule.py"
     rule.write_text("def grade(prompt, response):\n    return float(response == 'yes' or response.endswith('1'))\n")
     out = tmp_path / "graded"
@@ -166,7 +183,7 @@ def test_gold_score_is_the_mean_of_prompts_with_its_error(sets, tmp_path, capsys
     assert "gold score 0.5500" in capsys.readouterr().out
 
 
-def test_a_model_is_sampled_and_graded(model, prompts, tmp_path) -> None:
+def test_a_model_is_sampled_and_graded(model: Any, prompts: Any, tmp_path: Path) -> None:
     out = tmp_path / "graded"
     settings = GradeSettings(
         grader="operator:contains", model=model, prompts=prompts, out=out, n=2, max_new_tokens=4, temperature=1.0
@@ -177,8 +194,7 @@ def test_a_model_is_sampled_and_graded(model, prompts, tmp_path) -> None:
         evaluate.grade(settings.model_copy(update={"seed": 1}))
 
 
-def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path, monkeypatch) -> None:
-    # The fake teacher prefers the longer one.
+def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs, out = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl", tmp_path / "won"
     for path, texts in ((ours, ["longer", "same", "less"]), (theirs, ["long", "same", "lesser"])):
         rows = [{"id": str(i), "prompt": "p", "responses": [text]} for i, text in enumerate(texts)]
@@ -198,12 +214,12 @@ def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(("preference", "value"), [(0.5, 0.5), (0.5000001, 0.5), (0.6, 1.0), (0.4, 0.0)])
-def test_a_tie_is_half_a_win(preference, value) -> None:
+def test_a_tie_is_half_a_win(preference: Any, value: Any) -> None:
     assert win(preference) == value
 
 
 @pytest.mark.parametrize("name", ["math", "math:nothing", "no_such_module:grade", "no/such/file.py:grade"])
-def test_a_grader_that_is_not_there_is_one_line(name) -> None:
+def test_a_grader_that_is_not_there_is_one_line(name: Any) -> None:
     with pytest.raises(EvaluationError) as caught:
         load_grader(name)
     assert "\n" not in str(caught.value)

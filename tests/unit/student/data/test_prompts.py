@@ -1,4 +1,4 @@
-"""Prompts come from the data that people have; what is dropped or refused is said, and where."""
+"""Prompts come from the data that people have; dropped and refused ones are reported with their place."""
 
 import weakref
 from collections.abc import Iterator
@@ -136,7 +136,7 @@ def test_a_system_prompt_is_added_if_there_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "complaint"),
     [
         ("text", "expected an object with `prompt`"),
         ({"question": "why?", "answer": 1}, "found question, answer; --column names another one"),
@@ -178,13 +178,13 @@ def test_a_system_prompt_is_added_if_there_is_none(tmp_path: Path) -> None:
         ({"id": [1], "prompt": "hi"}, "id: Input should be a valid string"),
     ],
 )
-def test_a_row_without_a_usable_prompt_is_named(tmp_path: Path, row: Any, said: str) -> None:
+def test_a_row_without_a_usable_prompt_is_named(tmp_path: Path, row: Any, complaint: str) -> None:
     """The message says what was expected."""
     path = lines(tmp_path / "p.jsonl", ROWS[0], row)
-    with pytest.raises(PromptsError, match=rf"p\.jsonl, line 2: .*{said}") as caught:
+    with pytest.raises(PromptsError, match=rf"p\.jsonl, line 2: .*{complaint}") as caught:
         read_prompts(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(PromptsError, match=f"train_dataset, row 1: .*{said}"):
+    with pytest.raises(PromptsError, match=f"train_dataset, row 1: .*{complaint}"):
         as_rows([ROWS[0], row])
 
 
@@ -214,12 +214,12 @@ def test_two_prompts_under_one_id_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_too_long_is_dropped_and_said_in_one_line(tmp_path: Path) -> None:
     rows = [{"id": f"p{k}", "prompt": "x" * k} for k in range(1, 21)]
-    said: list[str] = []
+    complaint: list[str] = []
     options = PromptOptions(max_prompt_characters=14, max_prompt_tokens=12)
-    left = read_prompts(lines(tmp_path / "p.jsonl", *rows), options, tiny_encoder(), said.append)
+    left = read_prompts(lines(tmp_path / "p.jsonl", *rows), options, tiny_encoder(), complaint.append)
     # the tiny template adds three tokens; a character is a token
     assert [each.id for each in left] == [f"p{k}" for k in range(1, 10)]
-    assert said == [
+    assert complaint == [
         f"{tmp_path / 'p.jsonl'}: 11 of 20 prompts dropped: 6 over max_prompt_characters = 14 (p15, p16, p17 and 3 "
         "more); 5 over max_prompt_tokens = 12 (p10, p11, p12 and 2 more)"
     ]
@@ -227,12 +227,12 @@ def test_what_is_too_long_is_dropped_and_said_in_one_line(tmp_path: Path) -> Non
 
 def test_a_prompts_length_counts_all_its_messages(tmp_path: Path) -> None:
     path = lines(tmp_path / "p.jsonl", {"messages": TALK}, {"prompt": "short"})
-    said: list[str] = []
-    assert len(read_prompts(path, PromptOptions(max_prompt_characters=19), say=said.append)) == 2
-    assert [each.prompt for each in read_prompts(path, PromptOptions(max_prompt_characters=18), say=said.append)] == [
-        "short"
-    ]
-    assert len(said) == 1
+    complaints: list[str] = []
+    assert len(read_prompts(path, PromptOptions(max_prompt_characters=19), say=complaints.append)) == 2
+    assert [
+        each.prompt for each in read_prompts(path, PromptOptions(max_prompt_characters=18), say=complaints.append)
+    ] == ["short"]
+    assert len(complaints) == 1
 
 
 def test_no_prompt_left_is_an_error(tmp_path: Path) -> None:

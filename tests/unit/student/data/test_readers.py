@@ -111,14 +111,14 @@ def test_a_directory_of_several_kinds_of_files_is_refused(tmp_path: Path) -> Non
     (folder / ".cache").mkdir(parents=True)
     lines(folder / "a.jsonl", *ROWS)
     lines(folder / "more.json", {"id": "more", "prompt": "the same kind"})
-    for beside in ("dataset_infos.json", "LICENSE.txt", ".cache/b.csv"):
-        (folder / beside).write_text("{}")
+    for name in ("dataset_infos.json", "LICENSE.txt", ".cache/b.csv"):
+        (folder / name).write_text("{}")
     assert len(read_prompts(folder)) == 5
     (folder / "b.csv").write_text("id;prompt\n001;NA\n")
     with pytest.raises(PromptsError, match=r"mixed holds data of several kinds \(a\.jsonl, b\.csv\), of which one"):
         read_prompts(folder)
-    said = '---\nconfigs:\n- config_name: default\n  sep: ";"\n  data_files: b.csv\n---\n'
-    (folder / "README.md").write_text(said)
+    complaint = '---\nconfigs:\n- config_name: default\n  sep: ";"\n  data_files: b.csv\n---\n'
+    (folder / "README.md").write_text(complaint)
     assert read_prompts(folder) == [PromptLine(id="001", prompt="NA")]
 
 
@@ -204,7 +204,7 @@ def test_a_mistyped_path_is_not_looked_for_on_the_hub(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "complaint"),
     [
         ("p.jsonl", b'{"prompt": "p"}\n{"prompt"\n', "p.jsonl, line 2: not JSON"),
         ("p.json", b'[{"prompt": "p"},\n\n', "p.json, line 3: not JSON: a file that begins with"),
@@ -220,9 +220,9 @@ def test_a_mistyped_path_is_not_looked_for_on_the_hub(monkeypatch: pytest.Monkey
         ("p.parquet", b"plain", "p.parquet is no parquet file: "),
     ],
 )
-def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, name: str, content: bytes, complaint: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PromptsError, match=said) as caught:
+    with pytest.raises(PromptsError, match=complaint) as caught:
         read_prompts(tmp_path / name)
     assert "\n" not in str(caught.value)
 

@@ -1,6 +1,8 @@
 """Answer files have exactly the fields that AlpacaEval 2, Arena-Hard v2 and MT-Bench read."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +21,11 @@ MT_BENCH = [
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return str(save_tiny_student(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-def answer(tmp_path, model, benchmark, rows):
+def answer(tmp_path: Path, model: Any, benchmark: Any, rows: Any) -> Any:
     questions, out = tmp_path / "questions", tmp_path / "answers.out"
     lines = json.dumps(rows) if benchmark == "alpaca-eval" else "".join(json.dumps(row) + "\n" for row in rows)
     questions.write_text(lines)
@@ -32,14 +34,14 @@ def answer(tmp_path, model, benchmark, rows):
     return out
 
 
-def test_alpaca_eval_reads_a_json_list(tmp_path, model) -> None:
+def test_alpaca_eval_reads_a_json_list(tmp_path: Path, model: Any) -> None:
     (row,) = json.loads(answer(tmp_path, model, "alpaca-eval", ALPACA).read_text())
     assert row["instruction"] == "why?"
     assert (row["dataset"], row["generator"], type(row["output"])) == ("helpful_base", "tiny", str)
     assert set(row) == {"dataset", "instruction", "output", "generator"}
 
 
-def test_arena_hard_reads_an_answer_and_style_counts(tmp_path, model) -> None:
+def test_arena_hard_reads_an_answer_and_style_counts(tmp_path: Path, model: Any) -> None:
     (row,) = map(json.loads, answer(tmp_path, model, "arena-hard", ARENA).read_text().splitlines())
     assert set(row) == {"uid", "ans_id", "model", "messages", "tstamp", "metadata"}
     assert (row["uid"], row["model"]) == ("u1", "tiny")
@@ -48,7 +50,7 @@ def test_arena_hard_reads_an_answer_and_style_counts(tmp_path, model) -> None:
     assert set(row["metadata"]) == {"token_len", "header_count", "list_count", "bold_count"}
 
 
-def test_style_counts_leave_out_fenced_code(tmp_path) -> None:
+def test_style_counts_leave_out_fenced_code(tmp_path: Path) -> None:
     path, questions = tmp_path / "a.jsonl", tmp_path / "q.jsonl"
     questions.write_text(json.dumps(ARENA[0]) + "\n")
     reply = "# One\n## Two\n- a\n* b\n1. c\n**bold** and __bold__\n```\n# not\n- not\n```\n"
@@ -60,7 +62,7 @@ def test_style_counts_leave_out_fenced_code(tmp_path) -> None:
     assert metadata["token_len"] == len(reply)
 
 
-def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path, model) -> None:
+def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path: Path, model: Any) -> None:
     out = answer(tmp_path, model, "mt-bench", MT_BENCH)
     rows = list(map(json.loads, out.read_text().splitlines()))
     assert [row["question_id"] for row in rows] == [81, 111]
@@ -71,14 +73,14 @@ def test_mt_bench_reads_two_turns_of_one_conversation(tmp_path, model) -> None:
     assert said["81"] == ["write", rows[0]["choices"][0]["turns"][0] or " ", "again"]
 
 
-def test_mt_bench_answers_each_category_at_its_own_temperature(tmp_path) -> None:
+def test_mt_bench_answers_each_category_at_its_own_temperature(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in MT_BENCH))
     assert [each.temperature for each in read_questions("mt-bench", path, 0.3)] == [0.7, 0.0]
     assert set(MT_BENCH_TEMPERATURES.values()) == {0.0, 0.1, 0.7}
 
 
-def test_a_file_of_another_benchmark_is_refused_in_one_line(tmp_path) -> None:
+def test_a_file_of_another_benchmark_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(ARENA[0]) + "\n")
     with pytest.raises(QuestionsError, match="not a question file of mt-bench"):

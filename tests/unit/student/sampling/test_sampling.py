@@ -1,6 +1,7 @@
 """Sampling is plain, seeded, and leaves no trace."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ ENCODER = tiny_encoder()
 PROMPTS = ["hi", "what is a much longer question?"]
 
 
-def sample(model, prompts=PROMPTS, **changes):
+def sample(model: Any, prompts: Any = PROMPTS, **changes: Any) -> Any:
     options = {"n": 3, "temperature": 1.0, "max_new_tokens": 12, "seed": 1, "keys": ["a", "b"], **changes}
     return sample_responses(model, ENCODER, prompts, **options)
 
@@ -37,7 +38,7 @@ def test_the_global_random_state_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_modes_and_generation_settings_are_restored(training) -> None:
+def test_modes_and_generation_settings_are_restored(training: Any) -> None:
     model = tiny_model().train(training)
     model.model.norm.train(not training)
     own = copy.deepcopy(model.generation_config.to_dict())
@@ -113,11 +114,11 @@ def test_temperature_0_has_one_response() -> None:
         sample(tiny_model(), temperature=0)
 
 
-def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch) -> None:
+def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     generate, sizes = model.generate, []
 
-    def limited(input_ids, **options):
+    def limited(input_ids: Any, **options: Any) -> Any:
         sizes.append(len(input_ids))
         if len(input_ids) > 1:
             raise torch.OutOfMemoryError

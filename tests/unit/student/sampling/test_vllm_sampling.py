@@ -141,15 +141,17 @@ def test_responses_cut_before_any_text_are_sampled_again(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "complaint"),
     [
         (httpx.Response(404), "has no route to load weights: start vLLM with VLLM_SERVER_DEV_MODE=1"),
         (httpx.Response(500, json={"error": {"message": "no such\nfile"}}), r"\(no such file\): restart it with"),
         (httpx.Response(500, text="<html>"), r"\(HTTP status 500\): restart it with"),
     ],
 )
-def test_refused_weights_are_reported_in_the_servers_words(tmp_path: Path, answer: httpx.Response, said: str) -> None:
-    with pytest.raises(SamplerRefused, match=said):
+def test_refused_weights_are_reported_in_the_servers_words(
+    tmp_path: Path, answer: httpx.Response, complaint: str
+) -> None:
+    with pytest.raises(SamplerRefused, match=complaint):
         sampled(tmp_path, FakeSamplingServer(collective_rpc=lambda _: answer))
     assert list(tmp_path.iterdir()) == []
 

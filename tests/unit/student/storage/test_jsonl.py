@@ -2,6 +2,8 @@
 
 import errno
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,14 +16,14 @@ def sampled(name: str, text: str = "yes") -> SampledSet:
     return SampledSet(id=name, prompt="is it?", responses=[Response(text=text)])
 
 
-def test_what_is_appended_is_read_back(tmp_path) -> None:
+def test_what_is_appended_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "sets.jsonl"
     with Appender(path) as sets:
         sets.append(sampled("a"), sampled("b"))
     assert list(read(path, SampledSet)) == [sampled("a"), sampled("b")]
 
 
-def test_the_ids_that_are_there_are_known(tmp_path) -> None:
+def test_the_ids_that_are_there_are_known(tmp_path: Path) -> None:
     path = tmp_path / "sets.jsonl"
     with Appender(path) as sets:
         sets.append(sampled("a"))
@@ -31,7 +33,7 @@ def test_the_ids_that_are_there_are_known(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("kept", range(1, 60, 7))
-def test_a_line_torn_anywhere_is_cut_off_and_whole_lines_stay(tmp_path, kept) -> None:
+def test_a_line_torn_anywhere_is_cut_off_and_whole_lines_stay(tmp_path: Path, kept: Any) -> None:
     path = tmp_path / "sets.jsonl"
     with Appender(path) as sets:
         sets.append(sampled("a"), sampled("b"))
@@ -43,7 +45,7 @@ def test_a_line_torn_anywhere_is_cut_off_and_whole_lines_stay(tmp_path, kept) ->
     assert [each.id for each in read(path, SampledSet)] == ["a", "b", "c"]
 
 
-def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path) -> None:
+def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "sets.jsonl"
     with Appender(path) as sets:
         sets.append(sampled("a"))
@@ -53,7 +55,7 @@ def test_a_torn_line_longer_than_a_block_is_cut_off(tmp_path) -> None:
         assert sets.held == {"a"}
 
 
-def test_a_bad_line_is_named_by_file_and_number_in_one_line(tmp_path) -> None:
+def test_a_bad_line_is_named_by_file_and_number_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "sets.jsonl"
     path.write_text('{"id": "a", "prompt": "p", "responses": ["r"]}\n\n{"id": "b", "prompt": "p"}\n')
     with pytest.raises(JsonLinesError, match=r"sets\.jsonl, line 3: responses: Field required") as caught:
@@ -61,7 +63,7 @@ def test_a_bad_line_is_named_by_file_and_number_in_one_line(tmp_path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_output_that_is_something_else_is_not_appended_to(tmp_path) -> None:
+def test_an_output_that_is_something_else_is_not_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("dear diary\n")
     with pytest.raises(JsonLinesError, match=r"notes\.txt, line 1"):
@@ -69,11 +71,11 @@ def test_an_output_that_is_something_else_is_not_appended_to(tmp_path) -> None:
     assert path.read_text() == "dear diary\n"
 
 
-def test_a_full_disk_leaves_whole_lines_only(tmp_path, monkeypatch) -> None:
+def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "sets.jsonl"
     write, room = os.pwrite, [150]
 
-    def small_disk(file, data, offset):
+    def small_disk(file: Any, data: Any, offset: Any) -> int:
         if not room[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
         part = bytes(data[: room[0]])
