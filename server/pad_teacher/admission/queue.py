@@ -174,6 +174,3 @@ def _retry_after(seconds: float | None) -> int:
 def engine_failed() -> Refusal:
     """The refusal of all requests once the engine has failed."""
     return Refusal("engine_failed", "the teacher's engine has failed")
-
-
-# pyright: standard

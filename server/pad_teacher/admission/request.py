@@ -38,7 +38,8 @@ class PendingRequest:
 
     def __init__(self, client: Client, units: Sequence[Unit]) -> None:
         self.client = client
-        self.group = Group.of((QueuedUnit(self, index, unit), unit.query.cost) for index, unit in enumerate(units))
+        queued = ((QueuedUnit(self, index, unit), unit.query.cost) for index, unit in enumerate(units))
+        self.group: Group[QueuedUnit] = Group[QueuedUnit].of(queued)
         self.results = [_NOT_YET] * len(units)
         self.done: asyncio.Future[None] | None = None  # set when it is admitted
         self.day = ""  # the UTC day whose quota it was charged to
@@ -73,6 +74,3 @@ class PendingRequest:
         if self.done is not None and not self.done.done():
             self.done.set_exception(refusal)
             self.done.exception()  # mark it as retrieved: asyncio would report it if the client has left
-
-
-# pyright: standard

@@ -21,8 +21,8 @@ class Remaining:
 
     queries: Sequence[Query]
     units: list[Unit]
-    keys: list[list[bytes]] = field(default_factory=list)
-    known: dict[bytes, FloatArray] = field(default_factory=dict)
+    keys: list[list[bytes]] = field(default_factory=list[list[bytes]])
+    known: dict[bytes, FloatArray] = field(default_factory=dict[bytes, FloatArray])
 
     @property
     def reused_tokens(self) -> int:
@@ -98,6 +98,3 @@ class ScoreReuse:
         """Close the cache's file."""
         if self._cache is not None:
             self._cache.close()
-
-
-# pyright: standard

@@ -35,7 +35,8 @@ def load(settings: ServeSettings) -> Teacher:
 def _load(settings: ServeSettings) -> Teacher:
     if is_missing_directory(settings.model):
         raise FileNotFoundError(f"{settings.model}: no such model directory")
-    tokenizer: Any = AutoTokenizer.from_pretrained(settings.model, revision=settings.revision)
+    tokenizers: Any = AutoTokenizer
+    tokenizer = tokenizers.from_pretrained(settings.model, revision=settings.revision)
     if settings.chat_template:
         tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
     encoder = ChatEncoder.of(tokenizer)
@@ -53,7 +54,7 @@ def _load(settings: ServeSettings) -> Teacher:
 
 def _engine(settings: ServeSettings) -> Engine:
     """The engine that the settings name; each is imported only if it is used."""
-    common = {
+    common: dict[str, Any] = {
         "revision": settings.revision,
         "dtype": settings.dtype,
         "max_context_tokens": settings.max_context_tokens,
@@ -71,6 +72,3 @@ def _engine(settings: ServeSettings) -> Engine:
             return VllmEngine.load(
                 settings.model, max_batch_tokens=settings.max_batch_tokens, options=settings.vllm, **common
             )
-
-
-# pyright: standard
