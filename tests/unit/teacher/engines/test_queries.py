@@ -16,7 +16,6 @@ ids = st.lists(st.integers(0, 3), max_size=12)
         (Questions([[1, 2, 3]], [9]), 3),
         (Questions([[1, 2, 3], [1, 2, 4, 5]], [9]), 5),  # the shared beginning once
         (Questions([[1, 2], [3], [1, 2]], [9]), 5),  # it is shared with the question before alone
-        (Questions([], [9]), 0),
         (Echo([1, 2, 3], 1, everywhere=True), 3),
     ],
 )
