@@ -1,4 +1,4 @@
-"""What crosses the wire between the teacher service and its clients."""
+"""The requests, replies and errors between the teacher service and its clients."""
 
 from pad_wire.errors import RETRYABLE, STATUS, ErrorCode, ErrorDetail, ErrorReply
 from pad_wire.scoring import (

@@ -1,9 +1,10 @@
-"""How a prompt and a response become token ids under a model's own tokenizer: the one rule both sides share.
+"""The rule by which both sides turn a prompt and a response into token ids under a model's own tokenizer.
 
-The prompt is rendered with the model's own chat template and its generation prompt. The response is tokenised on
-its own, without special tokens, so its ids never depend on the prompt, and what looks like a special token in it is
-plain text; a finished one ends with the end-of-turn
-token, which is part of what is scored (PAD, arXiv 2502.14272, equation 7). Nothing here imports a tokenizer library.
+- The prompt is rendered with the model's own chat template and its generation prompt.
+- The response is tokenised on its own, so its ids never depend on the prompt. Special tokens in it are plain text.
+- A finished response ends with the end-of-turn token, which is scored too (PAD, arXiv 2502.14272, equation 7).
+
+Nothing here imports a tokenizer library.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ _PROBE = "pad-probe"
 
 
 class Tokenizer(Protocol):
-    """The few members of a Hugging Face tokenizer that the rule needs."""
+    """The members of a Hugging Face tokenizer that the rule needs."""
 
     chat_template: Any
     eos_token_id: Any
@@ -41,7 +42,7 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ChatEncoder:
-    """A tokenizer with its chat template and the end-of-turn token that its template closes an answer with."""
+    """A tokenizer, and the end-of-turn token with which its chat template closes an answer."""
 
     tokenizer: Tokenizer
     end_of_turn: int
@@ -51,7 +52,7 @@ class ChatEncoder:
         """Read the end-of-turn token from the template.
 
         Raises:
-            TemplateError: without a chat template, or where it closes an answer with no special token.
+            TemplateError: if there is no chat template, or it closes an answer with no special token.
 
         """
         if not tokenizer.chat_template:
@@ -62,7 +63,7 @@ class ChatEncoder:
         """Ids of the rendered prompt, generation prompt included; a plain string is one user message.
 
         Raises:
-            TemplateError: where the model's template refuses the conversation (a role it does not know, say).
+            TemplateError: if the model's template refuses the conversation, for example an unknown role.
 
         """
         try:
@@ -75,7 +76,7 @@ class ChatEncoder:
             raise TemplateError("the model's chat template refuses this conversation") from error
 
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
-        """Ids of each response on its own; a finished one ends with the end-of-turn token."""
+        """Ids of each response by itself. A finished response ends with the end-of-turn token."""
         encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [[*ids, self.end_of_turn] if done else list(ids) for ids, done in zip(encoded, finished, strict=True)]
 
@@ -92,7 +93,7 @@ def as_messages(prompt: Prompt) -> list[dict[str, str]]:
 
 
 def as_text(prompt: Prompt) -> str:
-    """A prompt as plain text, for where it is quoted: its one message, or a transcript with roles."""
+    """A prompt as plain text to be quoted: its one message, or a transcript with roles."""
     if isinstance(prompt, str):
         return prompt
     if len(prompt) == 1:
@@ -101,7 +102,7 @@ def as_text(prompt: Prompt) -> str:
 
 
 def _end_of_turn(tokenizer: Tokenizer) -> int:
-    """The first special token after an assistant's answer, which need not be ``eos_token`` (Gemma, Llama 3)."""
+    """The first special token after an assistant's answer. In Gemma and Llama 3 it is not ``eos_token``."""
     conversation = [Message(role="user", content="?"), Message(role="assistant", content=_PROBE)]
     text: str = tokenizer.apply_chat_template(as_messages(conversation), tokenize=False)
     tail: list[int] = tokenizer(text.rpartition(_PROBE)[2], add_special_tokens=False)["input_ids"]

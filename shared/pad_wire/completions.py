@@ -1,4 +1,4 @@
-"""OpenAI's completions form, as far as scoring harnesses use it: echo with logprobs and at most one new token."""
+"""The part of OpenAI's completions form that scoring harnesses use: echo with logprobs, and at most one new token."""
 
 from typing import Annotated, Any, Literal
 

@@ -30,7 +30,7 @@ STATUS: dict[ErrorCode, int] = {
     "method_not_allowed": 405,
     "body_too_large": 413,
     "invalid_request": 422,  # JSON of another shape than the route takes
-    "too_long": 422,  # more tokens than the teacher's context or queue, or the key's limits, can ever hold
+    "too_long": 422,  # more tokens than the teacher's context, its queue or the key's limits can hold
     "too_many_options": 422,  # more responses than option letters, or more orders than the limit
     "template_refused": 422,  # the teacher's chat template does not take this conversation
     "overloaded": 429,  # the queue is full: come back after Retry-After seconds
@@ -48,7 +48,7 @@ RETRYABLE: frozenset[ErrorCode] = frozenset(
 
 
 class ErrorDetail(WireModel):
-    """What went wrong, in one line that never repeats the input."""
+    """One error. The message is one line and never repeats the input."""
 
     code: ErrorCode
     message: str

@@ -8,18 +8,19 @@ from pydantic import Field
 from pad_wire.sets import ResponseSet, TeacherId
 from pad_wire.text import WireModel
 
-LETTERS = ascii_uppercase  # of a multiple-choice question's options; a teacher may have tokens for fewer
-MAX_SETS = 1024  # per request; the token limits below it are the teacher's own
+LETTERS = ascii_uppercase  # of the options of a multiple-choice question; a teacher may have tokens for fewer
+MAX_SETS = 1024  # per request; the teacher limits its tokens as well
 
 Form = Literal["listwise", "pairwise"]
 Orders = Literal["single", "cyclic", "both", "all"]
 
 
 class ScoringRequest(WireModel):
-    """What every scoring request holds."""
+    """The fields of every scoring request."""
 
     sets: Annotated[list[ResponseSet], Field(fail_fast=True, min_length=1, max_length=MAX_SETS)]
-    # Too long for the teacher's context is an error, unless asked to cut the responses' ends; the reply says which.
+    # A text too long for the teacher's context is an error. With truncate, responses are cut at their end instead,
+    # and the reply marks them.
     truncate: bool = False
 
 
@@ -30,7 +31,7 @@ class LikelihoodRequest(ScoringRequest):
 
 
 class SelectionRequest(ScoringRequest):
-    """Ask which response the teacher would pick."""
+    """Ask for the probability that the teacher picks each response."""
 
     form: Form = "listwise"
     orders: Orders = "cyclic"
@@ -44,11 +45,11 @@ class ScoreRequest(SelectionRequest):
 
 
 class Usage(WireModel):
-    """Teacher tokens of a request, each text counted once however often the engine reads it."""
+    """Teacher tokens of a request. Each text counts once, however often the engine reads it."""
 
     prompt_tokens: int
     response_tokens: int
-    question_tokens: int  # all of the multiple-choice questions, in every order asked
+    question_tokens: int  # of the multiple-choice questions, in every order that was asked
     total_tokens: int
 
 
@@ -59,7 +60,7 @@ class Likelihood(WireModel):
     tokens: int
     mean_log_likelihood: float
     token_log_likelihoods: list[float] | None = None
-    truncated: bool | None = None  # present, and true, only where the response was cut to fit
+    truncated: bool | None = None  # present, and true, only if the response was cut to fit
 
 
 class Selection(WireModel):
@@ -70,7 +71,10 @@ class Selection(WireModel):
 
 
 class Score(Likelihood):
-    """Both, and the reward (1 - alpha) * mean log-likelihood + alpha * log selection probability if asked for."""
+    """Likelihood, selection and, given ``alpha``, the calibrated reward.
+
+    It is (1 - alpha) * mean log-likelihood + alpha * log selection probability.
+    """
 
     selection_probability: float
     reward: float | None = None
@@ -84,7 +88,7 @@ class LikelihoodSet(WireModel):
 
 
 class SelectionSet(WireModel):
-    """One set's selection probabilities and the mass that option letters had before renormalising."""
+    """One set's selection probabilities, and the probability of all option letters before renormalising."""
 
     id: str
     responses: list[Selection]

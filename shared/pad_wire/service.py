@@ -1,4 +1,4 @@
-"""What the service says about itself: models, limits, usage and health."""
+"""Replies that describe the service: models, limits, usage and health."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pad_wire.text import WireModel
 
 
 class Limits(WireModel):
-    """What one request may hold; past these a request is refused with a 4xx."""
+    """Limits of one request. A larger request is refused with a 4xx."""
 
     max_body_bytes: int
     max_sets: int
@@ -50,19 +50,19 @@ class JobUsage(WireModel):
 
 
 class KeyUsage(WireModel):
-    """The key that asks: its share, its limits in teacher tokens, and what is left of them."""
+    """The asking key: its share, its limits in teacher tokens, and the tokens left of them."""
 
-    name: str  # empty where the service has no keys
+    name: str  # empty if the service has no keys
     weight: float
     tokens_per_minute: int | None = None
     left_of_minute: int | None = None
     tokens_per_day: int | None = None
     left_of_day: int | None = None
-    tokens_today: int  # since midnight UTC, what waits included
+    tokens_today: int  # since midnight UTC, including tokens that wait
 
 
 class UsageReply(WireModel):
-    """Reply of ``/v1/usage``: the key that asks, and its jobs."""
+    """Reply of ``/v1/usage``: the asking key, and its jobs."""
 
     key: KeyUsage
     jobs: list[JobUsage]

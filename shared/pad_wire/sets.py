@@ -1,4 +1,4 @@
-"""A response set: one prompt and the responses to be compared; and the same once a teacher has scored it."""
+"""Response sets, as requests carry them, as the student sampled them, and as a teacher scored them."""
 
 from typing import Annotated, Any
 
@@ -7,11 +7,11 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pad_wire.text import Text, WireModel
 
 MAX_ID_CHARS = 256
-MAX_RESPONSES = 256  # a set is compared as a whole; past this it is a corpus, not a set
+MAX_RESPONSES = 256  # a set is compared as a whole, so it stays small
 
 
 class Message(WireModel):
-    """One turn of a conversation; which roles exist is the chat template's to say."""
+    """One turn of a conversation. The chat template decides which roles exist."""
 
     role: Annotated[Text, Field(min_length=1, max_length=32)]
     content: Annotated[Text, Field(min_length=1)]
@@ -21,7 +21,7 @@ def _prompt_form(value: Any) -> str:
     return "<messages>" if isinstance(value, list) else "<text>"
 
 
-# The tags keep an error about one form from listing the other form's errors too.
+# With tags, an error about one form does not list the errors of the other form.
 Prompt = Annotated[
     Annotated[Text, Field(min_length=1), Tag("<text>")]
     | Annotated[list[Message], Field(fail_fast=True, min_length=1), Tag("<messages>")],
@@ -30,7 +30,7 @@ Prompt = Annotated[
 
 
 class Response(WireModel):
-    """One response. ``finished`` is false where a length limit cut it, so no end-of-turn token is scored."""
+    """One response. ``finished`` is false if a length limit cut it; then no end-of-turn token is scored."""
 
     text: Text
     finished: bool = True
@@ -56,7 +56,7 @@ class ResponseSet(WireModel):
 
 
 class SampledSet(WireModel):
-    """A response set with the id that a resumed stage knows it by: one line of ``sets.jsonl``."""
+    """A response set whose id tells a resumed command that it is done: one line of ``sets.jsonl``."""
 
     id: SetId
     prompt: Prompt
@@ -64,7 +64,7 @@ class SampledSet(WireModel):
 
 
 class TeacherId(WireModel):
-    """Which teacher scored: its name, and a fingerprint of weights, tokenizer, template and dtype."""
+    """A teacher's name, and a fingerprint of its weights, tokenizer, template and dtype."""
 
     model: str
     fingerprint: str

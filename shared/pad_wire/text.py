@@ -1,4 +1,4 @@
-"""Text that survives UTF-8, and models that refuse what they do not know."""
+"""Text that can be encoded as UTF-8, and the strict base of all wire models."""
 
 from typing import Annotated
 

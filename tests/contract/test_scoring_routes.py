@@ -21,7 +21,7 @@ def ids(text: str) -> list[int]:
     return byte_tokenizer()(text, add_special_tokens=False)["input_ids"]
 
 
-async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(
+async def test_likelihood_is_of_the_response_after_the_prompt(
     client: httpx.AsyncClient, expected: ExpectedLogLikelihood
 ) -> None:
     reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
@@ -35,7 +35,7 @@ async def test_likelihood_is_that_of_the_response_after_the_rendered_prompt(
     assert cut["tokens"] == 2
 
 
-async def test_messages_are_rendered_with_their_roles_and_an_empty_finished_response_is_its_end(
+async def test_roles_are_rendered_and_an_empty_response_is_its_end(
     client: httpx.AsyncClient, expected: ExpectedLogLikelihood
 ) -> None:
     reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
@@ -107,7 +107,7 @@ async def test_usage_is_kept_by_job(client: httpx.AsyncClient) -> None:
     assert one["total_tokens"] == 2 * two["total_tokens"] > 0
 
 
-async def test_over_long_responses_are_cut_only_when_asked_and_then_reported(client: httpx.AsyncClient) -> None:
+async def test_responses_are_cut_only_when_asked_and_then_reported(client: httpx.AsyncClient) -> None:
     sets = [{"prompt": "hi", "responses": ["x" * 3000, "y"]}]
     refused = await client.post("/v1/likelihood", json={"sets": sets})
     assert refused.status_code == 422

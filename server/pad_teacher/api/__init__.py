@@ -1,1 +1,1 @@
-"""HTTP: bytes in, replies and errors out."""
+"""HTTP: routes, bodies, replies and errors."""

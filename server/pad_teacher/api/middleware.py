@@ -1,4 +1,4 @@
-"""What happens to every request before and after its route: an id, a key, a log line, and errors in one shape."""
+"""Middleware: every request gets an id, a key check, a log line, and errors in one shape."""
 
 import asyncio
 import ipaddress
@@ -23,12 +23,12 @@ from pad_wire.validation import InvalidBody
 
 log = structlog.get_logger()
 
-OPEN = frozenset({"/v1/health/live", "/v1/health/ready"})  # a probe carries no secret and learns none
+OPEN = frozenset({"/v1/health/live", "/v1/health/ready"})  # probes need no key, and learn no secret
 _PLAIN = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def error_response(refusal: Refusal) -> Response:
-    """The one shape of every error."""
+    """The reply to a refused request."""
     headers = {}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
@@ -39,7 +39,7 @@ def error_response(refusal: Refusal) -> Response:
 
 
 def as_refusal(error: BaseException, request_id: str) -> Refusal:
-    """Any exception as a refusal; what was not foreseen says its request's id and nothing else."""
+    """Any exception as a refusal. An unforeseen one names only the id of its request."""
     match error:
         case Refusal():
             return error
@@ -54,7 +54,7 @@ def as_refusal(error: BaseException, request_id: str) -> Refusal:
 
 
 class Observe:
-    """Outermost: gives each request an id, logs it in one line, counts it, and answers what nobody caught."""
+    """The outermost layer: gives each request an id, logs and counts it, and answers uncaught exceptions."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -82,12 +82,12 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:
-            if not status:  # the time to drain is over
+            if not status:  # the drain time is over
                 message = "the teacher is shutting down"
                 await error_response(Refusal("not_ready", message))(scope, receive, send_with_id)
             raise
         except ClientDisconnect:
-            status = 499  # nobody is left to be answered; the code is nginx's for it
+            status = 499  # nginx's code for a client that has left; no reply is sent
         except Exception as error:  # noqa: BLE001 - the last resort: a short 500 and the trace in the log
             failure = error
             scope["state"]["logged"]["error"] = "internal"
@@ -101,12 +101,12 @@ class Observe:
         self, scope: Scope, headers: Headers, status: int, seconds: float, failure: BaseException | None
     ) -> None:
         route: Any = scope.get("route")
-        path = getattr(route, "path", "(none)")  # the template, so that odd paths make no new time series
+        path = getattr(route, "path", "(none)")  # the template, so that unknown paths make no new time series
         self._metrics.requests.labels(path, str(status)).inc()
         self._metrics.request_seconds.labels(path).observe(seconds)
         if reason := scope["state"]["logged"].get("error"):
             self._metrics.refusals.labels(reason).inc()
-        probe = path in OPEN and failure is None  # asked every few seconds, and not ready is no fault
+        probe = path in OPEN and failure is None  # probes come every few seconds, and not ready is no error
         log.log(
             10 if probe else 40 if status >= 500 else 20,
             "request",
@@ -122,7 +122,10 @@ class Observe:
 
 
 class Authenticate:
-    """Denies every route but health without a known key; without keys, answers only to this machine's names."""
+    """Refuses every request without a known key, except for health.
+
+    Without a key file the service answers only to this machine's own names, unless ``anyone`` may ask.
+    """
 
     def __init__(self, app: ASGIApp, ring: KeyRing | None, host: str, anyone: bool) -> None:
         self._app = app
@@ -150,7 +153,7 @@ class Authenticate:
     def _client(self, headers: Headers) -> Client | None:
         job = _plain(headers.get("x-job-id")) or "default"
         if self._ring is None:
-            # A web page that resolves its own name to this machine must not reach a service without keys.
+            # DNS rebinding: a web page whose name resolves to this machine must not reach a service without keys.
             return Client("", job) if self._anyone or self._is_own_name(headers.get("host", "")) else None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         record = self._ring.find(key.strip()) if scheme.lower() == "bearer" else None
@@ -168,7 +171,7 @@ class Authenticate:
 
 
 def _plain(value: str | None) -> str | None:
-    """A header's value if it is short and printable, so that logs stay one line an entry."""
+    """A header's value if it is short and printable, so that a log entry stays one line."""
     return value if value and _PLAIN.fullmatch(value) else None
 
 

@@ -1,4 +1,4 @@
-"""The description of the wire models in ``/docs``: routes read raw bytes, so FastAPI cannot see them itself."""
+"""The OpenAPI description. Routes read raw bytes, so FastAPI cannot derive their models itself."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ _MODELS = (
 
 
 def documented(reply: type[WireModel], request: type[WireModel] | None = None) -> dict[str, Any]:
-    """Options for a route that takes ``request`` as JSON (if any) and answers with ``reply`` or an error."""
-    if reply is Health:  # open to all, and answered in the same shape whether well or not
+    """Options of a route that takes ``request`` as JSON, if any, and answers with ``reply`` or an error."""
+    if reply is Health:  # needs no key, and has the same shape for both statuses
         states = {status: {"description": "Health", **_content(Health)} for status in (200, 503)}
         return {"response_model": None, "responses": states, "openapi_extra": {"security": []}}
     errors = sorted({status for code, status in STATUS.items() if request or code in ("unauthorized", "not_ready")})

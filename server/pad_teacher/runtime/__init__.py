@@ -1,1 +1,1 @@
-"""How this process is tuned, and what it reports of itself."""
+"""The process: memory, garbage collection, the reading thread, logs and metrics."""

@@ -1,34 +1,34 @@
-"""Memory that CPU forwards use again and again is kept, and memory that grows with what they have seen is not.
+"""Memory of CPU forward passes: keep freed buffers, and bound the caches of oneDNN.
 
-To ask the kernel anew for what was freed costs up to a quarter of the time. oneDNN in turn keeps half a megabyte for
-each length of a batch and layer shape that it ever met, up to two thousand of them: a gigabyte of no use.
+Asking the kernel again for freed buffers costs up to a quarter of the time. oneDNN keeps half a megabyte for each
+pair of batch length and layer shape, up to two thousand of them: a useless gigabyte.
 """
 
 import ctypes
 import os
 import sys
 
-# glibc's mallopt: see its manual page. Buffers of a forward pass are tens of megabytes, which glibc would map and
-# unmap each time, and the kernel fill with zeros page by page.
+# Parameters of glibc's mallopt. Buffers of a forward pass have tens of megabytes. By default glibc maps and unmaps
+# them each time, and the kernel fills them with zeros page by page.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
-_KEEP = 2**30  # bytes: larger buffers, and what is free beyond this, still go back
+_KEEP = 2**30  # bytes; larger buffers, and free memory beyond this, still go back to the kernel
 
-# The caches of oneDNN and of torch above it, in shapes of layers: one forward has fewer, which all layers share.
+# Caches of oneDNN and of torch, counted in shapes. A forward pass has fewer shapes, shared by all layers.
 _CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _SHAPES = 64
 
 
 def forget_old_shapes() -> None:
-    """Bound what oneDNN keeps, unless the environment says how much; call before torch is imported."""
+    """Bound the caches of oneDNN, unless the environment sets them. Call before torch is imported."""
     for cache in _CACHES:
         os.environ.setdefault(cache, str(_SHAPES))
 
 
 def keep_freed_memory() -> bool:
-    """Keep up to a gigabyte of freed memory, in one arena for all threads; call before the first thread starts.
+    """Keep up to a gigabyte of freed memory, in one arena for all threads. Call before the first thread starts.
 
     Returns:
-        Whether the C library took the advice; another one than glibc is left as it is.
+        Whether the C library took the advice. Only glibc does.
     """
     if not sys.platform.startswith("linux"):
         return False

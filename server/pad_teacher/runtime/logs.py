@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, uvicorn's, transformers' and warnings included."""
+"""Structured logs: one JSON object per line on standard error, also for uvicorn, transformers and warnings."""
 
 import logging
 import sys
@@ -11,7 +11,7 @@ def configure(level: str) -> None:
     """Send structlog and the standard library's loggers through one JSON formatter."""
     of_transformers.disable_default_handler()
     of_transformers.enable_propagation()
-    if not sys.stderr.isatty():  # whoever watches may see the bar; a file is for machines
+    if not sys.stderr.isatty():  # a progress bar is for a terminal, not for a log file
         of_transformers.disable_progress_bar()
     logging.captureWarnings(capture=True)
     shared: list[structlog.typing.Processor] = [

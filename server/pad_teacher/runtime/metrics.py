@@ -1,4 +1,4 @@
-"""What ``/metrics`` shows, in a registry of its own so that several services fit one process."""
+"""The metrics of ``/metrics``, in a registry of their own, so that one process can have several services."""
 
 from typing import get_args
 
@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pad_wire import ErrorCode
 
 OTHER_JOBS = "(other jobs)"
-MAX_JOBS = 256  # series of tokens by job; what more jobs use is added up under "(other jobs)"
+MAX_JOBS = 256  # time series of tokens by job; further jobs are added up under "(other jobs)"
 
 _TOKENS = (64, 256, 1024, 4096, 16384, 65536)
 _SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 60)
@@ -50,14 +50,14 @@ class Metrics:
         self.shared_in_flight = Counter("shared_in_flight", "Units of work that others waited for already", **own)
         self.ready = Gauge("ready", "1 while the teacher is ready to score", **own)
         self._jobs: set[tuple[str, str]] = set()
-        # From the start, so that a first one is seen as a rise.
+        # Present from the start, so that the first one shows as a rise.
         for reason in get_args(ErrorCode):
             self.refusals.labels(reason)
         for reason in ("deadline", "client_left", "failed"):
             self.dropped_tokens.labels(reason)
 
     def job(self, key: str, job: str, tokens: int) -> None:
-        """Count tokens of a job; the number of series stays bounded, whatever clients call their jobs."""
+        """Count tokens of a job. The number of time series is bounded, however many jobs clients name."""
         if (key, job) not in self._jobs:
             if len(self._jobs) < MAX_JOBS:
                 self._jobs.add((key, job))

@@ -19,7 +19,6 @@ LONG_CLASSES: set[str] = {
 }
 LONG_FUNCTIONS: set[str] = set()
 LONG_TEST_NAMES: dict[str, int] = {
-    "tests/contract/test_scoring_routes.py": 3,
     "tests/unit/student/on_policy/test_background_scoring.py": 2,
 }
 WITHOUT_DOCSTRING: set[str] = {"tests/unit/repository/test_reference.py"}
