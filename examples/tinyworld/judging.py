@@ -28,9 +28,7 @@ class Questions:
     grades: list[float] = field(default_factory=list)  # ... and its grade
     words: list[tuple[int, int]] = field(default_factory=list)  # each word of an option ...
     faultless: list[float] = field(default_factory=list)  # ... and whether all is right up to it
-    perfect: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # positions whose next token belongs to a best answer
+    perfect: list[tuple[int, int]] = field(default_factory=list)  # places whose next token is of a best answer
 
 
 class Asker:
