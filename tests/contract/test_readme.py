@@ -77,7 +77,9 @@ def open_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def test_the_readme_scores_and_distils_without_a_key(open_place: Place) -> None:
     _, score, distil = blocks("README.md", "Serve, score, distil", "sh")
-    assert '"reward"' in run(score, open_place)
+    (scored,) = json.loads(run(score, open_place))["sets"]
+    rewards = " and ".join(f"{response['reward']:.2f}" for response in scored["responses"])
+    assert f"the rewards of these two are {rewards}." in (ROOT / "README.md").read_text()
     run(distil, open_place)
     assert (open_place[0] / "runs/tinyworld/model.safetensors").exists()
     assert (open_place[0] / "runs/tinyworld/report.html").exists()
