@@ -1,4 +1,4 @@
-"""What training costs: wall seconds by phase on both sides, and the teacher's tokens."""
+"""The costs of training: wall seconds by phase on both sides, and the teacher's tokens."""
 
 import time
 from collections import defaultdict
@@ -11,7 +11,7 @@ from pad_student.teacher.busy import Now
 
 @runtime_checkable
 class Meter(Protocol):
-    """A teacher that counts its work, in all so far: ``pad_student.Teacher`` does."""
+    """A teacher that counts its work since its start, as ``pad_student.Teacher`` does."""
 
     @property
     def tokens_scored(self) -> int:
@@ -25,11 +25,15 @@ class Meter(Protocol):
 
 
 class Costs:
-    """Adds up what was spent since the last ``take``; phases do not overlap, and what none names is ``trained``.
+    """Adds up costs between calls of ``take``.
+
+    Invariants:
+        - Phases do not overlap; time outside of all phases counts as ``trained``.
+        - The student's seconds add up to the time that passed, and so do the teacher's.
 
     Args:
-        teacher: whose work is counted beside the student's; None where nothing is scored.
-        now: seconds, from anywhere.
+        teacher: its work is counted too; None if nothing is scored.
+        now: a clock in seconds.
     """
 
     def __init__(self, teacher: Meter | None = None, now: Now = time.monotonic) -> None:
@@ -62,12 +66,11 @@ class Costs:
             self._spent[name] += self._now() - began
 
     def take(self) -> dict[str, float]:
-        """What was spent since the last call or ``begin``.
+        """The costs since the last call or ``begin``.
 
         Returns:
-            ``seconds/NAME`` of every phase of the student, which add up to the time that went by; of the teacher
-            ``teacher_seconds/scored`` and ``teacher_seconds/waited_for_student``, which do so too, and
-            ``teacher_tokens``.
+            ``seconds/NAME`` for every phase of the student, and for the teacher ``teacher_seconds/scored``,
+            ``teacher_seconds/waited_for_student`` and ``teacher_tokens``.
         """
         now, spent = self._now(), dict(self._spent)
         passed = 0.0 if self._began is None else now - self._began
@@ -85,6 +88,6 @@ class Costs:
         return costs
 
     def share(self, name: str) -> float | None:
-        """The part of all seconds taken that went into a phase; None before there are any, or without the phase."""
+        """The phase's share of all seconds taken so far; None if there are none, or no such phase."""
         total = sum(self._total.values())
         return self._total[name] / total if name in self._total and total else None

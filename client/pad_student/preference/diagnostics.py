@@ -1,4 +1,4 @@
-"""Metrics that tell a flat, saturated or broken preference signal, and plain-word warnings about it."""
+"""Metrics that show a flat, saturated or broken preference signal, and warnings about it in plain words."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def preference_metrics(
     Returns:
         ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform; exact
         up to 16 responses, above an estimate that is the same for the same scores and reads no random state;
-        ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan where there is none;
+        ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan if there is none;
         ``mean_log_likelihood/rank_1`` (the teacher's best) to ``…/rank_n``; ``label_mass`` if given.
 
     Raises:
@@ -64,7 +64,7 @@ def preference_metrics(
 def response_metrics(
     rewards_teacher: Tensor, rewards_student: Tensor, tokens: Tensor, text_bytes: Tensor
 ) -> dict[str, float]:
-    """Averages over the responses of a batch: what both sides think of them, and how long they are.
+    """Averages over the responses of a batch: rewards of both sides, and lengths.
 
     Args:
         rewards_teacher: [P, n], without β.
@@ -98,11 +98,15 @@ def _pairwise_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) 
 
 
 class SignalMonitor:
-    """Looks at every step's metrics and says, once each, what is wrong, what it means and what to change.
+    """Judges every step's metrics; each warning names the problem, its meaning and the remedy.
+
+    Invariants:
+        - Each kind of warning is given once.
+        - A judgement needs a full window, so one odd batch raises no alarm; gradient norms are judged alone.
 
     Args:
         loss: name of the loss in ``losses.LOSSES``; only ``ppd`` has a ceiling to be stuck at.
-        window: steps a judgement averages over, so that one odd batch raises no alarm.
+        window: number of steps that a judgement averages over.
 
     """
 

@@ -65,7 +65,7 @@ def simpo(scores_teacher: Tensor, scores_student: Tensor, margin: float = 1.0) -
     ``margin`` is SimPO's γ, in units of score: γ/β = 0.5 at β = 2.
 
     Raises:
-        ValueError: when a prompt has one response, which is best and worst at once.
+        ValueError: if a prompt has a single response, which would be both best and worst.
 
     """
     ranking_P_N = _teacher_ranking(scores_teacher)
@@ -82,7 +82,7 @@ def simpo(scores_teacher: Tensor, scores_student: Tensor, margin: float = 1.0) -
 def anchor_nll(scores_teacher: Tensor, mean_log_likelihood: Tensor) -> Tensor:
     """Negative mean log-likelihood, nats a token, of each prompt's best response by the teacher's scores.
 
-    Ranking losses only spread rewards apart; this term holds the absolute likelihood of the best one up.
+    Ranking losses only spread rewards apart; this term keeps the likelihood of the best one from falling.
 
     Args:
         scores_teacher: [P, n].
@@ -109,7 +109,7 @@ EXACT_LOSSES = ("forward_kl", "reverse_kl", "symmetric_kl")  # sums over all set
 
 
 def most_responses(name: str) -> int:
-    """How many responses the loss of that name compares at once: what it sums exactly, or is tested with."""
+    """The most responses that a loss compares: its limit for exact sums, or the largest number it is tested with."""
     return MAX_EXACT if name in EXACT_LOSSES else MAX_SAMPLED
 
 

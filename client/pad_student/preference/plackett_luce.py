@@ -16,7 +16,7 @@ from torch.quasirandom import SobolEngine
 
 MAX_ENUMERATED = 8  # 8! = 40,320 rankings a prompt
 MAX_EXACT = 16  # 2^16 sets of responses a prompt
-MAX_SAMPLED = 64  # how far the estimates are tested
+MAX_SAMPLED = 64  # the largest n that the estimates are tested with
 DEFAULT_SAMPLES = 256
 
 LogRatioFunction = Callable[[Tensor], Tensor]
@@ -74,7 +74,7 @@ def estimated_entropy(scores: Tensor, samples: int = DEFAULT_SAMPLES) -> Tensor:
 
     A ranking is drawn by choosing again and again among what remains, so the chain rule gives H(P) = E[Σ_k H(p_k)],
     H(p_k) the entropy of the k-th choice along a ranking drawn from P. Each H(p_k) is exact, so the mean over
-    rankings varies far less than -ln P(τ) does: not at all where all scores are equal. With the default number the
+    rankings varies far less than -ln P(τ) does: not at all if all scores are equal. With the default number the
     error is below half a per cent of ln n!.
 
     The rankings are drawn with noise that is always the same: the same scores, in any order and in any batch, give

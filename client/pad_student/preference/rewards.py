@@ -75,7 +75,7 @@ def calibrated_reward(
         [P, n], at least float32.
 
     Raises:
-        RewardError: as ``likelihood_reward``; for α outside [0, 1]; and, where α > 0, for a selection probability
+        RewardError: as ``likelihood_reward``; for α outside [0, 1]; and, if α > 0, for a selection probability
             that is missing, zero, above 1 or not finite.
 
     """

@@ -10,9 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[Result, None, None]:
+def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
     """Apply ``function`` to every item in ``workers`` threads.
 
     1. Results are yielded in the order of their items, each as soon as it and all before it are there.
@@ -36,9 +34,8 @@ def ordered_map(
                 jobs.put((future, item))
             results.put(None)
         except BaseException as error:  # noqa: BLE001 -- raised again where its result would be taken
-            failed: Future[Result] = Future()
+            results.put(failed := Future())
             failed.set_exception(error)
-            results.put(failed)
         finally:
             for _ in range(workers):
                 jobs.put(None)

@@ -67,6 +67,11 @@ class Pool:
         self._jitter = jitter
         self._lock = Lock()
 
+    @property
+    def replicas(self) -> tuple[Replica, ...]:
+        """The state of every replica, to be read only."""
+        return tuple(self._replicas)
+
     def lend(self, work: int, number: int | None = None) -> Lease:
         """Lend ``work``, in any unit, to the best replica, or to the one with this number."""
         with self._lock:

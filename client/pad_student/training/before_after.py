@@ -1,4 +1,4 @@
-"""Samples before and after: a few prompts answered by the student as it began and as it ended, for the report."""
+"""Samples for the report: a few prompts, answered by the student before the first step and after the last."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -31,16 +31,21 @@ FILE = "shown.jsonl"
 class BeforeAfterSamples(TrainerCallback):
     """Keeps ``shown.jsonl``: a line for each chosen prompt at step 0, and another at the last step.
 
-    A line has new ``samples``, and the student's rewards of the responses ``compared``: those that the teacher scored
-    before the first step. It never ends a run: what goes wrong here is logged, and the report says what is missing.
+    A line has new ``samples``, and both sides' rewards of the responses ``compared``, which the teacher scored before
+    the first step.
+
+    Invariants:
+        - Each line is written once, even if the run is started again.
+        - An error here never ends a run: it is logged, and the report lists what is missing.
+        - Training is the same with and without it.
 
     Args:
         rows: the dataset; prompts are taken from it at equal distances.
-        count: how many.
+        count: number of prompts.
         encoder: the student's.
         config: how samples are made and scored.
-        teacher: scores the samples; scored sets have their scores already.
-        whole: gathers a student in shards for as long as it samples; the other processes have a part in it.
+        teacher: scores the samples; None if the rows are scored sets.
+        whole: makes sharded weights whole while the student samples; collective.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class BeforeAfterSamples(TrainerCallback):
             self._keep_by_first(state, model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """After the last step, not after one that a run was stopped at."""
+        """After the last step; not if the run was stopped before."""
         if state.global_step >= state.max_steps:
             self._keep_by_first(state, model)
 
@@ -87,7 +92,7 @@ class BeforeAfterSamples(TrainerCallback):
             logger.warning("the report will lack samples of step %d: %s", step, error)
 
     def _sample(self, model: Any) -> list[list[Response]]:
-        """The same seeds at both times, so that a student that learnt nothing answers the same."""
+        """Sample with the same seeds both times, so that a student that learnt nothing gives the same answers."""
         return sample_responses(
             model,
             self._encoder,
@@ -100,7 +105,7 @@ class BeforeAfterSamples(TrainerCallback):
         )
 
     def _max_new_tokens(self) -> int:
-        """Scored sets say nothing of how long a sample may be: as long as the longest response among them."""
+        """The configured length; for scored sets, which have none, the length of their longest response."""
         texts = [r.text for row in self._rows if isinstance(row, ScoredSet) for r in row.responses]
         if not texts:
             return self._config.max_response_tokens

@@ -24,9 +24,7 @@ def sampled(count: int) -> list[SampledSet]:
 
 
 @pytest.mark.parametrize(("text", "asked"), [("b", []), ("c", ["s0"])])
-def test_what_was_scored_before_a_kill_is_asked_again_only_where_something_else_is_sampled(
-    tmp_path: Path, text: str, asked: list[str]
-) -> None:
+def test_a_score_from_before_a_kill_is_reused_for_the_same_set(tmp_path: Path, text: str, asked: list[str]) -> None:
     before = SampledSet(id="s0", prompt="say", responses=["ab", "b"])
     (tmp_path / "scored.early").write_text(scored(before).model_dump_json() + "\n")
     teacher = FakeTeacher()
@@ -57,7 +55,7 @@ def test_scores_are_written_only_once_their_sets_are_on_disk(tmp_path: Path) -> 
     assert [each.id for each in jsonl.read(tmp_path / "scored.jsonl", ScoredSet)] == ["s0", "s1"]
 
 
-def test_where_one_rounds_scoring_fails_the_next_asks_for_nothing(tmp_path: Path) -> None:
+def test_if_one_rounds_scoring_fails_the_next_asks_nothing(tmp_path: Path) -> None:
     def fails(sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         raise TeacherUnreachable("away")
 

@@ -34,8 +34,8 @@ def warm(count: int, clock: Clock) -> Pool:
     return pool
 
 
-def state(pool: Pool) -> list[Replica]:
-    return pool._replicas
+def state(pool: Pool) -> tuple[Replica, ...]:
+    return pool.replicas
 
 
 def test_each_of_several_is_tried_before_its_first_work(clock):
