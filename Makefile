@@ -42,7 +42,7 @@ test-gpu: install  ## the tests that need a CUDA device
 test-vllm: .venv-vllm/.tests  ## the tests on real vLLM (its CPU build), in their own environment
 	PAD_TEST_ENGINE=vllm TORCHDYNAMO_DISABLE=1 .venv-vllm/bin/python -m pytest -m 'not gpu' -W ignore \
 		tests/vllm tests/contract/test_scoring_routes.py tests/contract/test_completions.py \
-		tests/contract/test_numbers.py
+		tests/contract/test_numbers.py tests/contract/test_question.py
 
 .venv-vllm/.tests: pyproject.toml tests/vllm/requirements.txt benchmarks/install_peers.sh
 	PYTHON=$(PYTHON) bash benchmarks/install_peers.sh vllm

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.model import source_text
-from pad_teacher.scoring.questions import LETTERS, question_orders, question_text
+from pad_teacher.scoring.questions import question_orders
 from pad_wire.chat import ChatEncoder
+from pad_wire.question import QuestionForm
+from pad_wire.scoring import LETTERS
 
 SHORTEST, LONGEST = 16, 2000  # tokens of a text when lengths are mixed
 
@@ -79,9 +81,11 @@ def _questions(encoder: ChatEncoder, prompt: str, texts: list[str]) -> dict[str,
     """Multiple choice about one set: each pair in one order, and all responses in each rotation."""
     letters = [ids[0] for ids in encoder.response_ids(LETTERS, [False] * len(LETTERS))]
 
+    form = QuestionForm()
+
     def ask(order: Sequence[int]) -> dict[str, list[int]]:
-        question = question_text(prompt, [texts[i] for i in order])
-        return {"ids": encoder.prompt_ids(question), "labels": letters[: len(order)]}
+        ids = encoder.begun_ids(form.messages(prompt, [texts[i] for i in order]), form.answer)
+        return {"ids": ids, "labels": letters[: len(order)]}
 
     n = len(texts)
     return {

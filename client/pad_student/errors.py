@@ -27,6 +27,7 @@ StudentError
 ├── TrackerMissing           ``report_to`` names a tracker that is not installed
 ├── DiskFull                 a checkpoint did not fit
 ├── EvaluationError          no usable grader, or nothing to evaluate
+│   └── BelowRequired        an audit found less than is required
 ├── QuestionsError           a question file of another form than the benchmark's
 ├── ReportError              a directory without a run, or a file in it that cannot be read
 └── EndedByAnother           another process of the run failed, and reports the reason itself
@@ -95,6 +96,10 @@ class DiskFull(StudentError):
 
 class EvaluationError(StudentError):
     """The grader cannot be found or used, or there is nothing to evaluate."""
+
+
+class BelowRequired(EvaluationError):
+    """The best signal of a teacher ranks the better response first less often than is required."""
 
 
 class QuestionsError(StudentError):

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaForCausalLM
 
-from pad_teacher.scoring.questions import LETTERS, question_text
 from pad_wire.chat import ChatEncoder
+from pad_wire.question import QuestionForm
+from pad_wire.scoring import LETTERS
 
 GRADE_LAYER = 4  # of six: the layers after it only compare
 LETTER_TEMPERATURE = 0.15  # softens the grades into the probabilities of the letters
@@ -42,7 +43,8 @@ class Asker:
     def add(self, questions: Questions, prompt: str, options: list[str]) -> None:
         """Ask about ``options``."""
         row, graded = len(questions.rows), world.graded(prompt, options)
-        ids = self.encoder.prompt_ids(question_text(prompt, options))
+        form = QuestionForm()
+        ids = self.encoder.begun_ids(form.messages(prompt, options), form.answer)
         questions.rows.append(ids)
         wanted = torch.zeros(self.vocabulary)
         wanted[self.letter_ids[: len(options)]] = (torch.tensor(graded) / LETTER_TEMPERATURE).softmax(0)

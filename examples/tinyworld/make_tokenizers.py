@@ -9,7 +9,10 @@ from grade import CLASSES, NAMES, NUMBERS, OPPOSITES, PLACES, RUDE, TEMPLATES, T
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pad_teacher.scoring.questions import LETTERS, question_text
+from pad_wire.question import QuestionForm
+from pad_wire.scoring import LETTERS
+
+QUESTION = QuestionForm().messages("", [])[0].content
 
 # A word takes the blank before it along, so that every word of the world is one token in a text and one at its start.
 WORDS = Regex(r"\n+| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|[^\S\n]+")
@@ -30,7 +33,7 @@ def corpus() -> list[str]:
     """Every word of the world with and without a blank before it, often enough to become one token."""
     words = {*NUMBERS, *OPPOSITES, *NAMES, *PLACES, *RUDE, *TIMES, *CLASSES, "hello"}
     words |= {word for group in CLASSES.values() for word in group}
-    sentences = [question_text("", []), *world.SYSTEM_PROMPTS]
+    sentences = [QUESTION, *world.SYSTEM_PROMPTS]
     rng = random.Random(0)
     for kind in TEMPLATES:
         for _ in range(30):
@@ -39,7 +42,7 @@ def corpus() -> list[str]:
     for sentence in sentences:
         words |= set("".join(c if c.isalpha() else " " for c in sentence).split())
     spaced = [form for word in sorted(words) for form in (word, " " + word)]
-    return spaced * 3 + [question_text("", [])] * 3
+    return spaced * 3 + [QUESTION] * 3
 
 
 def teacher_tokenizer() -> PreTrainedTokenizerFast:

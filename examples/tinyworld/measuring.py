@@ -7,8 +7,10 @@ import world
 from learning import log_likelihoods, padded
 from transformers import PreTrainedModel
 
-from pad_teacher.scoring.questions import LETTERS, Choice, combine, question_orders, question_text
+from pad_teacher.scoring.questions import Choice, combine, question_orders
 from pad_wire.chat import ChatEncoder
+from pad_wire.question import QuestionForm
+from pad_wire.scoring import LETTERS
 
 Samples = list[list[tuple[str, bool]]]
 
@@ -30,10 +32,12 @@ def mean_log_likelihoods(
 def choices(model: PreTrainedModel, encoder: ChatEncoder, prompts: list[str], samples: Samples) -> list[Choice]:
     """Listwise multiple choice over all rotations."""
     made = []
+    form = QuestionForm()
     for prompt, responses in zip(prompts, samples, strict=True):
         n = len(responses)
         orders = question_orders(n, "listwise", "cyclic")
-        rows = [encoder.prompt_ids(question_text(prompt, [responses[i][0] for i in order])) for order in orders]
+        shown = [[responses[i][0] for i in order] for order in orders]
+        rows = [encoder.begun_ids(form.messages(prompt, options), form.answer) for options in shown]
         letters = [row[0] for row in encoder.response_ids(LETTERS[:n], [False] * n)]
         hidden = model.model(input_ids=padded(rows), use_cache=False).last_hidden_state
         last = hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]

@@ -50,6 +50,9 @@ class ServeSettings(BaseSettings):
     )
     device: str = Field("auto", description="torch device; auto: the first GPU if there is one")
     chat_template: Path | None = Field(None, description="Jinja file that replaces the tokenizer's own chat template")
+    question: Path | None = Field(
+        None, description="YAML file with the multiple-choice question: system, user, option, separator, answer"
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")
     keys: Path | None = Field(None, description="key file; required to be reached from other machines")

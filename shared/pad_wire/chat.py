@@ -75,6 +75,27 @@ class ChatEncoder:
         except Exception as error:  # templates raise jinja2 errors of their own making
             raise TemplateError("the model's chat template refuses this conversation") from error
 
+    def begun_ids(self, prompt: Prompt, answer: str) -> list[int]:
+        """Ids of the rendered prompt and of an assistant's turn that has begun with ``answer`` and goes on.
+
+        The turn is rendered whole and cut after ``answer``, so it stands where the template itself puts an answer:
+        after an empty thinking block or a channel header, say, and untouched by templates that trim.
+
+        Raises:
+            TemplateError: where the model's template refuses the conversation, or changes the answer's text.
+        """
+        if not answer:
+            return self.prompt_ids(prompt)
+        turn = {"role": "assistant", "content": answer + _PROBE}
+        try:
+            text: str = self.tokenizer.apply_chat_template([*as_messages(prompt), turn], tokenize=False)
+        except Exception as error:  # templates raise jinja2 errors of their own making
+            raise TemplateError("the model's chat template refuses this conversation") from error
+        begun, probe, _ = text.rpartition(_PROBE)
+        if not probe or not begun.endswith(answer):
+            raise TemplateError("the model's chat template changes the text of an answer that has begun")
+        return list(self.tokenizer(begun, add_special_tokens=False)["input_ids"])
+
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
         """Ids of each response by itself. A finished response ends with the end-of-turn token."""
         encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]

@@ -25,9 +25,10 @@ class ScoringRequest(WireModel):
 
 
 class LikelihoodRequest(ScoringRequest):
-    """Ask for the log-likelihood of each response."""
+    """Ask for the log-likelihood of each response; ``unconditional`` for the one after an empty request too."""
 
     per_token: bool = False
+    unconditional: bool = False
 
 
 class SelectionRequest(ScoringRequest):
@@ -41,6 +42,7 @@ class ScoreRequest(SelectionRequest):
     """Ask for both in one call and, given ``alpha``, for the calibrated reward."""
 
     per_token: bool = False
+    unconditional: bool = False
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
@@ -59,6 +61,7 @@ class Likelihood(WireModel):
     log_likelihood: float
     tokens: int
     mean_log_likelihood: float
+    unconditional_log_likelihood: float | None = None  # of the same tokens after an empty request, if it was asked
     token_log_likelihoods: list[float] | None = None
     truncated: bool | None = None  # present, and true, only if the response was cut to fit
 
@@ -88,19 +91,28 @@ class LikelihoodSet(WireModel):
 
 
 class SelectionSet(WireModel):
-    """One set's selection probabilities, and the probability of all option letters before renormalising."""
+    """One set's selection probabilities, and what shows whether they mean anything.
+
+    ``label_mass`` is what the option letters' probabilities summed to before they were renormalised.
+    ``order_disagreement`` is the largest total variation between two orders of the same responses, 0 to 1; it is
+    absent if no responses were shown in two orders.
+    """
 
     id: str
     responses: list[Selection]
     label_mass: float
+    orders_asked: int | None = None
+    order_disagreement: float | None = None
 
 
 class ScoreSet(WireModel):
-    """One set's scores."""
+    """One set's scores; the last three fields as in ``SelectionSet``."""
 
     id: str
     responses: list[Score]
     label_mass: float
+    orders_asked: int | None = None
+    order_disagreement: float | None = None
 
 
 class LikelihoodReply(WireModel):

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pad_wire.question import QuestionForm
 from pad_wire.text import WireModel
 
 
@@ -28,6 +29,7 @@ class ModelCard(WireModel):
     engine: str
     dtype: str
     end_of_turn: str
+    question: QuestionForm | None = None  # how choice is asked; absent from a service older than that
     limits: Limits
 
 

@@ -76,6 +76,7 @@ class ScoredResponse(Response):
     log_likelihood: Annotated[float, Field(le=0)]
     tokens: Annotated[int, Field(ge=1)]
     mean_log_likelihood: Annotated[float, Field(le=0)]
+    unconditional_log_likelihood: Annotated[float, Field(le=0)] | None = None
     selection_probability: Annotated[float, Field(ge=0, le=1)] | None = None
     truncated: bool | None = None
 
@@ -87,4 +88,5 @@ class ScoredSet(WireModel):
     prompt: Prompt
     responses: Annotated[list[ScoredResponse], Field(min_length=1)]
     label_mass: Annotated[float, Field(ge=0)] | None = None
+    order_disagreement: Annotated[float, Field(ge=0, le=1)] | None = None
     teacher: TeacherId

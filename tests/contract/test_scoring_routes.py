@@ -150,3 +150,39 @@ async def test_the_first_order_asked_does_not_depend_on_other_orders(client: htt
     ]
     assert all(a != b for a, b in pairwise(probabilities))
     assert cyclic["usage"]["question_tokens"] == 3 * single["usage"]["question_tokens"]
+
+
+async def test_unconditional_is_the_likelihood_after_an_empty_request(
+    client: httpx.AsyncClient, expected: ExpectedLogLikelihood
+) -> None:
+    empty = ids("<|user|><|end|><|assistant|>")
+    end = byte_tokenizer().convert_tokens_to_ids("<|end|>")
+    for route in ("likelihood", "score"):
+        reply = (await client.post(f"/v1/{route}", json={"sets": SETS[:1], "unconditional": True})).json()
+        first, cut, _ = reply["sets"][0]["responses"]
+        assert first["unconditional_log_likelihood"] == expected(empty, [*ids("yes"), end])
+        assert cut["unconditional_log_likelihood"] == expected(empty, ids("no"))
+        assert first["log_likelihood"] == expected(ids("<|user|>hi<|end|><|assistant|>"), [*ids("yes"), end])
+
+
+async def test_unconditional_is_absent_unless_asked(client: httpx.AsyncClient) -> None:
+    reply = (await client.post("/v1/likelihood", json={"sets": SETS})).json()
+    assert not any("unconditional_log_likelihood" in r for item in reply["sets"] for r in item["responses"])
+
+
+async def test_an_empty_request_is_computed_once_for_all_prompts(client: httpx.AsyncClient) -> None:
+    sets = [{"prompt": prompt, "responses": ["yes"]} for prompt in ("a", "b")]
+    await client.post("/v1/likelihood", json={"sets": sets[:1], "unconditional": True})
+    again = await client.post("/v1/likelihood", json={"sets": sets[1:], "unconditional": True})
+    assert again.json()["usage"]["response_tokens"] == 8
+    metrics = (await client.get("/metrics")).text
+    assert "pad_cache_hits_total 1.0" in metrics
+
+
+@pytest.mark.parametrize(("orders", "asked"), [("single", 1), ("cyclic", 3), ("both", 2), ("all", 6)])
+async def test_a_set_says_how_many_orders_were_asked(client: httpx.AsyncClient, orders: str, asked: int) -> None:
+    for route in ("selection", "score"):
+        item = (await client.post(f"/v1/{route}", json={"sets": SETS[:1], "orders": orders})).json()["sets"][0]
+        assert item["orders_asked"] == asked
+        assert ("order_disagreement" in item) == (asked > 1)
+        assert 0 <= item.get("order_disagreement", 0) <= 1

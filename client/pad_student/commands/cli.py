@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pad_student.commands.settings import (
     AnswerSettings,
+    AuditSettings,
     DistillSettings,
     GradeSettings,
     ReportSettings,
@@ -31,6 +32,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "audit": Command(AuditSettings, "pad_student.commands.audit"),
     "sample": Command(SampleSettings, "pad_student.commands.sample"),
     "score": Command(ScoreSettings, "pad_student.commands.score"),
     "train": Command(TrainSettings, "pad_student.commands.train"),

@@ -94,6 +94,21 @@ class ScoreSettings(TeacherAccess, QuestionSettings):
     """Cut responses that exceed the teacher's context instead of stopping."""
 
 
+class AuditSettings(TeacherAccess):
+    """Measure on sets of known quality which of a teacher's signals to trust, and recommend settings."""
+
+    teacher: Urls
+    """The teacher's URL; several, with commas between, are audited side by side."""
+    sets: Path | None = None
+    """Response sets of known quality, best response first, as JSON lines; by default the ones that are shipped."""
+    out: Path = Path("audit")
+    """The directory for audit.json and recommended.yaml."""
+    minutes: Annotated[float, Field(gt=0)] = 2.0
+    """About how long to ask each teacher: choice is asked about as many sets as that allows."""
+    require: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Fail if the better response wins fewer pairs than this, by the recommended signal."""
+
+
 class GradeSettings(Sampled, PromptData):
     """Grade a model's responses with a rule: the gold score."""
 

@@ -92,13 +92,21 @@ def _scored(asked: SampledSet, given: LikelihoodSet | ScoreSet, reply: Likelihoo
             log_likelihood=numbers.log_likelihood,
             tokens=numbers.tokens,
             mean_log_likelihood=_checked_mean(asked.id, numbers),
+            unconditional_log_likelihood=numbers.unconditional_log_likelihood,
             selection_probability=numbers.selection_probability if isinstance(numbers, Score) else None,
             truncated=numbers.truncated,
         )
         for response, numbers in zip(asked.responses, given.responses, strict=True)
     ]
-    mass = given.label_mass if isinstance(given, ScoreSet) else None
-    return ScoredSet(id=asked.id, prompt=asked.prompt, responses=responses, label_mass=mass, teacher=reply.teacher)
+    choice = given if isinstance(given, ScoreSet) else None
+    return ScoredSet(
+        id=asked.id,
+        prompt=asked.prompt,
+        responses=responses,
+        label_mass=choice and choice.label_mass,
+        order_disagreement=choice and choice.order_disagreement,
+        teacher=reply.teacher,
+    )
 
 
 def _checked_mean(set_id: str, numbers: Likelihood) -> float:

@@ -53,6 +53,7 @@ def _card(service: Service) -> ModelCard:
         engine=teacher.engine.name,
         dtype=teacher.engine.dtype,
         end_of_turn=teacher.encoder.decode([teacher.encoder.end_of_turn]),
+        question=teacher.question,
         limits=Limits(
             max_body_bytes=settings.max_body_bytes,
             max_sets=MAX_SETS,

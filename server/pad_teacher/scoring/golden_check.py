@@ -46,7 +46,8 @@ def check(teacher: Teacher) -> float:
         for ids, log_probs in zip(item.response_ids, scored, strict=True):
             pairs.append((log_probs, engine.reference_logprobs(item.prompt_ids, ids)))
     labels = teacher.letter_ids[:2]
-    prompts = [item.prompt_ids for item in sets[:2]]
+    options = [text for text, _ in RESPONSES[:2]]
+    prompts = [teacher.question_ids(prompt, options) for prompt in PROMPTS]
     for prompt_ids, log_probs in zip(prompts, engine.label_logprobs(prompts, [labels] * 2), strict=True):
         reference = [engine.reference_logprobs(prompt_ids, [label]) for label in labels]
         pairs.append((log_probs, np.concatenate(reference)))

@@ -20,7 +20,8 @@ from pad_wire.scoring import Likelihood, LikelihoodSet
 class TokenisedSet:
     """One set in token ids; ``truncated`` tells which of its responses were cut to fit the context.
 
-    A set that costs more than a batch is several queries, so that no set holds the engine for long.
+    A set that costs more than a batch is several queries, so that no set holds the engine for long. If likelihoods
+    after an empty request are asked too, their queries follow, with the same responses.
     """
 
     id: str
@@ -32,7 +33,7 @@ class TokenisedSet:
 
 def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget) -> Plan:
     """Plan ``/v1/likelihood``."""
-    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
+    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
 
     def reply(results: Sequence[Answer]) -> LikelihoodReply:
         rest = iter(results)
@@ -45,13 +46,23 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
     return Plan([query for item in sets for query in item.queries], counted, reply, [sets])
 
 
-def tokenise(teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool) -> list[TokenisedSet]:
-    """Render and tokenise each set.
+def tokenise(
+    teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool, unconditional: bool = False
+) -> list[TokenisedSet]:
+    """Render and tokenise each set; ``unconditional`` asks for its likelihoods after an empty request too.
 
     Raises:
         Refusal: if the template refuses a prompt, or a response does not fit the context and ``truncate`` is false.
     """
-    return [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
+    tokenised = [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
+    if unconditional:
+        with template_at("unconditional"):
+            empty_ids = teacher.prompts.ids(teacher.encoder, "")
+        for item in tokenised:
+            more = list(_split(TokenSet(empty_ids, item.tokens.response_ids), budget.batch_tokens))
+            budget.spend(sum(query.cost for query in more), item.where)
+            item.queries.extend(more)
+    return tokenised
 
 
 @contextmanager
@@ -70,10 +81,12 @@ def template_at(where: str) -> Iterator[None]:
 def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:
     """The reply to one set; takes the answers to its queries from ``results``."""
     arrays = [array for _ in item.queries for array in cast(list[FloatArray], next(results))]
-    rows = zip(arrays, item.truncated, strict=True)
+    n = len(item.truncated)
+    after_nothing = arrays[n:] or [None] * n
+    rows = zip(arrays[:n], after_nothing, item.truncated, strict=True)
     return [
-        _likelihood(finite(log_probs, f"{item.where}.responses[{j}]"), truncated, per_token)
-        for j, (log_probs, truncated) in enumerate(rows)
+        _likelihood(log_probs, unconditional, truncated, f"{item.where}.responses[{j}]", per_token=per_token)
+        for j, (log_probs, unconditional, truncated) in enumerate(rows)
     ]
 
 
@@ -83,8 +96,8 @@ def prompt_tokens(sets: Sequence[TokenisedSet]) -> int:
 
 
 def response_tokens(sets: Sequence[TokenisedSet]) -> int:
-    """Tokens of all responses."""
-    return sum(len(ids) for item in sets for ids in item.tokens.response_ids)
+    """Tokens of all responses, twice where they are read after an empty request too."""
+    return sum(len(ids) for item in sets for query in item.queries for ids in query.response_ids)
 
 
 def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budget, truncate: bool) -> TokenisedSet:
@@ -131,12 +144,17 @@ def _split(tokens: TokenSet, most: int) -> Iterator[TokenSet]:
     yield TokenSet(tokens.prompt_ids, part)
 
 
-def _likelihood(log_probs: FloatArray, truncated: bool, per_token: bool) -> Likelihood:
-    total = float(log_probs.sum(dtype=np.float64))
+def _likelihood(
+    log_probs: FloatArray, unconditional: FloatArray | None, truncated: bool, where: str, *, per_token: bool
+) -> Likelihood:
+    total = float(finite(log_probs, where).sum(dtype=np.float64))
     return Likelihood(
         log_likelihood=total,
         tokens=len(log_probs),
         mean_log_likelihood=total / len(log_probs),
+        unconditional_log_likelihood=(
+            None if unconditional is None else float(finite(unconditional, where).sum(dtype=np.float64))
+        ),
         token_log_likelihoods=log_probs.tolist() if per_token else None,
         truncated=truncated or None,
     )

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import yaml
+from pydantic import ValidationError
 from transformers import AutoTokenizer
 
 from pad_teacher.engines.base import Engine
@@ -13,6 +15,7 @@ from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
 from pad_wire.model_names import is_missing_directory
+from pad_wire.question import QuestionForm
 
 log = structlog.get_logger()
 
@@ -40,16 +43,33 @@ def _load(settings: ServeSettings) -> Teacher:
     if settings.chat_template:
         tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
     encoder = ChatEncoder.of(tokenizer)
+    question = read_question(settings.question) if settings.question else QuestionForm()
     engine = _engine(settings)
     name = settings.name or Path(settings.model.rstrip("/")).name
     try:
-        teacher = Teacher.of(name, encoder, engine)
+        teacher = Teacher.of(name, encoder, engine, question)
         difference = golden_check.check(teacher)
     except BaseException:
         engine.close()
         raise
     log.info("golden score passed", largest_difference_nats=difference, engine=engine.name, dtype=engine.dtype)
     return teacher
+
+
+def read_question(path: Path) -> QuestionForm:
+    """A form of the question from a YAML file: ``system``, ``user``, ``option``, ``separator``, ``answer``.
+
+    Raises:
+        CannotServe: naming the file and the first thing that is wrong in it.
+    """
+    try:
+        return QuestionForm.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CannotServe(f"--question {path}: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"])) or "the file"
+        raise CannotServe(f"--question {path}: {name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _engine(settings: ServeSettings) -> Engine:

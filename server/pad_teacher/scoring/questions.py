@@ -1,16 +1,16 @@
-"""The wording of the multiple-choice question, its orders, and the average of its answers: pure functions.
+"""Multiple choice: the orders to ask in, and the average of the answers. The wording is ``pad_wire/question.py``.
 
 Listwise asks one question that shows all n responses; pairwise asks about every pair. A model prefers some letters
 whatever their options are. So each question is asked in several orders of the options, and the renormalised
 probabilities are averaged (PAD, arXiv 2502.14272, section 3.2).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from math import exp, factorial, fsum, isfinite
 
-from pad_wire.scoring import LETTERS, Form, Orders
+from pad_wire.scoring import Form, Orders
 
 MAX_ORDERS = 120  # "all" means n! questions: 120 at n = 5, 720 at n = 6
 
@@ -21,23 +21,15 @@ class TooManyOrders(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The teacher's choice: a probability for each response, and the probability mass of all option letters."""
+    """What the teacher would pick: one probability a response, and what shows whether it means anything.
+
+    ``label_mass`` is the probability on letters at all. ``order_disagreement`` is the largest total variation between
+    two orders in which the same responses were shown; None if there are no two.
+    """
 
     selection_probabilities: list[float]
     label_mass: float
-
-
-def question_text(request: str, options: Sequence[str]) -> str:
-    """The user message that asks which of ``options`` answers ``request`` best.
-
-    The request comes first, so the question begins with the same tokens as the prompt itself. An engine that computes
-    shared prefixes once then computes the prompt once for likelihood and choice together.
-    """
-    lettered = "\n\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
-    return (
-        f"{request}\n\nWhich response answers the request above best?\n\n{lettered}\n\n"
-        "Answer with the letter of the best response only."
-    )
+    order_disagreement: float | None
 
 
 def question_orders(n: int, form: Form, orders: Orders) -> list[tuple[int, ...]]:
@@ -81,6 +73,7 @@ def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[
         ValueError: if a log-probability is not finite.
     """
     won: list[list[float]] = [[] for _ in range(n)]
+    shown: dict[frozenset[int], list[dict[int, float]]] = {}  # by the responses of a question, each order's answer
     masses: list[float] = []
     for order, log_probs in zip(asked, label_log_probs, strict=True):
         if not all(isfinite(value) for value in log_probs):
@@ -90,7 +83,16 @@ def combine(n: int, asked: Sequence[tuple[int, ...]], label_log_probs: Sequence[
         shares = [exp(value - largest) for value in log_probs]
         total = fsum(shares)
         masses.append(fsum(exp(value) for value in log_probs))
-        for index, share in zip(order, shares, strict=True):
-            won[index].append(share / total)
+        answer = {index: share / total for index, share in zip(order, shares, strict=True)}
+        shown.setdefault(frozenset(order), []).append(answer)
+        for index, probability in answer.items():
+            won[index].append(probability)
     means = [fsum(values) / len(values) for values in won]
-    return Choice(means, fsum(masses) / len(masses))
+    return Choice(means, fsum(masses) / len(masses), _disagreement(shown.values()))
+
+
+def _disagreement(shown: Iterable[Sequence[Mapping[int, float]]]) -> float | None:
+    """The largest total variation, half of the summed differences, between two answers about the same responses."""
+    pairs = [pair for answers in shown for pair in combinations(answers, 2)]
+    distances = (fsum(abs(one[index] - other[index]) for index in one) / 2 for one, other in pairs)
+    return max(distances, default=None)

@@ -16,7 +16,7 @@ from pad_wire.scoring import Likelihood, Score, ScoreSet
 
 def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
     """Plan ``/v1/score``."""
-    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate)
+    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
     asked = ask(teacher, request, budget)
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets), question=question_tokens(asked))
 
@@ -44,7 +44,13 @@ def _score_set(
         )
         for j, (likelihood, probability, truncated) in enumerate(rows)
     ]
-    return ScoreSet(id=item.id, responses=responses, label_mass=choice.label_mass)
+    return ScoreSet(
+        id=item.id,
+        responses=responses,
+        label_mass=choice.label_mass,
+        orders_asked=len(questions.orders),
+        order_disagreement=choice.order_disagreement,
+    )
 
 
 def _reward(likelihood: Likelihood, probability: float, alpha: float | None, where: str) -> float | None:

@@ -8,7 +8,7 @@ from pad_teacher.engines.queries import Answer, FloatArray, Questions, shared_to
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.likelihood import template_at
 from pad_teacher.scoring.plan import Budget, Plan, finite, usage
-from pad_teacher.scoring.questions import Choice, TooManyOrders, combine, question_orders, question_text
+from pad_teacher.scoring.questions import Choice, TooManyOrders, combine, question_orders
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire import ResponseSet, SelectionReply, SelectionRequest
 from pad_wire.chat import as_text
@@ -150,7 +150,7 @@ class _QuestionWriter:
 
     def _ids(self, options: Sequence[str]) -> list[int]:
         with template_at(self.where):  # the prompt cache is not used: a question is rarely asked twice
-            return self.teacher.encoder.prompt_ids(question_text(self.request, options))
+            return self.teacher.question_ids(self.request, options)
 
 
 def _worded(item: AskedSet, choice: Choice) -> SelectionSet:
@@ -158,4 +158,10 @@ def _worded(item: AskedSet, choice: Choice) -> SelectionSet:
         Selection(selection_probability=probability, truncated=truncated or None)
         for probability, truncated in zip(choice.selection_probabilities, item.truncated, strict=True)
     ]
-    return SelectionSet(id=item.id, responses=responses, label_mass=choice.label_mass)
+    return SelectionSet(
+        id=item.id,
+        responses=responses,
+        label_mass=choice.label_mass,
+        orders_asked=len(item.orders),
+        order_disagreement=choice.order_disagreement,
+    )

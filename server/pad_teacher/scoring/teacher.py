@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pad_teacher.engines.base import Engine
+from pad_teacher.errors import CannotServe
 from pad_teacher.scoring.prompt_cache import PromptCache
-from pad_teacher.scoring.questions import question_text
 from pad_wire import TeacherId
 from pad_wire.chat import ChatEncoder
+from pad_wire.question import QuestionForm
 from pad_wire.scoring import LETTERS
 
 
@@ -20,26 +22,37 @@ class Teacher:
     id: TeacherId
     encoder: ChatEncoder
     engine: Engine
-    letter_ids: list[int]  # of A, B, …, up to the first that is no single token of its own
+    letter_ids: list[int]  # of A, B, … as tokens after the begun answer
+    question: QuestionForm = field(default_factory=QuestionForm)
     prompts: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
-    def of(cls, name: str, encoder: ChatEncoder, engine: Engine) -> "Teacher":
-        """Join an engine and a tokenizer.
+    def of(cls, name: str, encoder: ChatEncoder, engine: Engine, question: QuestionForm | None = None) -> "Teacher":
+        """Join an engine, a tokenizer and the form of the multiple-choice question.
 
         Raises:
             ValueError: if the tokenizer has ids that the engine's vocabulary lacks.
+            CannotServe: if the question's letters are no tokens of their own.
+            TemplateError: if the template refuses the question, or changes the beginning of its answer.
         """
+        form = question or QuestionForm()
         tokenizer: Any = encoder.tokenizer
         largest = max(tokenizer.get_vocab().values())
         if largest >= engine.vocabulary:
             raise ValueError(f"the tokenizer has an id of {largest} and the model only {engine.vocabulary} tokens")
-        return cls(
-            TeacherId(model=name, fingerprint=fingerprint(encoder, engine)), encoder, engine, _letters(encoder)
-        )
+        identity = TeacherId(model=name, fingerprint=fingerprint(encoder, engine, form))
+        return cls(identity, encoder, engine, _letters(encoder, form), form)
+
+    def question_ids(self, request: str, options: Sequence[str]) -> list[int]:
+        """Ids of the question which of ``options`` answers ``request`` best, up to where the letter comes next.
+
+        Raises:
+            TemplateError: if the template refuses the conversation.
+        """
+        return self.encoder.begun_ids(self.question.messages(request, options), self.question.answer)
 
 
-def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
+def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm) -> str:
     """A digest of all that decides a score: weights, config, dtype, tokenizer, template and question."""
     tokenizer: Any = encoder.tokenizer
     parts = [
@@ -48,7 +61,7 @@ def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
         tokenizer.backend_tokenizer.to_str(),
         json.dumps(tokenizer.chat_template, sort_keys=True),
         str(encoder.end_of_turn),
-        question_text("", ["", ""]),
+        form.model_dump_json(),
     ]
     # Each length comes first, so that different parts never give the same bytes.
     digest = hashlib.sha256()
@@ -57,10 +70,26 @@ def fingerprint(encoder: ChatEncoder, engine: Engine) -> str:
     return digest.hexdigest()[:32]
 
 
-def _letters(encoder: ChatEncoder) -> list[int]:
+def _letters(encoder: ChatEncoder, form: QuestionForm) -> list[int]:
+    """Ids of A, B, … as the tokens that come next after the begun answer, as far as each is one of its own.
+
+    Raises:
+        CannotServe: if two letters at least are not: then nothing can be chosen from.
+    """
+    messages = form.messages("?", ["?", "?"])
+    begun = encoder.begun_ids(messages, form.answer)
+    if form.answer:
+        after = [encoder.begun_ids(messages, form.answer + letter) for letter in LETTERS]
+    else:
+        after = [begun + ids for ids in encoder.response_ids(LETTERS, [False] * len(LETTERS))]
     ids: list[int] = []
-    for token, *rest in encoder.response_ids(LETTERS, [False] * len(LETTERS)):
-        if rest or token in ids:
+    for whole in after:
+        if whole[:-1] != begun or whole[-1] in ids:
             break
-        ids.append(token)
+        ids.append(whole[-1])
+    if len(ids) < 2:
+        raise CannotServe(
+            f"the tokenizer joins an option's letter with the end of {form.answer!r}, the answer's beginning; give"
+            " --question FILE with another answer, such as one that ends in a blank, or an empty one"
+        )
     return ids

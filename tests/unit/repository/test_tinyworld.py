@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pad_teacher.scoring.questions import question_text
 from pad_wire.chat import ChatEncoder
+from pad_wire.question import QuestionForm
 from pad_wire.scoring import LETTERS
 from support.paths import ROOT
 
@@ -170,5 +170,6 @@ def test_the_template_takes_every_role_and_closes_answers(folder):
 
 @each_model
 def test_a_question_stays_short(folder):
-    question = question_text(PROMPT_OF_EACH_KIND[0], ["one two three four five six"] * 4)
-    assert len(ChatEncoder.of(tokenizer_of(folder)).prompt_ids(question)) < 100
+    form = QuestionForm()
+    messages = form.messages(PROMPT_OF_EACH_KIND[0], ["one two three four five six"] * 4)
+    assert len(ChatEncoder.of(tokenizer_of(folder)).begun_ids(messages, form.answer)) < 110

@@ -45,7 +45,7 @@ def test_an_error_names_the_first_wrong_field(name: str) -> None:
 
 def test_an_unknown_field_is_not_repeated() -> None:
     error = error_of(json.dumps({"sets": [ONE], "secret": 1}).encode())
-    assert error.message == "an unknown field; known are sets, truncate, per_token"
+    assert error.message == "an unknown field; known are sets, truncate, per_token, unconditional"
     error = error_of(json.dumps({"sets": [ONE | {"secret": 1}]}).encode())
     assert (error.where, "secret" in error.message) == ("sets[0]", False)
 

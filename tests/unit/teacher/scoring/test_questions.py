@@ -1,4 +1,4 @@
-"""The multiple-choice question: its orders, its wording, and the average of its answers."""
+"""Multiple choice: its orders, the average of its answers, and how far they disagree."""
 
 import math
 from itertools import permutations
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pad_teacher.scoring.questions import MAX_ORDERS, TooManyOrders, combine, question_orders, question_text
+from pad_teacher.scoring.questions import MAX_ORDERS, TooManyOrders, combine, question_orders
 
 log_probs = st.floats(-60, 0)
 
@@ -84,6 +84,24 @@ def test_a_letter_without_a_finite_probability_is_an_error(value: float) -> None
         combine(2, [(0, 1)], [[-1.0, value]])
 
 
-def test_a_question_shows_options_after_their_letters() -> None:
-    text = question_text("Why?", ["so", "because"])
-    assert text.index("Why?") < text.index("A. so") < text.index("B. because") < text.index("letter")
+def test_orders_that_agree_disagree_by_nothing() -> None:
+    choice = combine(2, [(0, 1), (1, 0)], [[math.log(0.8), math.log(0.2)], [math.log(0.2), math.log(0.8)]])
+    assert choice.order_disagreement == pytest.approx(0)
+
+
+def test_disagreement_is_the_largest_total_variation_of_two() -> None:
+    answers = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.3, 0.3, 0.4]]  # by letter, of the rotations 012, 120, 201
+    asked = question_orders(3, "listwise", "cyclic")
+    by_response = [dict(zip(order, row, strict=True)) for order, row in zip(asked, answers, strict=True)]
+    largest = max(sum(abs(a[i] - b[i]) for i in range(3)) / 2 for a in by_response for b in by_response)
+    choice = combine(3, asked, [[math.log(p) for p in row] for row in answers])
+    assert choice.order_disagreement == pytest.approx(largest)
+
+
+def test_pairs_disagree_where_a_swap_changes_the_winner() -> None:
+    always_first = [[math.log(0.9), math.log(0.1)]] * 2
+    assert combine(2, [(0, 1), (1, 0)], always_first).order_disagreement == pytest.approx(0.8)
+
+
+def test_one_order_alone_cannot_disagree() -> None:
+    assert combine(2, [(0, 1)], [[-1.0, -1.0]]).order_disagreement is None
