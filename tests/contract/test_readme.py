@@ -117,6 +117,12 @@ def test_scoring_with_curl_and_with_python(place: Place) -> None:
     assert "two three four five -" in run(python, place)
 
 
+def test_an_audit_of_the_signals(place: Place) -> None:
+    (audit,) = blocks("docs/guides/signals.md", "Audit a teacher", "sh")
+    assert "recommended" in run(audit, place)
+    assert (place[0] / "runs/audit/audit.json").exists()
+
+
 def test_training_by_command_by_stages_and_in_python(place: Place) -> None:
     folder = place[0]
     (distill,) = blocks("docs/guides/training.md", "Distil in rounds", "sh")
