@@ -64,7 +64,7 @@ async def test_models_shows_the_question(client: httpx.AsyncClient) -> None:
     ("text", "said"),
     [
         ("user: '{options}'", "user: {request} must stand in it exactly once"),
-        ("optoin: '({letter}) {text}'", "optoin: Extra inputs are not permitted"),
+        ("options: '({letter}) {text}'", "options: Extra inputs are not permitted"),
         ("- a list", "the file: "),
         ("user: [", "while parsing a flow"),
         ("answer: !!python/object:os.system {}", "could not determine a constructor"),

@@ -21,7 +21,7 @@ def test_braces_in_a_request_or_response_stay_text() -> None:
         {"user": "{request} {options} {options}"},
         {"option": "({letter})"},
         {"answer": 3},
-        {"sytem": "x"},
+        {"systems": "x"},
     ],
 )
 def test_a_form_without_its_marks_is_refused(wrong: dict[str, object]) -> None:

@@ -31,9 +31,9 @@ class Answers:
     """All that the teacher said. Choice may have been asked about the first sets only."""
 
     sets: Sequence[KnownSet]
-    likelihoods: list[Likelihoods] = field(default_factory=list)
-    choices: list[Choices] = field(default_factory=list)
-    pairs: list[Array] = field(default_factory=list)
+    likelihoods: list[Likelihoods] = field(default_factory=list[Likelihoods])
+    choices: list[Choices] = field(default_factory=list[Choices])
+    pairs: list[Array] = field(default_factory=list[Array])
     costs: dict[str, Cost] = field(
         default_factory=lambda: {name: Cost() for name in ("likelihood", "listwise", "pairwise")}
     )

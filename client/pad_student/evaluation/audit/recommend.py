@@ -94,7 +94,7 @@ def beta_for(scores: Sequence[Array]) -> float:
 def median_entropy(scores: Sequence[Array], beta: float) -> float:
     """The median over sets of the entropy of the Plackett-Luce distribution, as a share of ln n!."""
     shares = [
-        entropy(torch.from_numpy(beta * score_N)[None]).item() / log(factorial(len(score_N))) for score_N in scores
+        entropy(torch.tensor((beta * score_N)[None])).item() / log(factorial(len(score_N))) for score_N in scores
     ]
     return float(np.median(shares))
 
