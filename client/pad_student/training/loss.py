@@ -1,9 +1,10 @@
-"""The loss of one micro-batch and its metrics, from the student's log-likelihoods; no Trainer needed."""
+"""The student's log-likelihoods of one micro-batch, and from them its loss and its metrics; no Trainer needed."""
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.diagnostics import preference_metrics, response_metrics
 from pad_student.preference.losses import LOSSES, anchor_nll
@@ -22,6 +23,32 @@ class BatchLoss(NamedTuple):
     loss: Tensor
     scores_student: Tensor
     metrics: dict[str, float]
+
+
+def student_log_likelihoods(
+    model: nn.Module, batch: dict[str, Tensor], config: PADConfig, shares_prompts: bool
+) -> tuple[Tensor, Tensor]:
+    """Run the student on a micro-batch.
+
+    Args:
+        model: the student.
+        batch: as ``batch_of`` makes it.
+        config: how many tokens one forward pass takes.
+        shares_prompts: whether a prompt is computed once for all of its responses.
+
+    Returns:
+        The responses' log-likelihoods in nats, with gradient, and their tokens, both [P, N].
+    """
+    student = response_log_likelihoods(
+        model,
+        batch["input_ids"],
+        batch["attention_mask"],
+        batch["response_mask"],
+        shared=shares_prompts,
+        max_tokens=config.max_forward_tokens,
+    )
+    shape = batch["rewards_teacher"].shape
+    return student.log_likelihood.view(shape), student.tokens.view(shape)
 
 
 def batch_loss(

@@ -5,6 +5,13 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
+from pad_student.preference.config import PADConfig
+
+
+def prompts_per_step(config: PADConfig) -> int:
+    """Prompts of one optimiser step, over all processes."""
+    return config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+
 
 class DecomposedOrder(Sampler[int]):
     """A shuffled order, cut into steps, each step repeated ``repeats`` times; a last, smaller step is dropped.

@@ -4,11 +4,9 @@ Data flows one way: prompts → responses → scored sets → preference distrib
 it needs no teacher; given prompts and a teacher it samples a round of steps at a time, and trains as scores come in.
 """
 
-import logging
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from math import isfinite
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +18,21 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from pad_student.evaluation.report.card import model_card
 from pad_student.evaluation.report.collect import collect
-from pad_student.model.distributed.processes import means_of_all, wait_for_all
+from pad_student.model.distributed.processes import wait_for_all
 from pad_student.model.distributed.sharding import gathered_weights
-from pad_student.model.logprobs import response_log_likelihoods, shared_prompts
+from pad_student.model.logprobs import shared_prompts
 from pad_student.on_policy.costs import Costs, Meter
 from pad_student.on_policy.source import OnPolicySource, open_schedule
 from pad_student.preference.config import PADConfig
-from pad_student.preference.diagnostics import SignalMonitor
 from pad_student.teacher.client import Teacher
 from pad_student.training.batches import TrainingRow, as_rows, batch_of, usable_rows
 from pad_student.training.callbacks import ProgressBar, StopOnSignal
-from pad_student.training.loss import batch_loss
+from pad_student.training.loss import batch_loss, student_log_likelihoods
 from pad_student.training.prepare import check_launch, prepare_student
-from pad_student.training.prompt_order import DecomposedOrder
+from pad_student.training.prompt_order import DecomposedOrder, prompts_per_step
 from pad_student.training.run_logs import CostLog, MetricsLog, StartLog
-from pad_wire import ScoredSet
+from pad_student.training.step_metrics import StepMetrics
 from pad_wire.chat import ChatEncoder
-
-logger = logging.getLogger(__name__)
 
 
 class PADTrainer(Trainer):
@@ -97,8 +92,9 @@ class PADTrainer(Trainer):
         self._bars = [] if args.disable_tqdm else [ProgressBar(costs)]
         for callback in (StartLog(rows), MetricsLog(), CostLog(costs), *self._bars, self._stop):
             self.add_callback(callback)
-        self._monitor = SignalMonitor(args.loss)
-        self._metrics: defaultdict[str, list[float]] = defaultdict(list)
+        self._metrics = StepMetrics(args.loss)
+        normalization: Any = args.normalization
+        self._batch = partial(batch_of, encoder=self._encoder, alpha=args.alpha, normalization=normalization)
         self._source = self._open_source(teacher, rows, costs) if teacher else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -121,18 +117,9 @@ class PADTrainer(Trainer):
     ) -> Any:
         """The loss of one micro-batch, as ``batch_loss`` makes it; its metrics are logged with the step's."""
         with self.accelerator.autocast():
-            student = response_log_likelihoods(
-                model,
-                inputs["input_ids"],
-                inputs["attention_mask"],
-                inputs["response_mask"],
-                shared=self.shares_prompts,
-                max_tokens=self.args.max_forward_tokens,
-            )
-        shape = inputs["rewards_teacher"].shape
-        made = batch_loss(inputs, student.log_likelihood.view(shape), student.tokens.view(shape), self.args)
-        for name, value in made.metrics.items():
-            self._note(name, value)
+            log_likelihood_P_N, tokens_P_N = student_log_likelihoods(model, inputs, self.args, self.shares_prompts)
+        made = batch_loss(inputs, log_likelihood_P_N, tokens_P_N, self.args)
+        self._metrics.note(made.metrics)
         return (made.loss, {"scores_student": made.scores_student}) if return_outputs else made.loss
 
     def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
@@ -145,18 +132,15 @@ class PADTrainer(Trainer):
         self, epoch_iterator: Iterator[list[TrainingRow]], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
         """One optimiser step's micro-batches; one that needs the teacher's scores waits for them when it is taken."""
-
-        def next_rows() -> list[Any]:
-            return super(PADTrainer, self).get_batch_samples(epoch_iterator, num_batches, device)[0]
-
+        next_rows = partial(super().get_batch_samples, epoch_iterator, num_batches, device)
         if not self._source:
-            return [self._batch(sets) for sets in next_rows()], None
+            return [self._batch(sets) for sets in next_rows()[0]], None
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        found = self._source.batches(self.state.global_step, self.state.max_steps, next_rows, model)
+        found = self._source.batches(self.state.global_step, self.state.max_steps, lambda: next_rows()[0], model)
         if found is None:
             return [], None
         batches, staleness = found
-        self._note("staleness", staleness)
+        self._metrics.note({"staleness": staleness})
         return batches, None  # type: ignore[return-value]
 
     @contextmanager
@@ -169,12 +153,10 @@ class PADTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, averaged over all processes, and warn about what looks wrong."""
-        means = means_of_all(self._metrics)
-        self._metrics.clear()
+        means = self._metrics.take()
         super().log({**logs, **means}, start_time)
         if "loss" in logs and self.is_world_process_zero():
-            for warning in self._monitor.update(means, means.get("loss/preference"), logs.get("grad_norm")):
-                logger.warning(warning)
+            self._metrics.warn(means, logs.get("grad_norm"))
 
     def create_model_card(self, *, model_name: str | None = None, **metadata: Any) -> None:  # type: ignore[override]
         """Write this run's card to ``README.md``, which ``push_to_hub`` uploads.
@@ -190,31 +172,17 @@ class PADTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._source or self.args.parts == 1:
             return super()._get_train_sampler(train_dataset)
-        return DecomposedOrder(len(self.train_dataset), self._prompts_per_step(), self.args.parts, self.args.seed)  # type: ignore[arg-type]
-
-    def _batch(self, sets: list[ScoredSet]) -> dict[str, Tensor]:
-        normalization: Any = self.args.normalization
-        return batch_of(sets, self._encoder, alpha=self.args.alpha, normalization=normalization)
+        return DecomposedOrder(len(self.train_dataset), prompts_per_step(self.args), self.args.parts, self.args.seed)  # type: ignore[arg-type]
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         wait_for_all()  # the file written next marks the checkpoint as complete
 
-    def _note(self, name: str, value: float) -> None:
-        if isfinite(value):  # agreement is undefined if every pair is tied
-            self._metrics[name].append(value)
-
     def _open_source(self, teacher: Teacher, prompts: list[Any], costs: Costs) -> OnPolicySource:
         name = str(getattr(self.model.config, "_name_or_path", ""))  # type: ignore[union-attr]
-        schedule = open_schedule(teacher, self._encoder, self.args, costs, prompts, name, self._prompts_per_step())
-
-        def save() -> None:
-            self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
-
-        return OnPolicySource(schedule, Path(str(self.args.output_dir)), self._batch, self.gathered_weights, save)
-
-    def _prompts_per_step(self) -> int:
-        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        schedule = open_schedule(teacher, self._encoder, self.args, costs, prompts, name, prompts_per_step(self.args))
+        folder, save = Path(str(self.args.output_dir)), lambda: self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
+        return OnPolicySource(schedule, folder, self._batch, self.gathered_weights, save)
 
 
 def _unchanged(rows: list[TrainingRow]) -> list[TrainingRow]:
