@@ -50,16 +50,18 @@ class FakeTeacher:
         }
 
     def reply(self, path: str, body: dict) -> dict:
-        sets = [self._set(path, each) for each in body["sets"]]
+        sets = [self._set(path, each, bool(body.get("unconditional"))) for each in body["sets"]]
         return {"teacher": {"model": "fake", "fingerprint": self.fingerprint}, "sets": sets, "usage": USAGE}
 
-    def _set(self, path: str, each: dict) -> dict:
+    def _set(self, path: str, each: dict, unconditional: bool) -> dict:
         texts = [response["text"] for response in each["responses"]]
         total = sum(len(text) + 1 for text in texts)
         responses = []
         for text in texts:
             tokens = len(text) + 1
             likelihood = {"log_likelihood": -2.0 * tokens, "tokens": tokens, "mean_log_likelihood": -2.0}
+            if unconditional:
+                likelihood["unconditional_log_likelihood"] = -3.0 * tokens
             selection = {"selection_probability": tokens / total}
             parts = {"/v1/likelihood": likelihood, "/v1/selection": selection}
             responses.append(parts.get(path, {**likelihood, **selection}))

@@ -3,18 +3,12 @@
 ``teacher.errors`` draws the tree of its errors.
 """
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Unpack
 
-import orjson
-
-from pad_student.teacher.busy import Busy
 from pad_student.teacher.connection import Call, Connection
 from pad_student.teacher.errors import (
     TeacherChanged,
@@ -28,11 +22,11 @@ from pad_student.teacher.failover import Replicas
 from pad_student.teacher.fingerprint import FingerprintGuard
 from pad_student.teacher.http import Transport
 from pad_student.teacher.options import ScoreFields, ScoreOptions
-from pad_student.teacher.ordered_map import ordered_map
-from pad_student.teacher.replies import Untrustworthy, added_usage, tightest_limits
-from pad_student.teacher.requests import SETS_PER_REQUEST, in_requests
-from pad_student.teacher.routes import LIKELIHOOD, SCORE, SELECTION, Reply, Route
-from pad_wire import Form, Limits, ModelCard, ModelList, Orders, SampledSet, ScoredSet, UsageReply
+from pad_student.teacher.replies import added_usage, tightest_limits
+from pad_student.teacher.requests import SETS_PER_REQUEST
+from pad_student.teacher.routes import SELECTION
+from pad_student.teacher.streaming import SetStream, models_call
+from pad_wire import Form, ModelCard, Orders, SampledSet, ScoredSet, UsageReply
 from pad_wire.scoring import SelectionSet
 from pad_wire.validation import parse
 
@@ -50,10 +44,6 @@ TIMEOUT = 120.0  # seconds for one reply, from first byte sent to last byte read
 PATIENCE = 600.0  # seconds for one request with all its retries
 WORKERS = 4  # concurrent requests to each replica, so that the teacher's batcher stays full
 
-Result = TypeVar("Result")
-
-log = logging.getLogger(__name__)
-
 
 class Teacher:
     """A client of one teacher, in one or more replicas; thread-safe, and a context manager that closes connections.
@@ -61,7 +51,7 @@ class Teacher:
     Invariants:
         - All numbers come from one ``fingerprint``: the first one seen, or the pinned one.
         - Replicas share the work. One that fails gets none until it answers again, and the others get its work.
-        - ``tokens_scored`` counts the teacher tokens of all replies.
+        - ``tokens_scored`` never falls.
 
     Args:
         url: of the service, as in ``http://127.0.0.1:8010``, or of each replica.
@@ -88,16 +78,13 @@ class Teacher:
         fingerprint: str | None = None,
         transport: Transport | None = None,
     ) -> None:
-        self.tokens_scored = 0
         urls = dict.fromkeys([url] if isinstance(url, str) else url)
         if not urls:
             raise TeacherUnreachable("no teacher's URL is given; give one as in http://127.0.0.1:8010")
         connections = [Connection(each, key, job, timeout, transport) for each in urls]
-        self._replicas = Replicas(connections, self._models_call, patience)
         self._guard = FingerprintGuard(fingerprint)
-        self._limits: Limits | None = None
-        self._lock = threading.Lock()
-        self._busy = Busy()
+        self._replicas = Replicas(connections, partial(models_call, self._guard), patience)
+        self._stream = SetStream(self._replicas, self._guard)
 
     def __enter__(self) -> "Teacher":
         return self
@@ -117,9 +104,14 @@ class Teacher:
         return self._guard.fingerprint
 
     @property
+    def tokens_scored(self) -> int:
+        """Teacher tokens of all replies so far."""
+        return self._stream.tokens_scored
+
+    @property
     def busy_seconds(self) -> float:
         """Seconds so far in which sets were on their way."""
-        return self._busy.seconds
+        return self._stream.busy.seconds
 
     def pin(self, fingerprint: str) -> None:
         """Accept scores of this teacher alone.
@@ -135,9 +127,9 @@ class Teacher:
         Raises:
             TeacherError: if there was no usable answer.
         """
-        cards = self._replicas.ask_each(self._models_call())
-        self._limits = tightest_limits([card.limits for card in cards])
-        return cards[0].model_copy(update={"limits": self._limits})
+        cards = self._replicas.ask_each(models_call(self._guard))
+        self._stream.limits = tightest_limits([card.limits for card in cards])
+        return cards[0].model_copy(update={"limits": self._stream.limits})
 
     def usage(self) -> UsageReply:
         """Teacher tokens of each job of this key as the service counts them, summed over the answering replicas.
@@ -178,15 +170,13 @@ class Teacher:
             TeacherError: if there was no usable answer.
         """
         options = replace(options or ScoreOptions(), **fields)
-        if options.asks_selection:
-            ask = partial(self._ask, SCORE, options.of_selection)
-        else:
-            ask = partial(self._ask, LIKELIHOOD, options.of_likelihood)
-        return self._stream(partial(_skipping, ask) if skip_too_long else ask, sets, workers, sets_per_request)
+        return self._stream.run(self._stream.scoring(options, skip_too_long), sets, workers, sets_per_request)
 
-    def likelihood(self, sets: Iterable[SampledSet], *, truncate: bool = False) -> list[ScoredSet]:
-        """Log-likelihoods alone: ``selection_probability`` and ``label_mass`` are None."""
-        return list(self.score_stream(sets, alpha=0, truncate=truncate))
+    def likelihood(
+        self, sets: Iterable[SampledSet], *, truncate: bool = False, unconditional: bool = False
+    ) -> list[ScoredSet]:
+        """Log-likelihoods alone: ``selection_probability`` and ``label_mass`` are None; see ``ScoreOptions``."""
+        return list(self.score_stream(sets, alpha=0, truncate=truncate, unconditional=unconditional))
 
     def selection(
         self,
@@ -203,55 +193,4 @@ class Teacher:
             TeacherError: if there was no usable answer.
         """
         options = ScoreOptions(form=form, orders=orders, truncate=truncate)
-        return self._stream(partial(self._ask, SELECTION, options.of_selection), sets, workers)
-
-    def _stream(
-        self,
-        ask: Callable[[list[SampledSet]], list[Result]],
-        sets: Iterable[SampledSet],
-        workers: int,
-        sets_per_request: int = SETS_PER_REQUEST,
-    ) -> Iterator[Result]:
-        requests = in_requests(sets, self._limits, sets_per_request)
-        with closing(ordered_map(ask, requests, workers * self._replicas.size)) as replies:
-            for results in replies:
-                yield from results
-
-    def _ask(self, route: Route[Reply, Result], fields: dict[str, Any], request: list[SampledSet]) -> list[Result]:
-        """Have one request's sets scored, and check their numbers."""
-
-        def read(content: bytes, url: str) -> tuple[Reply, list[Result]]:
-            reply = parse(route.reply, content)
-            results = route.join(request, reply)
-            self._guard.check(reply.teacher.fingerprint, url)
-            return reply, results
-
-        body = orjson.dumps({"sets": [each.model_dump(exclude_none=True) for each in request], **fields})
-        with self._busy.inside():
-            reply, results = self._replicas.ask(Call(route.path, read, body, request))
-        with self._lock:
-            self.tokens_scored += reply.usage.total_tokens
-        return results
-
-    def _models_call(self) -> Call[ModelCard]:
-        def read(content: bytes, url: str) -> ModelCard:
-            models = parse(ModelList, content).data
-            if len(models) != 1:
-                raise Untrustworthy(f"it lists {len(models)} models where there should be one")
-            self._guard.check(models[0].fingerprint, url)
-            return models[0]
-
-        return Call("/v1/models", read)
-
-
-def _skipping(ask: Callable[[list[SampledSet]], list[Result]], request: list[SampledSet]) -> list[Result]:
-    """Ask for a request's sets; if it is refused as too long, ask for each set alone and leave out those too long."""
-    try:
-        return ask(request)
-    except TeacherRefused as refused:
-        if refused.code != "too_long":
-            raise
-        if len(request) > 1:
-            return [result for each in request for result in _skipping(ask, [each])]
-        log.warning("the set %s is left out: %s", request[0].id, refused)
-        return []
+        return self._stream.run(partial(self._stream.ask, SELECTION, options.of_selection), sets, workers)

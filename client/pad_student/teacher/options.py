@@ -1,6 +1,6 @@
 """How sets are scored: the options of the scoring routes."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol, TypedDict
 
 from pad_wire import Form, Orders
@@ -13,10 +13,11 @@ class ScoreFields(TypedDict, total=False):
     form: Form
     orders: Orders
     truncate: bool
+    unconditional: bool
 
 
 class _Settings(Protocol):
-    """Settings of a command or a run that have the fields of ``ScoreOptions``, but for ``truncate``."""
+    """Settings of a command or a run that have most fields of ``ScoreOptions``."""
 
     alpha: Any
     form: Any
@@ -33,12 +34,14 @@ class ScoreOptions:
         form: of the multiple-choice question.
         orders: option orders that are averaged.
         truncate: cut a text that exceeds the teacher's context, instead of refusing it.
+        unconditional: ask for ``unconditional_log_likelihood`` too, that of each response after an empty request.
     """
 
     alpha: float | None = None
     form: Form = "listwise"
     orders: Orders = "cyclic"
     truncate: bool = False
+    unconditional: bool = False
 
     @classmethod
     def of(cls, settings: _Settings, truncate: bool = False) -> "ScoreOptions":
@@ -53,9 +56,15 @@ class ScoreOptions:
     @property
     def of_likelihood(self) -> dict[str, Any]:
         """The fields of a likelihood request."""
-        return {"truncate": self.truncate}
+        asked = {"unconditional": True} if self.unconditional else {}
+        return {"truncate": self.truncate, **asked}
 
     @property
     def of_selection(self) -> dict[str, Any]:
-        """The fields of a selection request, and of a score request."""
-        return {name: value for name, value in asdict(self).items() if name != "alpha"}
+        """The fields of a selection request."""
+        return {"form": self.form, "orders": self.orders, "truncate": self.truncate}
+
+    @property
+    def of_score(self) -> dict[str, Any]:
+        """The fields of a score request."""
+        return self.of_selection | self.of_likelihood

@@ -85,6 +85,17 @@ def test_without_weight_the_selection_questions_are_not_asked():
     assert scored[0].responses[0].selection_probability is None
 
 
+@pytest.mark.parametrize("alpha", [0, 1])
+def test_likelihoods_after_an_empty_request_come_if_asked(alpha):
+    fake = FakeTeacher()
+    teacher = client(fake)
+    for asked, expected in ((False, None), (True, -12.0)):
+        scored = teacher.score(sampled(), alpha=alpha, unconditional=asked)
+        assert scored[0].responses[0].unconditional_log_likelihood == expected
+    assert [body.get("unconditional", False) for body in fake.bodies] == [False, True]
+    assert teacher.likelihood(sampled(), unconditional=True)[1].responses[0].unconditional_log_likelihood == -12.0
+
+
 def test_selection_alone_needs_no_likelihood():
     fake = FakeTeacher()
     sets = list(client(fake).selection(sampled(), form="pairwise", orders="both"))
