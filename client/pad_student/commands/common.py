@@ -5,7 +5,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
-import stamina.instrumentation
 from tqdm import tqdm
 
 from pad_student.commands.settings import PromptData, TeacherAccess
@@ -15,7 +14,6 @@ from pad_student.teacher.client import Teacher
 
 def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
     """A client of the teacher that the settings name; a continued run gives the ``fingerprint`` it began with."""
-    stamina.instrumentation.set_on_retry_hooks([])  # the client itself prints the reason of each retry on stderr
     key = access.key.get_secret_value() if access.key else None
     return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import stamina
+import stamina.instrumentation
 
 from pad_student.teacher.connection import Call, Connection, RetryLater
 from pad_student.teacher.errors import TeacherRefused
@@ -23,6 +24,9 @@ PROBE_TIMEOUT = 10.0  # seconds; a running service answers a probe in millisecon
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
+
+# By default stamina writes each retry to stdout too, which is for results. A program may set its hooks after this.
+stamina.instrumentation.set_on_retry_hooks([])
 
 
 class Replicas:

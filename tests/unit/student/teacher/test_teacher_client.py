@@ -108,6 +108,11 @@ def test_a_reply_that_cannot_be_trusted_is_asked_for_again(fault):
     assert len(client(FakeTeacher(fault)).score(sampled())) == 2
 
 
+def test_a_retry_writes_nothing_to_stdout(capsys):
+    assert len(client(FakeTeacher(error(503, "not_ready"))).score(sampled())) == 2
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("fault", NONSENSE.values(), ids=NONSENSE.keys())
 def test_a_teacher_that_keeps_talking_nonsense_is_left(fault):
     fake = FakeTeacher(*[fault] * 100)
