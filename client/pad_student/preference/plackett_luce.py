@@ -1,7 +1,7 @@
 """Plackett-Luce distributions over rankings: log-probability, entropy, KL and Jensen-Shannon divergence.
 
 P(τ) = Π_k exp(s(τ_k)) / Σ_{l≥k} exp(s(τ_l)), scores s = β·reward (PAD, arXiv 2502.14272; Plackett 1975, Luce 1959).
-Every function takes scores [prompts, n], works in float32 or, given float64, in that, and returns nats.
+Every function takes scores [P, N], works in float32 or, given float64, in that, and returns nats.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 from torch.quasirandom import SobolEngine
+
+# Axes: P prompts · N responses · R rankings · J pairs of rankings, R = 2J · C sets of responses, all of one size ·
+# M responses of such a set, or the choices along a ranking but the last · A arrivals at a set from those one larger.
 
 MAX_ENUMERATED = 8  # 8! = 40,320 rankings a prompt
 MAX_EXACT = 16  # 2^16 sets of responses a prompt
@@ -26,8 +29,8 @@ def log_prob(scores: Tensor, ranking: Tensor) -> Tensor:
     """Log-probability of rankings.
 
     Args:
-        scores: [P, n].
-        ranking: integers [P, n] or [P, R, n], each row a permutation of 0..n-1, best first.
+        scores: [P, N].
+        ranking: integers [P, N] or [P, R, N], each row a permutation of 0..N-1, best first.
 
     Returns:
         [P] or [P, R], in nats.
@@ -48,7 +51,7 @@ def log_prob(scores: Tensor, ranking: Tensor) -> Tensor:
 
 
 def rankings(n: int) -> Tensor:
-    """All rankings of ``n`` responses, int64 [n!, n], in lexicographic order; n ≤ ``MAX_ENUMERATED``."""
+    """All rankings of ``n`` responses, int64 [R, N], R = N!, in lexicographic order; n ≤ ``MAX_ENUMERATED``."""
     if not 1 <= n <= MAX_ENUMERATED:
         raise ValueError(f"rankings can be enumerated for 1 to {MAX_ENUMERATED} responses, got {n}")
     return _rankings(n, torch.device("cpu")).clone()
@@ -81,7 +84,7 @@ def estimated_entropy(scores: Tensor, samples: int = DEFAULT_SAMPLES) -> Tensor:
     the same estimate, and no random state is read or changed.
 
     Args:
-        scores: [P, n].
+        scores: [P, N].
         samples: rankings drawn a prompt.
 
     Raises:
@@ -91,9 +94,9 @@ def estimated_entropy(scores: Tensor, samples: int = DEFAULT_SAMPLES) -> Tensor:
     scores_P_N = _checked(scores).sort(dim=1, descending=True).values
     if samples < 1:
         raise ValueError(f"samples must be positive, got {samples}")
-    noise_K_N = _fixed_noise(samples, scores_P_N.shape[1], scores_P_N.device).to(scores_P_N.dtype)
-    ranking_P_K_N = (scores_P_N.unsqueeze(1) + noise_K_N).argsort(dim=-1, descending=True)
-    return _choice_entropies(scores_P_N, ranking_P_K_N).sum(-1).mean(-1)
+    noise_R_N = _fixed_noise(samples, scores_P_N.shape[1], scores_P_N.device).to(scores_P_N.dtype)
+    ranking_P_R_N = (scores_P_N.unsqueeze(1) + noise_R_N).argsort(dim=-1, descending=True)
+    return _choice_entropies(scores_P_N, ranking_P_R_N).sum(-1).mean(-1)
 
 
 def kl(scores_p: Tensor, scores_q: Tensor) -> Tensor:
@@ -141,8 +144,8 @@ def mixture_mean(
     """E_M[function(ln P(τ)/Q(τ))] over the mixture M = ½(P+Q), [P], differentiable in both scores.
 
     Args:
-        scores_p: [P, n].
-        scores_q: [P, n].
+        scores_p: [P, N].
+        scores_q: [P, N].
         function: of the log-ratio, elementwise.
         samples: rankings to draw a prompt, even; by default all n! are summed up to ``MAX_ENUMERATED``
             responses, and ``DEFAULT_SAMPLES`` drawn above.
@@ -176,23 +179,23 @@ def _score_function_mean(log_m_P_R: Tensor, value_P_R: Tensor) -> Tensor:
     """
     weight_P_R = (log_m_P_R - log_m_P_R.detach()).exp()
     pairs = value_P_R.shape[-1] // 2
-    pair_mean_P_K = value_P_R.detach().view(-1, 2, pairs).mean(1)
-    others_P_K = (pair_mean_P_K.sum(-1, keepdim=True) - pair_mean_P_K) / max(pairs - 1, 1)
+    pair_mean_P_J = value_P_R.detach().view(-1, 2, pairs).mean(1)
+    others_P_J = (pair_mean_P_J.sum(-1, keepdim=True) - pair_mean_P_J) / max(pairs - 1, 1)
     # At weight 1 the last term is 0, exactly: the baseline moves the gradient and never the value.
-    return (weight_P_R * value_P_R - (weight_P_R - 1) * others_P_K.repeat(1, 2)).mean(-1)
+    return (weight_P_R * value_P_R - (weight_P_R - 1) * others_P_J.repeat(1, 2)).mean(-1)
 
 
 @torch.no_grad()
 def _draw_from_both(
     scores_p_P_N: Tensor, scores_q_P_N: Tensor, pairs: int, generator: torch.Generator | None
 ) -> Tensor:
-    """Rankings [P, 2·pairs, n], the first half from P, the second from Q, by sorting scores plus Gumbel noise.
+    """Rankings [P, R, N], the first half from P, the second from Q, by sorting scores plus Gumbel noise.
 
     Both halves share their noise, so exchanging P and Q exchanges the halves and nothing else.
     """
     P, n = scores_p_P_N.shape
-    noise_P_K_N = -scores_p_P_N.new_empty(P, pairs, n).exponential_(generator=generator).log()
-    noisy_P_R_N = torch.cat([scores_p_P_N.unsqueeze(1) + noise_P_K_N, scores_q_P_N.unsqueeze(1) + noise_P_K_N], 1)
+    noise_P_J_N = -scores_p_P_N.new_empty(P, pairs, n).exponential_(generator=generator).log()
+    noisy_P_R_N = torch.cat([scores_p_P_N.unsqueeze(1) + noise_P_J_N, scores_q_P_N.unsqueeze(1) + noise_P_J_N], 1)
     return noisy_P_R_N.argsort(dim=-1, descending=True)
 
 
@@ -216,28 +219,28 @@ def _log_prob(scores_P_N: Tensor, ranking_P_R_N: Tensor) -> Tensor:
     return total_P_R
 
 
-def _choice_entropies(scores_P_N: Tensor, ranking_P_K_N: Tensor) -> Tensor:
-    """Entropy of each choice along the rankings but the last, which leaves none, [P, K, n-1]; from the last back.
+def _choice_entropies(scores_P_N: Tensor, ranking_P_R_N: Tensor) -> Tensor:
+    """Entropy of each choice along the rankings but the last, which leaves none, [P, R, M]; from the last back.
 
     To choose from {i} ∪ R is to choose between i and R, then within R: H = h(w) + w·H(p_R), h the entropy of a coin
     and w the share of R. All terms are positive, so nothing cancels where one score dwarfs another.
     """
-    ranked_P_K_N = scores_P_N.unsqueeze(1).expand(-1, ranking_P_K_N.shape[1], -1).gather(2, ranking_P_K_N)
-    log_total_P_K_N = ranked_P_K_N.flip(-1).logcumsumexp(-1)
-    d_P_K_M = log_total_P_K_N[..., :-1] - ranked_P_K_N[..., :-1].flip(-1)
-    log_rest, log_first = logsigmoid(d_P_K_M), logsigmoid(-d_P_K_M)
-    coin_P_K_M = -(log_rest.exp() * log_rest + log_first.exp() * log_first)
+    ranked_P_R_N = scores_P_N.unsqueeze(1).expand(-1, ranking_P_R_N.shape[1], -1).gather(2, ranking_P_R_N)
+    log_total_P_R_N = ranked_P_R_N.flip(-1).logcumsumexp(-1)
+    d_P_R_M = log_total_P_R_N[..., :-1] - ranked_P_R_N[..., :-1].flip(-1)
+    log_rest, log_first = logsigmoid(d_P_R_M), logsigmoid(-d_P_R_M)
+    coin_P_R_M = -(log_rest.exp() * log_rest + log_first.exp() * log_first)
     # H_k·Z_k = H_{k+1}·Z_{k+1} + h_k·Z_k is a running sum, taken in logarithms.
-    log_sums_P_K_M = (coin_P_K_M.log() + log_total_P_K_N[..., 1:]).logcumsumexp(-1)
-    return (log_sums_P_K_M - log_total_P_K_N[..., 1:]).exp()
+    log_sums_P_R_M = (coin_P_R_M.log() + log_total_P_R_N[..., 1:]).logcumsumexp(-1)
+    return (log_sums_P_R_M - log_total_P_R_N[..., 1:]).exp()
 
 
 @lru_cache(maxsize=4 * MAX_SAMPLED)
 def _fixed_noise(samples: int, n: int, device: torch.device) -> Tensor:
-    """Gumbel noise [samples, n], the same in every process: scrambled Sobol points halve the error of random ones."""
+    """Gumbel noise [R, N], the same in every process: scrambled Sobol points halve the error of random ones."""
     with torch.inference_mode(False):
-        uniform_K_N = SobolEngine(n, scramble=True, seed=0).draw(samples, dtype=torch.float64)
-        return -(-uniform_K_N.clamp(1e-9, 1 - 1e-9).log()).log().to(device)
+        uniform_R_N = SobolEngine(n, scramble=True, seed=0).draw(samples, dtype=torch.float64)
+        return -(-uniform_R_N.clamp(1e-9, 1 - 1e-9).log()).log().to(device)
 
 
 @lru_cache(maxsize=4 * MAX_ENUMERATED)
@@ -250,13 +253,14 @@ def _rankings(n: int, device: torch.device) -> Tensor:
 def _layers(n: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """For m = n..1, the sets of m responses and the arrivals at the sets of m-1 that one choice leaves.
 
-    Members are [C, m]. Arrivals are [D, n-m+1], each an index into (set of m, member chosen) flattened to [C·m].
+    Members are [C, M], M = m. Arrivals are [C, A], with C the sets of m-1 and A = n-m+1; each is an index into
+    (set of m, member chosen), flattened to C·M.
     """
     with torch.inference_mode(False):
-        bits_S_N = (torch.arange(2**n).unsqueeze(1) >> torch.arange(n)) & 1
-        size_S = bits_S_N.sum(1)
-        layers = [_layer(bits_S_N[size_S == m], m) for m in range(n, 0, -1)]
-        return [(members_C_M.to(device), arrivals_D_A.to(device)) for members_C_M, arrivals_D_A in layers]
+        bits_C_N = (torch.arange(2**n).unsqueeze(1) >> torch.arange(n)) & 1
+        size_C = bits_C_N.sum(1)
+        layers = [_layer(bits_C_N[size_C == m], m) for m in range(n, 0, -1)]
+        return [(members_C_M.to(device), arrivals_C_A.to(device)) for members_C_M, arrivals_C_A in layers]
 
 
 def _layer(bits_C_N: Tensor, m: int) -> tuple[Tensor, Tensor]:
@@ -275,11 +279,11 @@ def _sum_over_remaining(scores_P_N: Tensor, term: Callable[[Tensor, Tensor], Ten
         raise ValueError(f"exact sums over rankings take at most {MAX_EXACT} responses, got {n}")
     total_P = torch.zeros_like(scores_P_N[:, 0])
     reach_P_C = torch.ones_like(scores_P_N[:, :1])
-    for members_C_M, arrivals_D_A in _layers(n, scores_P_N.device):
+    for members_C_M, arrivals_C_A in _layers(n, scores_P_N.device):
         log_p_P_C_M = _restricted(scores_P_N, members_C_M).log_softmax(-1)
         total_P = total_P + (reach_P_C * term(log_p_P_C_M, members_C_M)).sum(-1)
         flow_P_CM = (reach_P_C.unsqueeze(-1) * log_p_P_C_M.exp()).flatten(1)
-        reach_P_C = _restricted(flow_P_CM, arrivals_D_A).sum(-1)
+        reach_P_C = _restricted(flow_P_CM, arrivals_C_A).sum(-1)
     return total_P
 
 
