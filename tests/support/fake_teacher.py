@@ -19,7 +19,7 @@ LIMITS = {
 Fault = Callable[[httpx.Request], httpx.Response]
 
 
-class FakeTeacher:
+class FakeTeacherService:
     """``transport`` answers as a teacher would, after each of ``faults`` has been served once."""
 
     def __init__(self, *faults: Fault, fingerprint: str = "fp-1") -> None:

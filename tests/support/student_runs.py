@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROMPTS = [{"id": f"p{k}", "prompt": f"say {k}"} for k in range(12)]
 
 
-class FakeTeacher:
+class RuleTeacher:
     """Scores by an arithmetic rule; unreachable after ``patience`` sets."""
 
     def __init__(self, patience: int = 10**9) -> None:
@@ -96,7 +96,7 @@ def weights(trainer: PADTrainer) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 
-class Narrow(FakeTeacher):
+class Narrow(RuleTeacher):
     """Skips the sets of one prompt, as the client does if they exceed the service's context."""
 
     def score_stream(self, sets: Iterable[SampledSet], skip_too_long: bool = False, **_: Any) -> Iterator[ScoredSet]:

@@ -33,7 +33,7 @@ PROMPTS = [f"{k}, and the rest of what fills several blocks of the cache in ever
 HOW: dict[str, Any] = {"n": 4, "temperature": 0.8, "max_new_tokens": 12, "seed": 1, "keys": PROMPTS}
 
 
-class FakeTeacher:
+class LetterTeacher:
     """Likes responses with many of the letter e."""
 
     def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
@@ -147,7 +147,7 @@ def config(folder: Path, url: str, **changes: Any) -> PADConfig:
 
 def train(folder: Path, url: str, **changes: Any) -> PADTrainer:
     prompts = [{"id": f"p{k}", "prompt": prompt} for k, prompt in enumerate(PROMPTS)]
-    trainer = PADTrainer(student(), config(folder, url, **changes), prompts, byte_tokenizer(), FakeTeacher())
+    trainer = PADTrainer(student(), config(folder, url, **changes), prompts, byte_tokenizer(), LetterTeacher())
     trainer.train()
     return trainer
 

@@ -11,13 +11,13 @@ from pad_student.commands import audit as command
 from pad_student.commands import cli
 from pad_student.commands.settings import DistillSettings
 from pad_student.teacher.client import Teacher
-from support.fake_teacher import FakeTeacher
+from support.fake_teacher import FakeTeacherService
 
 
 @pytest.fixture(autouse=True)
 def teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likes the longer response, by choice alone."""
-    connect = lambda access, _=None: Teacher(access.teacher, transport=FakeTeacher().transport)  # noqa: E731
+    connect = lambda access, _=None: Teacher(access.teacher, transport=FakeTeacherService().transport)  # noqa: E731
     monkeypatch.setattr(command, "connect", connect)
 
 

@@ -16,7 +16,7 @@ from pad_student.sampling import generate as sampling
 from pad_student.storage.jsonl import read
 from pad_student.teacher.client import Teacher, TeacherChanged, TeacherUnreachable
 from pad_wire import SampledSet, ScoredSet
-from support.fake_teacher import FakeTeacher, error
+from support.fake_teacher import FakeTeacherService, error
 from support.tiny_student import save_tiny_student
 
 
@@ -121,7 +121,7 @@ def test_interrupted_scoring_continues_without_loss_or_repeat(
 ) -> None:
     out = tmp_path / "scored.jsonl"
     settings = ScoreSettings(teacher="http://t", sets=sets, out=out)
-    broken = FakeTeacher()
+    broken = FakeTeacherService()
     served, answer = [], broken.answer
 
     def dies(request: Any) -> httpx.Response:
@@ -136,7 +136,7 @@ def test_interrupted_scoring_continues_without_loss_or_repeat(
     assert before
     out.write_bytes(out.read_bytes() + b'{"id": "s9')
 
-    whole = FakeTeacher()
+    whole = FakeTeacherService()
     use(monkeypatch, whole)
     score.run(settings)
     assert [each.id for each in read(out, ScoredSet)] == [f"s{i}" for i in range(40)]
@@ -148,11 +148,11 @@ def test_another_teacher_cannot_continue_an_output(
     sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "scored.jsonl"
-    use(monkeypatch, FakeTeacher())
+    use(monkeypatch, FakeTeacherService())
     score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
     with sets.open("a") as file:
         file.write('{"id": "new", "prompt": "p", "responses": ["r"]}\n')
-    use(monkeypatch, FakeTeacher(fingerprint="fp-2"))
+    use(monkeypatch, FakeTeacherService(fingerprint="fp-2"))
     with pytest.raises(TeacherChanged):
         score.run(ScoreSettings(teacher="http://t", sets=sets, out=out))
 
@@ -160,7 +160,7 @@ def test_another_teacher_cannot_continue_an_output(
 def test_a_bad_set_is_found_before_any_is_scored(sets: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sets.open("a") as file:
         file.write('{"id": "s3", "prompt": "p", "responses": ["r"]}\n')
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     use(monkeypatch, fake)
     with pytest.raises(JsonLinesError, match="two sets have the id 's3'"):
         score.run(ScoreSettings(teacher="http://t", sets=sets, out=tmp_path / "scored.jsonl"))
@@ -199,7 +199,7 @@ def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path: Path, monke
     for path, texts in ((ours, ["longer", "same", "less"]), (theirs, ["long", "same", "lesser"])):
         rows = [{"id": str(i), "prompt": "p", "responses": [text]} for i, text in enumerate(texts)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     use(monkeypatch, fake, evaluate)
     settings = WinRateSettings(teacher="http://t", model=str(ours), baseline=str(theirs), out=out)
     evaluate.win_rate(settings)

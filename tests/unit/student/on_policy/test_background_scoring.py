@@ -15,7 +15,7 @@ from pad_student.storage import jsonl
 from pad_student.teacher.busy import Busy
 from pad_student.teacher.errors import TeacherUnreachable
 from pad_wire import SampledSet, ScoredSet
-from support.student_runs import FakeTeacher, scored
+from support.student_runs import RuleTeacher, scored
 from support.waiting import wait, wait_until
 
 
@@ -27,7 +27,7 @@ def sampled(count: int) -> list[SampledSet]:
 def test_a_score_from_before_a_kill_is_reused_for_the_same_set(tmp_path: Path, text: str, asked: list[str]) -> None:
     before = SampledSet(id="s0", prompt="say", responses=["ab", "b"])
     (tmp_path / "scored.early").write_text(scored(before).model_dump_json() + "\n")
-    teacher = FakeTeacher()
+    teacher = RuleTeacher()
     scoring = BackgroundScorer(teacher.score_stream, tmp_path / "scored.jsonl")
     scoring.feed([SampledSet(id="s0", prompt="say", responses=["ab", text])])
     wait_until(lambda: (tmp_path / "scored.early").read_text().count("\n") == 1 + len(asked))  # for the next kill
@@ -110,7 +110,7 @@ def test_a_scoring_whose_disk_is_full_ends(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    scoring = BackgroundScorer(FakeTeacher().score_stream, tmp_path / "scored.jsonl")
+    scoring = BackgroundScorer(RuleTeacher().score_stream, tmp_path / "scored.jsonl")
     scoring.feed(sampled(1))
     wait_until(lambda: (tmp_path / "scored.early").exists() and bool((tmp_path / "scored.early").read_bytes()))
     monkeypatch.setattr(os, "pwrite", full)

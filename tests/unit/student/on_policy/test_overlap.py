@@ -16,11 +16,11 @@ from pad_student.storage.run_directory import newest_whole
 from pad_student.teacher.errors import TeacherUnreachable
 from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredSet
-from support.student_runs import FakeTeacher, Narrow, metrics, trainer, weights
+from support.student_runs import Narrow, RuleTeacher, metrics, trainer, weights
 from support.waiting import wait, wait_until
 
 
-class Gated(FakeTeacher):
+class Gated(RuleTeacher):
     """Answers a set only when its gate lets it."""
 
     def __init__(self, gate: Callable[[SampledSet], None]) -> None:
@@ -101,7 +101,7 @@ def test_the_next_rounds_sets_are_on_disk_before_training(tmp_path: Path, monkey
         seen.append((tmp_path / "rounds" / f"{training.state.global_step + 1:06d}" / "sets.jsonl").exists())
 
     training_calls(monkeypatch, before)
-    trainer(tmp_path, FakeTeacher(), staleness=1, max_steps=4).train()
+    trainer(tmp_path, RuleTeacher(), staleness=1, max_steps=4).train()
     assert seen == [True, True, True, False]
 
 
@@ -120,9 +120,9 @@ def test_no_step_lags_more_than_staleness_or_one_decomposition(tmp_path: Path, s
 @pytest.mark.parametrize("stop", [1, 4, 5, 11])
 def test_a_teacher_lost_in_mid_step_lets_the_run_continue(tmp_path: Path, stop: int, staleness: int) -> None:
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3, "staleness": staleness}
-    whole = trainer(tmp_path / "whole", FakeTeacher(), **how)
+    whole = trainer(tmp_path / "whole", RuleTeacher(), **how)
     whole.train()
-    away, back = FakeTeacher(patience=stop), FakeTeacher()
+    away, back = RuleTeacher(patience=stop), RuleTeacher()
     with pytest.raises(TeacherUnreachable):
         trainer(tmp_path / "cut", away, **how).train()
     assert newest_whole(tmp_path / "cut") == (tmp_path / "cut" / f"checkpoint-{stop // 3}" if stop >= 3 else None)
@@ -134,18 +134,18 @@ def test_a_teacher_lost_in_mid_step_lets_the_run_continue(tmp_path: Path, stop: 
 
 
 def test_a_teacher_lost_in_mid_step_leaves_dropout_unchanged(tmp_path: Path) -> None:
-    def run(folder: str, teacher: FakeTeacher) -> PADTrainer:
+    def run(folder: str, teacher: RuleTeacher) -> PADTrainer:
         built = trainer(tmp_path / folder, teacher, per_device_train_batch_size=1, gradient_accumulation_steps=3)
         for module in built.model.modules():
             if hasattr(module, "attention_dropout"):
                 module.attention_dropout = 0.5
         return built
 
-    whole = run("whole", FakeTeacher())
+    whole = run("whole", RuleTeacher())
     whole.train()
     with pytest.raises(TeacherUnreachable):
-        run("cut", FakeTeacher(5)).train()
-    continued = run("cut", FakeTeacher())
+        run("cut", RuleTeacher(5)).train()
+    continued = run("cut", RuleTeacher())
     continued.train(resume_from_checkpoint=newest_whole(tmp_path / "cut"))
     assert torch.equal(weights(whole), weights(continued))
 
@@ -155,7 +155,7 @@ def test_a_slow_teacher_changes_nothing_that_is_learnt(tmp_path: Path, staleness
     how = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 3, "staleness": staleness}
     how |= {"sampling_batch_size": 2}
     pause = Event()
-    quick = trainer(tmp_path / "quick", FakeTeacher(), **how)
+    quick = trainer(tmp_path / "quick", RuleTeacher(), **how)
     slow = trainer(tmp_path / "slow", Gated(lambda each: pause.wait(0.002) and None), **how)
     for run in (quick, slow):
         run.train()
@@ -186,7 +186,7 @@ def test_scores_from_before_a_kill_are_not_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
 ) -> None:
     early = tmp_path / "rounds" / "000000" / "scored.early"
-    first, second = FakeTeacher(), FakeTeacher()
+    first, second = RuleTeacher(), RuleTeacher()
 
     def before(keys: list[str]) -> None:
         if len(calls) == 1:

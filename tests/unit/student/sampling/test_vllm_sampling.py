@@ -24,7 +24,7 @@ from pad_student.storage.run_directory import newest_whole
 from pad_wire import Response
 from support import tiny as architectures
 from support.fake_sampling_server import FakeSamplingServer
-from support.student_runs import FakeTeacher, metrics, trainer, weights
+from support.student_runs import RuleTeacher, metrics, trainer, weights
 from support.tiny_student import tiny_encoder, tiny_model
 
 ENCODER = tiny_encoder()
@@ -231,14 +231,14 @@ def through(monkeypatch: pytest.MonkeyPatch, server: FakeSamplingServer) -> dict
 
 def test_a_run_loads_its_weights_before_each_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = FakeSamplingServer(max_model_len=256)
-    trainer(tmp_path, FakeTeacher(), **through(monkeypatch, server)).train()
+    trainer(tmp_path, RuleTeacher(), **through(monkeypatch, server)).train()
     assert server.loads == 3
     assert len(server.requests) == 3 * 3
 
 
 def test_a_run_that_lost_its_server_ends_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     how = through(monkeypatch, FakeSamplingServer(max_model_len=256))
-    whole = trainer(tmp_path / "whole", FakeTeacher(), **how, save_steps=100)
+    whole = trainer(tmp_path / "whole", RuleTeacher(), **how, save_steps=100)
     whole.train()
     away = FakeSamplingServer(max_model_len=256)
 
@@ -249,9 +249,9 @@ def test_a_run_that_lost_its_server_ends_as_if_it_had_not(tmp_path: Path, monkey
 
     away.instead["/collective_rpc"] = dying
     with pytest.raises(SamplerUnreachable):
-        trainer(tmp_path / "cut", FakeTeacher(), **through(monkeypatch, away), save_steps=100).train()
+        trainer(tmp_path / "cut", RuleTeacher(), **through(monkeypatch, away), save_steps=100).train()
     how = through(monkeypatch, FakeSamplingServer(max_model_len=256))
-    continued = trainer(tmp_path / "cut", FakeTeacher(), **how, save_steps=100)
+    continued = trainer(tmp_path / "cut", RuleTeacher(), **how, save_steps=100)
     checkpoint = newest_whole(tmp_path / "cut")
     assert checkpoint == tmp_path / "cut" / "checkpoint-2"
     continued.train(resume_from_checkpoint=checkpoint)
@@ -263,7 +263,7 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     how = through(monkeypatch, FakeSamplingServer())
     monkeypatch.setattr(PADConfig, "world_size", 2)
     with pytest.raises(ConfigError, match="samples for one process only"):
-        trainer(tmp_path, FakeTeacher(), **how)
+        trainer(tmp_path, RuleTeacher(), **how)
 
 
 def test_a_run_may_go_on_with_another_server_or_none(tmp_path: Path) -> None:

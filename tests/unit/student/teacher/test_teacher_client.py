@@ -12,7 +12,7 @@ from pad_student.teacher.client import Teacher, TeacherChanged, TeacherNonsense,
 from pad_student.teacher.connection import FEW_ATTEMPTS
 from pad_student.teacher.failover import ATTEMPTS, FIRST_ATTEMPTS
 from pad_wire import Response, SampledSet
-from support.fake_teacher import FakeTeacher, broken, error
+from support.fake_teacher import FakeTeacherService, broken, error
 
 URL = "http://teacher.test:8010"
 
@@ -30,7 +30,7 @@ def sampled(count: int = 2, prefix: str = "s") -> list[SampledSet]:
     return [SampledSet(id=f"{prefix}{i}", prompt=f"question {i}", responses=responses) for i in range(count)]
 
 
-def client(fake: FakeTeacher, **options) -> Teacher:
+def client(fake: FakeTeacherService, **options) -> Teacher:
     return Teacher(URL, transport=fake.transport, **options)
 
 
@@ -38,7 +38,7 @@ def spoiled(change):
     """A fault: a right reply, spoiled."""
 
     def fault(request: httpx.Request) -> httpx.Response:
-        reply = FakeTeacher().reply(request.url.path, json.loads(request.content))
+        reply = FakeTeacherService().reply(request.url.path, json.loads(request.content))
         change(reply)
         return httpx.Response(200, content=json.dumps(reply))
 
@@ -69,7 +69,7 @@ NONSENSE = {
 
 
 def test_scores_are_joined_with_their_sets():
-    with client(FakeTeacher()) as teacher:
+    with client(FakeTeacherService()) as teacher:
         scored = teacher.score(sampled())
     assert [each.id for each in scored] == ["s0", "s1"]
     yes, maybe = scored[0].responses
@@ -79,7 +79,7 @@ def test_scores_are_joined_with_their_sets():
 
 
 def test_without_weight_the_selection_questions_are_not_asked():
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     scored = client(fake).score(sampled(), alpha=0)
     assert {request.url.path for request in fake.requests} == {"/v1/likelihood"}
     assert scored[0].responses[0].selection_probability is None
@@ -87,7 +87,7 @@ def test_without_weight_the_selection_questions_are_not_asked():
 
 @pytest.mark.parametrize("alpha", [0, 1])
 def test_likelihoods_after_an_empty_request_come_if_asked(alpha):
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     teacher = client(fake)
     for asked, expected in ((False, None), (True, -12.0)):
         scored = teacher.score(sampled(), alpha=alpha, unconditional=asked)
@@ -97,7 +97,7 @@ def test_likelihoods_after_an_empty_request_come_if_asked(alpha):
 
 
 def test_selection_alone_needs_no_likelihood():
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     sets = list(client(fake).selection(sampled(), form="pairwise", orders="both"))
     assert [each.responses[0].selection_probability for each in sets] == [0.4, 0.4]
     assert (fake.bodies[0]["form"], fake.bodies[0]["orders"]) == ("pairwise", "both")
@@ -105,17 +105,17 @@ def test_selection_alone_needs_no_likelihood():
 
 @pytest.mark.parametrize("fault", NONSENSE.values(), ids=NONSENSE.keys())
 def test_a_reply_that_cannot_be_trusted_is_asked_for_again(fault):
-    assert len(client(FakeTeacher(fault)).score(sampled())) == 2
+    assert len(client(FakeTeacherService(fault)).score(sampled())) == 2
 
 
 def test_a_retry_writes_nothing_to_stdout(capsys):
-    assert len(client(FakeTeacher(error(503, "not_ready"))).score(sampled())) == 2
+    assert len(client(FakeTeacherService(error(503, "not_ready"))).score(sampled())) == 2
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("fault", NONSENSE.values(), ids=NONSENSE.keys())
 def test_a_teacher_that_keeps_talking_nonsense_is_left(fault):
-    fake = FakeTeacher(*[fault] * 100)
+    fake = FakeTeacherService(*[fault] * 100)
     with pytest.raises(TeacherNonsense, match=URL) as caught:
         client(fake).score(sampled())
     assert len(fake.requests) == FEW_ATTEMPTS
@@ -124,8 +124,8 @@ def test_a_teacher_that_keeps_talking_nonsense_is_left(fault):
 
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError])
 def test_a_broken_connection_is_tried_again_and_then_named(kind):
-    assert len(client(FakeTeacher(*[broken(kind)] * 3)).score(sampled())) == 2
-    fake = FakeTeacher()
+    assert len(client(FakeTeacherService(*[broken(kind)] * 3)).score(sampled())) == 2
+    fake = FakeTeacherService()
     teacher = client(fake, key="secret")
     teacher.model()
     fake.faults = [broken(kind)] * 100
@@ -140,17 +140,17 @@ def test_what_the_system_says_of_a_connection_is_passed_on():
         raise httpx.ConnectError("Bearer secret") from socket.gaierror(-2, "Name or service not known")
 
     with pytest.raises(TeacherUnreachable, match=r"the teacher at \S+ \(name or service not known\); start"):
-        client(FakeTeacher(*[unknown] * 20)).score(sampled())
+        client(FakeTeacherService(*[unknown] * 20)).score(sampled())
 
 
 def test_an_address_as_other_clients_want_it_will_do():
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     Teacher(f"{URL}/v1/", transport=fake.transport).score(sampled())
     assert [request.url.path for request in fake.requests] == ["/v1/score"]
 
 
 def test_an_address_where_nothing_ever_answered_is_left_soon(waits):
-    fake = FakeTeacher(*[broken(httpx.ConnectError)] * 100)
+    fake = FakeTeacherService(*[broken(httpx.ConnectError)] * 100)
     with pytest.raises(TeacherUnreachable, match="start it, or check the address"):
         client(fake).model()
     assert len(fake.requests) == FIRST_ATTEMPTS
@@ -165,30 +165,30 @@ def test_a_dripping_reply_ends_at_the_timeout(monkeypatch):
         return httpx.Response(200, content=itertools.repeat(b" "))
 
     with pytest.raises(TeacherUnreachable, match="no answer in 10 s"):
-        client(FakeTeacher(*[drip] * 100), timeout=10, patience=60).score(sampled())
+        client(FakeTeacherService(*[drip] * 100), timeout=10, patience=60).score(sampled())
 
 
 @pytest.mark.parametrize("status", [429, 503, 504])
 def test_retry_after_is_obeyed(status, waits):
-    fake = FakeTeacher(error(status, "overloaded", {"Retry-After": "7"}))
+    fake = FakeTeacherService(error(status, "overloaded", {"Retry-After": "7"}))
     assert len(client(fake).score(sampled())) == 2
     assert waits == [7.0]
 
 
 def test_waits_without_retry_after_grow_and_stay_bounded(waits):
-    client(FakeTeacher(*[error(503, "not_ready")] * 12)).score(sampled())
+    client(FakeTeacherService(*[error(503, "not_ready")] * 12)).score(sampled())
     assert waits[0] < waits[4] < waits[-1] <= 21
 
 
 def test_a_teacher_that_asks_for_too_much_time_is_given_up(waits):
     with pytest.raises(TeacherUnreachable, match="because"):
-        client(FakeTeacher(error(429, "overloaded", {"Retry-After": "3600"})), patience=60).score(sampled())
+        client(FakeTeacherService(error(429, "overloaded", {"Retry-After": "3600"})), patience=60).score(sampled())
     assert waits == []
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (404, "not_found"), (422, "too_long")])
 def test_a_refusal_is_never_retried(status, code):
-    fake = FakeTeacher(*[error(status, code)] * 9)
+    fake = FakeTeacherService(*[error(status, code)] * 9)
     with pytest.raises(TeacherRefused, match=URL) as caught:
         client(fake).score(sampled())
     assert (caught.value.code, len(fake.requests)) == (code, 1)
@@ -196,7 +196,9 @@ def test_a_refusal_is_never_retried(status, code):
 
 def test_a_used_up_quota_ends_the_run_and_says_when_to_continue():
     detail = {"code": "quota_exceeded", "message": "0 are left until midnight UTC", "retryable": False}
-    fake = FakeTeacher(*[lambda _: httpx.Response(429, json={"error": detail}, headers={"Retry-After": "9"})] * 9)
+    fake = FakeTeacherService(
+        *[lambda _: httpx.Response(429, json={"error": detail}, headers={"Retry-After": "9"})] * 9
+    )
     with pytest.raises(TeacherRefused, match="midnight UTC; go on tomorrow") as caught:
         client(fake).score(sampled())
     assert (caught.value.code, len(fake.requests)) == ("quota_exceeded", 1)
@@ -204,14 +206,14 @@ def test_a_used_up_quota_ends_the_run_and_says_when_to_continue():
 
 def test_a_number_that_cannot_improve_is_not_asked_for_again():
     detail = {"code": "engine_failed", "message": "not finite", "retryable": False}
-    fake = FakeTeacher(*[lambda _: httpx.Response(503, json={"error": detail})] * 9)
+    fake = FakeTeacherService(*[lambda _: httpx.Response(503, json={"error": detail})] * 9)
     with pytest.raises(TeacherRefused, match="not finite"):
         client(fake).score(sampled())
     assert len(fake.requests) == 1
 
 
 def test_a_refusal_names_the_set_that_the_user_knows():
-    fake = FakeTeacher(error(422, "too_long", where="sets[1].responses[0]"))
+    fake = FakeTeacherService(error(422, "too_long", where="sets[1].responses[0]"))
     with pytest.raises(TeacherRefused, match="set 's1'") as caught:
         client(fake).score(sampled())
     assert caught.value.where == "sets[1].responses[0]"
@@ -219,11 +221,11 @@ def test_a_refusal_names_the_set_that_the_user_knows():
 
 def test_an_address_of_something_else_is_reported_as_that():
     with pytest.raises(TeacherRefused, match="check that a pad-teacher serves there"):
-        client(FakeTeacher(lambda request: httpx.Response(404, text="nginx"))).model()
+        client(FakeTeacherService(lambda request: httpx.Response(404, text="nginx"))).model()
 
 
 def test_another_fingerprint_stops_the_run():
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     teacher = client(fake)
     teacher.score(sampled())
     fake.fingerprint = "fp-2"
@@ -233,11 +235,11 @@ def test_another_fingerprint_stops_the_run():
 
 def test_a_continued_run_wants_the_teacher_it_began_with():
     with pytest.raises(TeacherChanged):
-        client(FakeTeacher(), fingerprint="fp-0").model()
+        client(FakeTeacherService(), fingerprint="fp-0").model()
 
 
 def test_every_request_says_who_asks_and_by_when():
-    fake = FakeTeacher(error(503, "not_ready"))
+    fake = FakeTeacherService(error(503, "not_ready"))
     client(fake, key="secret", job="night", timeout=30).score(sampled())
     first, again = [request.headers for request in fake.requests]
     assert (first["Authorization"], first["X-Job-Id"], first["X-Deadline-Ms"]) == ("Bearer secret", "night", "30000")
@@ -245,7 +247,7 @@ def test_every_request_says_who_asks_and_by_when():
 
 
 def test_requests_stay_within_the_limits_that_are_known():
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     teacher = client(fake)
     teacher.model()
     assert [each.id for each in teacher.score(sampled(30))] == [f"s{i}" for i in range(30)]
@@ -261,7 +263,7 @@ def test_results_come_in_order_and_input_is_read_lazily():
             read += 1
             yield sampled(1, f"{i}-")[0]
 
-    stream = client(FakeTeacher()).score_stream(endless(), workers=2)
+    stream = client(FakeTeacherService()).score_stream(endless(), workers=2)
     assert [next(stream).id for _ in range(40)] == [f"{i}-0" for i in range(40)]
     assert read <= 40 + (2 * 2 + 2) * 16
     stream.close()
@@ -275,7 +277,7 @@ def test_an_answer_is_there_before_the_next_input_is():
         assert answered.wait(20)
         yield from sampled(1, "last")
 
-    stream = client(FakeTeacher()).score_stream(slow())
+    stream = client(FakeTeacherService()).score_stream(slow())
     first = next(stream)
     answered.set()
     assert [each.id for each in (first, *stream)] == [*(f"s{i}" for i in range(16)), "last0"]
@@ -286,14 +288,14 @@ def test_a_failing_input_is_raised_after_the_answers_before_it():
         yield from sampled(16)
         raise OSError("torn")
 
-    stream = client(FakeTeacher()).score_stream(torn())
+    stream = client(FakeTeacherService()).score_stream(torn())
     assert [next(stream).id for _ in range(16)] == [f"s{i}" for i in range(16)]
     with pytest.raises(OSError, match="torn"):
         next(stream)
 
 
 def test_too_long_sets_are_skipped_and_reported_on_request(caplog):
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     answer = fake.answer
 
     def narrow(request: httpx.Request) -> httpx.Response:
@@ -314,7 +316,7 @@ def test_too_long_sets_are_skipped_and_reported_on_request(caplog):
 
 def test_several_requests_are_on_their_way_at_once():
     together = threading.Barrier(4, timeout=20)
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
 
     def meet(request: httpx.Request) -> httpx.Response:
         together.wait()
@@ -331,7 +333,9 @@ def test_what_is_no_address_is_refused_at_once(url):
 
 
 def test_a_password_in_the_address_is_never_shown():
-    teacher = Teacher("http://me:hunter2@teacher.test", transport=FakeTeacher(*[error(404, "not_found")]).transport)
+    teacher = Teacher(
+        "http://me:hunter2@teacher.test", transport=FakeTeacherService(*[error(404, "not_found")]).transport
+    )
     with pytest.raises(TeacherRefused) as caught:
         teacher.model()
     assert "hunter2" not in str(caught.value)

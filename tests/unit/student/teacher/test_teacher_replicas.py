@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pad_student.teacher.client import Teacher, TeacherChanged, TeacherRefused, TeachersDiffer, TeacherUnreachable
 from pad_student.teacher.failover import ATTEMPTS, FIRST_ATTEMPTS
 from pad_wire import Response, SampledSet
-from support.fake_teacher import LIMITS, FakeTeacher, broken, error
+from support.fake_teacher import LIMITS, FakeTeacherService, broken, error
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ class Fleet:
     """Two fake replicas behind one transport."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.a, self.b = FakeTeacher(), FakeTeacher()
+        self.a, self.b = FakeTeacherService(), FakeTeacherService()
         self.clock = clock
         self.transport = httpx.MockTransport(self.answer)
 
@@ -89,7 +89,7 @@ def in_order(count: int) -> list[str]:
     return [f"s{i}" for i in range(count)]
 
 
-def paths(fake: FakeTeacher) -> list[str]:
+def paths(fake: FakeTeacherService) -> list[str]:
     return [request.url.path for request in fake.requests]
 
 
@@ -113,7 +113,7 @@ def test_twice_as_many_requests_are_on_their_way_to_two():
 
     def meet(request: httpx.Request) -> httpx.Response:
         together.wait()
-        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json=FakeTeacherService().reply(request.url.path, json.loads(request.content)))
 
     teacher = fleet.client()
     teacher.model()
@@ -126,12 +126,12 @@ def test_a_slow_replica_is_given_less():
 
     def slow(request: httpx.Request) -> httpx.Response:
         assert enough.wait(20)
-        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json=FakeTeacherService().reply(request.url.path, json.loads(request.content)))
 
     def fast(request: httpx.Request) -> httpx.Response:
         if len(fleet.b.requests) > 5:
             enough.set()
-        return httpx.Response(200, json=FakeTeacher().reply(request.url.path, json.loads(request.content)))
+        return httpx.Response(200, json=FakeTeacherService().reply(request.url.path, json.loads(request.content)))
 
     teacher = fleet.client()
     teacher.model()
@@ -280,7 +280,7 @@ def test_a_continued_run_wants_its_teacher_at_every_replica(fleet):
 
 
 def test_requests_respect_the_limits_of_every_replica(fleet, monkeypatch):
-    monkeypatch.setattr(fleet.b, "card", lambda: {**FakeTeacher().card(), "limits": {**LIMITS, "max_sets": 3}})
+    monkeypatch.setattr(fleet.b, "card", lambda: {**FakeTeacherService().card(), "limits": {**LIMITS, "max_sets": 3}})
     teacher = fleet.client()
     assert teacher.model().limits.max_sets == 3
     scored_ids(teacher, 12)
@@ -309,7 +309,7 @@ def test_usage_is_that_of_all_replicas(fleet):
 
 
 def test_a_single_address_costs_no_request_more(clock):
-    fake = FakeTeacher()
+    fake = FakeTeacherService()
     teacher = Teacher([A, A], transport=fake.transport)
     scored_ids(teacher, 1)
     assert paths(fake) == ["/v1/score"]

@@ -18,18 +18,18 @@ from pad_student.training.trainer import PADTrainer
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
-from support.student_runs import PROMPTS, FakeTeacher, metrics, scored, trainer, weights
+from support.student_runs import PROMPTS, RuleTeacher, metrics, scored, trainer, weights
 
 ENCODER = ChatEncoder.of(byte_tokenizer())
 
 
-class AbsentTeacher(FakeTeacher):
+class AbsentTeacher(RuleTeacher):
     def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
         raise TeacherUnreachable("the teacher is away")
 
 
 def trained(folder: Path, teacher: Any = None, dataset: Any = None, **changes: Any) -> PADTrainer:
-    made = trainer(folder, teacher or (None if dataset else FakeTeacher()), dataset, **changes)
+    made = trainer(folder, teacher or (None if dataset else RuleTeacher()), dataset, **changes)
     rows: Any = made.train_dataset
     made.add_callback(BeforeAfterSamples(rows, 3, ENCODER, made.args, teacher, made.gathered_weights))
     made.train()
@@ -41,7 +41,7 @@ def shown(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_chosen_prompts_are_answered_before_and_after_training(tmp_path: Path) -> None:
-    trained(tmp_path, FakeTeacher())
+    trained(tmp_path, RuleTeacher())
     before, after = shown(tmp_path)[:3], shown(tmp_path)[3:]
     assert [line["id"] for line in before] == ["p0@0", "p4@0", "p8@0"]
     assert [line["id"] for line in after] == ["p0@6", "p4@6", "p8@6"]
@@ -53,21 +53,21 @@ def test_chosen_prompts_are_answered_before_and_after_training(tmp_path: Path) -
 
 
 def test_showing_samples_changes_nothing_that_is_learnt(tmp_path: Path) -> None:
-    plain = trainer(tmp_path / "plain", FakeTeacher())
+    plain = trainer(tmp_path / "plain", RuleTeacher())
     plain.train()
-    assert torch.equal(weights(plain), weights(trained(tmp_path / "shown", FakeTeacher())))
+    assert torch.equal(weights(plain), weights(trained(tmp_path / "shown", RuleTeacher())))
     assert metrics(tmp_path / "plain") == metrics(tmp_path / "shown")
 
 
 def test_a_run_that_computes_in_16_bits_is_shown_too(tmp_path: Path) -> None:
-    trained(tmp_path, FakeTeacher(), max_steps=1, bf16=True)
+    trained(tmp_path, RuleTeacher(), max_steps=1, bf16=True)
     assert [line["step"] for line in shown(tmp_path)] == [0, 0, 0, 1, 1, 1]
 
 
 def test_a_run_begun_again_keeps_what_it_showed_first(tmp_path: Path) -> None:
-    trained(tmp_path, FakeTeacher(), max_steps=2, save_steps=100)
+    trained(tmp_path, RuleTeacher(), max_steps=2, save_steps=100)
     first = shown(tmp_path)
-    trained(tmp_path, FakeTeacher(), max_steps=2, save_steps=100)
+    trained(tmp_path, RuleTeacher(), max_steps=2, save_steps=100)
     assert shown(tmp_path) == first
     assert len((tmp_path / "starts.jsonl").read_text().splitlines()) == 2
 
@@ -89,7 +89,7 @@ def test_scored_sets_are_compared_as_given_without_a_teacher(tmp_path: Path) -> 
 def test_a_teacher_lost_at_the_end_costs_samples_and_not_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = trainer(tmp_path, FakeTeacher(), max_steps=2)
+    made = trainer(tmp_path, RuleTeacher(), max_steps=2)
     rows: Any = made.train_dataset
     made.add_callback(BeforeAfterSamples(rows, 3, ENCODER, made.args, AbsentTeacher()))
     made.train()
@@ -99,7 +99,7 @@ def test_a_teacher_lost_at_the_end_costs_samples_and_not_the_run(
 
 
 def test_every_step_says_what_it_took(tmp_path: Path) -> None:
-    trained(tmp_path, FakeTeacher())
+    trained(tmp_path, RuleTeacher())
     lines = [json.loads(line) for line in (tmp_path / "costs.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(
@@ -110,10 +110,10 @@ def test_every_step_says_what_it_took(tmp_path: Path) -> None:
 def test_the_bar_shows_loss_and_waits_and_continues_with_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trained(tmp_path, FakeTeacher(), max_steps=4, disable_tqdm=False)
+    trained(tmp_path, RuleTeacher(), max_steps=4, disable_tqdm=False)
     line = capsys.readouterr().err.rpartition("\r")[2]
     assert all(said in line for said in ("4/4", "round=4", "loss=", "agreement=", "teacher wait="))
-    made = trainer(tmp_path, FakeTeacher(), disable_tqdm=False)
+    made = trainer(tmp_path, RuleTeacher(), disable_tqdm=False)
     bar = next(each for each in made.callback_handler.callbacks if isinstance(each, ProgressBar))
     made.state.global_step, made.state.max_steps = 4, 6
     bar.on_train_begin(made.args, made.state, made.control)
@@ -123,7 +123,7 @@ def test_the_bar_shows_loss_and_waits_and_continues_with_the_run(
 
 
 def test_the_card_names_base_teacher_and_figures(tmp_path: Path) -> None:
-    made = trained(tmp_path, FakeTeacher())
+    made = trained(tmp_path, RuleTeacher())
     made.create_model_card(model_name="mine", license="mit")
     card = ModelCard.load(tmp_path / "README.md")
     assert (card.data.model_name, card.data.license, card.data.library_name) == ("mine", "mit", "transformers")

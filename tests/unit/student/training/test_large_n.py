@@ -18,7 +18,7 @@ from pad_student.preference.losses import EXACT_LOSSES, LOSSES
 from pad_student.preference.plackett_luce import entropy, estimated_entropy
 from pad_student.storage.run_directory import newest_whole
 from support.fake_run import fake_run, metrics
-from support.student_runs import FakeTeacher, config, scored_sets, trainer, weights
+from support.student_runs import RuleTeacher, config, scored_sets, trainer, weights
 from support.student_runs import metrics as recorded
 
 TOLERANCE = 0.005  # of ln n!
@@ -87,7 +87,7 @@ def test_it_refuses_to_estimate_from_no_samples() -> None:
 def test_64_responses_have_a_finite_loss_and_the_right_metrics(tmp_path: Path) -> None:
     trainer(
         tmp_path,
-        FakeTeacher(),
+        RuleTeacher(),
         n=64,
         form="pairwise",
         beta_teacher=0.05,
@@ -124,9 +124,9 @@ def test_every_loss_without_exact_sums_takes_more_than_sixteen(tmp_path: Path, l
 
 def test_a_killed_run_with_estimated_loss_repeats_exactly(tmp_path: Path) -> None:
     how: dict[str, Any] = {"n": 20, "per_device_train_batch_size": 1, "max_steps": 4, "save_total_limit": None}
-    whole = trainer(tmp_path / "whole", FakeTeacher(), **how)
+    whole = trainer(tmp_path / "whole", RuleTeacher(), **how)
     whole.train()
-    again = trainer(tmp_path / "whole", FakeTeacher(patience=0), **how)
+    again = trainer(tmp_path / "whole", RuleTeacher(patience=0), **how)
     lines = recorded(tmp_path / "whole")
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert torch.equal(weights(whole), weights(again))
@@ -150,7 +150,7 @@ def test_no_loss_takes_more_than_estimates_are_tested_for(tmp_path: Path) -> Non
 def test_too_many_listwise_options_are_refused_before_sampling(
     tmp_path: Path,
 ) -> None:
-    teacher = FakeTeacher()
+    teacher = RuleTeacher()
     with pytest.raises(ConfigError, match=r"shows 27 responses, and there are 26 letters: .*pairwise, alpha to 0"):
         trainer(tmp_path, teacher, n=27)
     assert not teacher.scored

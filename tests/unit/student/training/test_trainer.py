@@ -21,8 +21,8 @@ from support.fakes import byte_tokenizer
 from support.student_runs import (
     PROMPTS,
     TEACHER,
-    FakeTeacher,
     Narrow,
+    RuleTeacher,
     config,
     metrics,
     round_names,
@@ -34,7 +34,7 @@ from support.tiny import tiny_model
 
 
 def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) -> None:
-    teacher = FakeTeacher()
+    teacher = RuleTeacher()
     trainer(tmp_path, teacher).train()
     assert len(teacher.scored) == 6 * 3
     assert len(set(teacher.scored)) == 6 * 3
@@ -43,7 +43,7 @@ def test_every_step_is_sampled_from_the_student_and_scored_once(tmp_path: Path) 
 
 
 def test_staleness_samples_several_steps_but_none_past_the_last(tmp_path: Path) -> None:
-    teacher = FakeTeacher()
+    teacher = RuleTeacher()
     trainer(tmp_path, teacher, staleness=7).train()
     assert round_names(tmp_path) == ["000000", "000004"]
     assert len(teacher.scored) == 6 * 3
@@ -52,12 +52,12 @@ def test_staleness_samples_several_steps_but_none_past_the_last(tmp_path: Path) 
 @pytest.mark.parametrize("staleness", [0, 1, 3])
 @pytest.mark.parametrize("stop", [1, 7, 11])
 def test_a_run_that_lost_its_teacher_continues_to_the_same_end(tmp_path: Path, stop: int, staleness: int) -> None:
-    whole = trainer(tmp_path / "whole", FakeTeacher(), staleness=staleness)
+    whole = trainer(tmp_path / "whole", RuleTeacher(), staleness=staleness)
     whole.train()
-    away = FakeTeacher(patience=stop)
+    away = RuleTeacher(patience=stop)
     with pytest.raises(TeacherUnreachable):
         trainer(tmp_path / "cut", away, staleness=staleness).train()
-    back = FakeTeacher()
+    back = RuleTeacher()
     continued = trainer(tmp_path / "cut", back, staleness=staleness)
     continued.train(resume_from_checkpoint=newest_whole(tmp_path / "cut"))
     assert torch.equal(weights(whole), weights(continued))
@@ -78,11 +78,11 @@ def test_a_run_that_lost_its_teacher_continues_to_the_same_end(tmp_path: Path, s
 )
 @pytest.mark.parametrize("last", [2, 4])
 def test_a_killed_run_repeats_exactly_without_a_teacher(tmp_path: Path, last: int, how: dict[str, Any]) -> None:
-    whole = trainer(tmp_path, FakeTeacher(), save_total_limit=None, **how)
+    whole = trainer(tmp_path, RuleTeacher(), save_total_limit=None, **how)
     whole.train()
     for step in range(last + 1, 7):  # as if killed after step 6, with an older checkpoint
         shutil.rmtree(tmp_path / f"checkpoint-{step}", ignore_errors=True)
-    nobody = FakeTeacher(patience=0)
+    nobody = RuleTeacher(patience=0)
     continued = trainer(tmp_path, nobody, **how)
     continued.train(resume_from_checkpoint=newest_whole(tmp_path))
     assert torch.equal(weights(whole), weights(continued))
@@ -97,11 +97,11 @@ def test_a_prompt_without_a_response_leaves_steps_as_planned(tmp_path: Path, mon
         return [[] if key.startswith("p3@") else given for key, given in zip(keys, sampled, strict=True)]
 
     monkeypatch.setattr(rounds, "sample_responses", without_p3)
-    trained = trainer(tmp_path, FakeTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
+    trained = trainer(tmp_path, RuleTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
     with pytest.raises(rounds.NothingSampled, match="for 4 micro-batches"):
         trained.train()
     pairs = trainer(
-        tmp_path / "pairs", FakeTeacher(), per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=9
+        tmp_path / "pairs", RuleTeacher(), per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=9
     )
     pairs.train()
     assert pairs.state.global_step == 9
@@ -118,15 +118,15 @@ def test_a_set_past_the_teachers_context_is_left_out(tmp_path: Path) -> None:
 )
 def test_a_run_that_lost_its_teacher_late_may_get_more_steps(tmp_path: Path, how: dict[str, Any]) -> None:
     with pytest.raises(TeacherUnreachable):
-        trainer(tmp_path, FakeTeacher(7), **how, max_steps=3).train()
-    teacher = FakeTeacher()
+        trainer(tmp_path, RuleTeacher(7), **how, max_steps=3).train()
+    teacher = RuleTeacher()
     trainer(tmp_path, teacher, **how, max_steps=6).train(resume_from_checkpoint=newest_whole(tmp_path))
     assert len(metrics(tmp_path)) == 6
     assert len(teacher.scored) == 6 * 3 - 7
 
 
 def test_another_teacher_than_that_of_stored_rounds_is_refused(tmp_path: Path) -> None:
-    trainer(tmp_path, FakeTeacher(), max_steps=1).train()
+    trainer(tmp_path, RuleTeacher(), max_steps=1).train()
     with Teacher("http://t.test", fingerprint="another") as other, pytest.raises(TeacherChanged, match="another"):
         trainer(tmp_path, other)
     with Teacher("http://t.test") as unknown:
@@ -135,13 +135,13 @@ def test_another_teacher_than_that_of_stored_rounds_is_refused(tmp_path: Path) -
 
 
 def test_rounds_of_other_settings_are_never_reused(tmp_path: Path) -> None:
-    trainer(tmp_path, FakeTeacher())
+    trainer(tmp_path, RuleTeacher())
     for changed in ({"temperature": 1.0}, {"seed": 1}, {"per_device_train_batch_size": 2}, {"alpha": 0.0}):
         with pytest.raises(OtherRun):
-            trainer(tmp_path, FakeTeacher(), **changed)
+            trainer(tmp_path, RuleTeacher(), **changed)
     with pytest.raises(OtherRun, match="prompts"):
-        trainer(tmp_path, FakeTeacher(), dataset=PROMPTS[:6])
-    trainer(tmp_path, FakeTeacher(), learning_rate=1e-5)
+        trainer(tmp_path, RuleTeacher(), dataset=PROMPTS[:6])
+    trainer(tmp_path, RuleTeacher(), learning_rate=1e-5)
 
 
 def test_scores_of_texts_that_the_teacher_cut_are_not_trained_on(
@@ -160,7 +160,7 @@ def test_an_adapter_starts_from_equal_weights_at_the_same_seed(tmp_path: Path) -
     def fresh() -> torch.Tensor:
         torch.rand(7)
         adapter = LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM")
-        return weights(PADTrainer(tiny_model(), config(tmp_path), PROMPTS, byte_tokenizer(), FakeTeacher(), adapter))
+        return weights(PADTrainer(tiny_model(), config(tmp_path), PROMPTS, byte_tokenizer(), RuleTeacher(), adapter))
 
     assert torch.equal(fresh(), fresh())
 
@@ -175,7 +175,7 @@ def test_an_unfinished_checkpoint_is_skipped(tmp_path: Path) -> None:
 
 
 def test_on_policy_decomposition_samples_each_part_anew(tmp_path: Path) -> None:
-    teacher = FakeTeacher()
+    teacher = RuleTeacher()
     trainer(tmp_path, teacher, n=8, parts=2).train()
     by_step = [[i.split("@")[0] for i in teacher.scored[k : k + 3]] for k in range(0, 18, 3)]
     assert [a == b for a, b in pairwise(by_step)] == [True, False, True, False, True]
@@ -183,7 +183,7 @@ def test_on_policy_decomposition_samples_each_part_anew(tmp_path: Path) -> None:
 
 
 def test_fixed_decomposition_samples_all_parts_at_once(tmp_path: Path) -> None:
-    trainer(tmp_path, FakeTeacher(), n=8, parts=2, decompose="fixed").train()
+    trainer(tmp_path, RuleTeacher(), n=8, parts=2, decompose="fixed").train()
     assert round_names(tmp_path) == ["000000", "000002", "000004"]
     sets = list(jsonl.read(tmp_path / "rounds" / "000000" / "sets.jsonl", SampledSet))
     assert [len(each.responses) for each in sets] == [4] * 6
@@ -236,7 +236,7 @@ def test_an_adapter_alone_is_trained_when_asked(tmp_path: Path) -> None:
     model = tiny_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
-    trained = PADTrainer(model, config(tmp_path), PROMPTS, byte_tokenizer(), FakeTeacher(), adapter)
+    trained = PADTrainer(model, config(tmp_path), PROMPTS, byte_tokenizer(), RuleTeacher(), adapter)
     trained.train()
     trained.save_model(str(tmp_path / "out"))
     base = trained.model.get_base_model().state_dict()
@@ -277,7 +277,7 @@ def test_datasets_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="give the trainer a teacher"):
         trainer(tmp_path)
     with pytest.raises(DatasetError, match="mixes"):
-        trainer(tmp_path, FakeTeacher(), dataset=[*PROMPTS, *scored_sets()])
+        trainer(tmp_path, RuleTeacher(), dataset=[*PROMPTS, *scored_sets()])
     with pytest.raises(DatasetError, match="where n is 4"):
         trainer(tmp_path, dataset=scored_sets(n=3))
 
@@ -286,6 +286,6 @@ def test_rows_past_the_students_context_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     long = {"id": "long", "prompt": "x" * 500}
-    built = trainer(tmp_path, FakeTeacher(), dataset=[*PROMPTS, long])
+    built = trainer(tmp_path, RuleTeacher(), dataset=[*PROMPTS, long])
     assert len(built.train_dataset) == 12
     assert "1 rows exceed" in caplog.text
