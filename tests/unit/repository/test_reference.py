@@ -1,3 +1,5 @@
+"""The committed pages of docs/reference/ are those that the code makes."""
+
 import pytest
 
 from support.paths import ROOT

@@ -1,96 +1,24 @@
-"""Replicas share the work; one that fails is left out and comes back; all of them are one teacher or none is used."""
+"""Replicas share the work; one that fails is left out and comes back, and nothing is lost."""
 
 import json
 import logging
 import threading
-from dataclasses import dataclass, field
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pad_student.teacher.client import Teacher, TeacherChanged, TeacherRefused, TeachersDiffer, TeacherUnreachable
+from pad_student.teacher.client import Teacher, TeacherUnreachable
 from pad_student.teacher.failover import ATTEMPTS, FIRST_ATTEMPTS
-from pad_wire import Response, SampledSet
-from support.fake_teacher import LIMITS, FakeTeacherService, broken, error
+from support.fake_teacher import FakeTeacherService, broken, error
+from support.teacher_fleet import DEAD, A, B, Clock, Fleet, in_order, paths, sampled, scored_ids
 
 
 @pytest.fixture(autouse=True)
 def _only_warnings(caplog: pytest.LogCaptureFixture) -> None:
     """The HTTP library tells of each request where another test has set the level so."""
     caplog.set_level(logging.WARNING)
-
-
-A, B = "http://a.test:8010", "http://b.test:8010"
-DEAD = broken(httpx.ConnectError)
-
-
-@dataclass
-class Clock:
-    """Time passes where the client sleeps, and a little with each request."""
-
-    now: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> "Clock":
-        monkeypatch.setattr("time.sleep", self.sleep)
-        monkeypatch.setattr("time.monotonic", lambda: self.now)
-        return self
-
-
-class Fleet:
-    """Two fake replicas behind one transport."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.a, self.b = FakeTeacherService(), FakeTeacherService()
-        self.clock = clock
-        self.transport = httpx.MockTransport(self.answer)
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        if self.clock:
-            self.clock.now += 0.5
-        fake = self.a if request.url.host == "a.test" else self.b
-        return fake.answer(request)
-
-    def client(self, **options) -> Teacher:
-        return Teacher([A, B], transport=self.transport, **options)
-
-    def ids(self) -> list[str]:
-        return [each["id"] for fake in (self.a, self.b) for body in fake.bodies for each in body["sets"]]
-
-
-@pytest.fixture
-def clock(monkeypatch) -> Clock:
-    return Clock().install(monkeypatch)
-
-
-@pytest.fixture
-def fleet(clock) -> Fleet:
-    return Fleet(clock)
-
-
-def sampled(count: int) -> list[SampledSet]:
-    return [
-        SampledSet(id=f"s{i}", prompt="?", responses=[Response(text="yes"), Response(text="no")])
-        for i in range(count)
-    ]
-
-
-def scored_ids(teacher: Teacher, count: int, **options) -> list[str]:
-    return [each.id for each in teacher.score_stream(sampled(count), **options)]
-
-
-def in_order(count: int) -> list[str]:
-    return [f"s{i}" for i in range(count)]
-
-
-def paths(fake: FakeTeacherService) -> list[str]:
-    return [request.url.path for request in fake.requests]
 
 
 def about(caplog: pytest.LogCaptureFixture, url: str) -> list[str]:
@@ -236,83 +164,6 @@ def test_a_replica_that_never_came_up_shortens_no_wait(fleet, clock):
     with pytest.raises(TeacherUnreachable):
         teacher.score(sampled(1))
     assert len(clock.slept) == ATTEMPTS - 1
-
-
-@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (413, "too_large"), (422, "too_long")])
-def test_a_refusal_is_not_taken_to_another_replica(fleet, status, code):
-    teacher = fleet.client()
-    teacher.model()
-    fleet.a.faults, fleet.b.faults = [error(status, code)] * 9, [error(status, code)] * 9
-    with pytest.raises(TeacherRefused):
-        teacher.score(sampled(1))
-    assert (paths(fleet.a) + paths(fleet.b)).count("/v1/score") == 1
-
-
-def test_replicas_that_differ_are_refused_with_both_names(fleet):
-    fleet.b.fingerprint = "fp-2"
-    with pytest.raises(TeachersDiffer) as caught:
-        fleet.client().model()
-    assert str(caught.value).startswith(f"the teacher at {B} is fp-2, but the one at {A} is fp-1; ")
-    assert "\n" not in str(caught.value)
-
-
-def test_replicas_that_differ_never_both_get_work_unchecked(fleet):
-    fleet.b.fingerprint = "fp-2"
-    with pytest.raises(TeachersDiffer):
-        scored_ids(fleet.client(), 160)
-    assert not (fleet.a.bodies and fleet.b.bodies)
-
-
-@pytest.mark.parametrize(("changed", "same"), [(A, B), (B, A)])
-def test_a_replica_returning_with_other_weights_is_refused(fleet, changed, same):
-    teacher = fleet.client()
-    teacher.model()
-    fake = fleet.a if changed == A else fleet.b
-    fake.faults, fake.fingerprint = [DEAD] * 2, "fp-2"
-    with pytest.raises(TeachersDiffer, match=f"{changed} is fp-2, but the one at {same} is fp-1"):
-        scored_ids(teacher, 8 * 40, workers=1)
-    assert not fake.bodies
-
-
-def test_a_continued_run_wants_its_teacher_at_every_replica(fleet):
-    with pytest.raises(TeacherChanged, match="from fp-0 to fp-1"):
-        fleet.client(fingerprint="fp-0").model()
-
-
-def test_requests_respect_the_limits_of_every_replica(fleet, monkeypatch):
-    monkeypatch.setattr(fleet.b, "card", lambda: {**FakeTeacherService().card(), "limits": {**LIMITS, "max_sets": 3}})
-    teacher = fleet.client()
-    assert teacher.model().limits.max_sets == 3
-    scored_ids(teacher, 12)
-    assert {len(body["sets"]) for fake in (fleet.a, fleet.b) for body in fake.bodies} == {3}
-
-
-def test_usage_is_that_of_all_replicas(fleet):
-    def used(tokens: int, job: str):
-        counts = dict.fromkeys(["requests", "prompt_tokens", "response_tokens", "question_tokens"], 1)
-        row = {"job": job, **counts, "total_tokens": tokens}
-        key = {
-            "name": "lab",
-            "weight": 2.0,
-            "tokens_per_minute": 100,
-            "left_of_minute": tokens,
-            "tokens_today": tokens,
-        }
-        return lambda request: httpx.Response(200, json={"key": key, "jobs": [row, {**row, "job": "both"}]})
-
-    fleet.a.faults, fleet.b.faults = [used(5, "a")], [used(7, "b")]
-    usage = fleet.client().usage()
-    totals = {each.job: each.total_tokens for each in usage.jobs}
-    assert totals == {"a": 5, "both": 12, "b": 7}
-    assert (usage.key.name, usage.key.weight, usage.key.tokens_per_minute) == ("lab", 2.0, 200)
-    assert (usage.key.left_of_minute, usage.key.tokens_today, usage.key.left_of_day) == (12, 12, None)
-
-
-def test_a_single_address_costs_no_request_more(clock):
-    fake = FakeTeacherService()
-    teacher = Teacher([A, A], transport=fake.transport)
-    scored_ids(teacher, 1)
-    assert paths(fake) == ["/v1/score"]
 
 
 def test_a_hung_replica_costs_seconds_and_not_a_whole_timeout(fleet, clock):
