@@ -1,4 +1,4 @@
-"""The service's own errors.
+"""``Refusal`` and the errors of start-up; codes and statuses are in ``pad_wire/errors.py``.
 
 Exception
 ├── Refusal                one request is not served; ``api/middleware.py`` turns it into the reply

@@ -1,4 +1,4 @@
-"""Rows from any source: JSON and JSON lines are parsed here, everything else by the ``datasets`` library."""
+"""File types and sources of rows: a file, a folder or the Hub. A row's columns are read by ``rows.py``."""
 
 import gzip
 import re

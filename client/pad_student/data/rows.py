@@ -1,4 +1,4 @@
-"""From a row of a dataset, in the shapes that TRL and others use, to its prompt: text, or a conversation."""
+"""Which columns a row may have, in the shapes of TRL and others, and the prompt they make."""
 
 from collections.abc import Mapping
 from itertools import takewhile

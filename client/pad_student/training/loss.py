@@ -1,4 +1,4 @@
-"""The student's log-likelihoods of one micro-batch, and from them its loss and its metrics; no Trainer needed."""
+"""Assembles a micro-batch's loss and metrics from log-likelihoods; the losses are in ``preference/losses.py``."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The budgets of keys: teacher tokens a minute as a token bucket, and a quota for each UTC day."""
+"""The budgets of keys and the 429 of a spent one: tokens a minute (a bucket), and a quota for each UTC day."""
 
 import time
 from collections import Counter

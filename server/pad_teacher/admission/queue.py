@@ -1,4 +1,4 @@
-"""The admission queue: which requests may wait, in what order they are served, and what a 429 says."""
+"""The admission queue: which requests may wait, and the 429 of a full one. Their order: ``fair_queue.py``."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The engine boundary: token ids in, float32 log-probabilities out. A new runtime implements ``Engine``.
+"""The engine boundary: token ids in, float32 log-probabilities out. A new engine implements ``Engine``.
 
 Rendering, option orders, normalisation, batching and admission are written once, above this protocol.
 """

@@ -1,4 +1,4 @@
-"""Loads the teacher that the settings name, and checks it: the one place that reads weights from disk."""
+"""Chooses and loads the engine that the settings name, and checks it: the one place that reads weights."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run in sentences: its progress, agreement, lengths and warnings."""
+"""The report's findings in sentences. Chart texts: ``charts.py``; fixed sentences: ``page.html``."""
 
 from dataclasses import dataclass
 from statistics import fmean
