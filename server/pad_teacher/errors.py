@@ -3,15 +3,15 @@
 Exception
 ├── Refusal                one request is not served; ``api/middleware.py`` turns it into the reply
 ├── TeacherError           an operator can mend it; the message is one line
-│   ├── BadSettings        settings.py              a setting is unknown, missing or wrong
-│   ├── KeyFileError       admission/keys.py        the key file cannot be read or changed
-│   ├── UsageFileError     admission/usage_file.py  the usage file cannot be read or written
-│   ├── CannotServe        errors.py                the model cannot be loaded or cannot be scored with
-│   ├── BadOption          engines/vllm/options.py vLLM has no such argument, or it cannot be given
-│   └── GoldenMismatch     scoring/golden_check.py  the engine's numbers are not the model's
+│   ├── BadSettings        settings.py               a setting is unknown, missing or wrong
+│   ├── KeyFileError       admission/keys.py         the key file cannot be read or changed
+│   ├── UsageFileError     admission/usage_file.py   the usage file cannot be read or written
+│   ├── CannotServe        errors.py                 the model cannot be loaded or cannot be scored with
+│   ├── BadOption          engines/vllm/options.py   vLLM has no such argument, or it cannot be given
+│   └── GoldenMismatch     scoring/golden_check.py   the engine's numbers are not the model's
 └── RuntimeError
-├── EngineFailed       engines/base.py          the runtime is broken; the process ends
-└── RowTooLarge        engines/base.py          one row does not fit the device; it becomes a Refusal
+    ├── EngineFailed       engines/base.py           the runtime is broken; the process ends
+    └── RowTooLarge        engines/base.py           one row does not fit the device; it becomes a Refusal
 """
 
 from pad_wire import RETRYABLE, STATUS, ErrorCode, ErrorDetail

@@ -38,7 +38,7 @@ class Service:
     """One teacher being served. Lives on the event loop.
 
     - ``load`` runs in a thread, and returns only after the golden check has passed.
-    - ``running`` is set once, when the teacher is loaded, and stays until the end.
+    - ``running`` is set once, when the teacher is loaded, and never unset.
     - ``failed`` is final; ``draining`` is left only for ``failed``.
     - ``failure`` is the cause in full, for the operator; clients see ``reason``.
 
@@ -95,7 +95,7 @@ class Service:
 
     @property
     def running(self) -> Running:
-        """What exists once the teacher is loaded.
+        """The parts of a service that exist once its teacher is loaded.
 
         Raises:
             Refusal: ``not_ready`` or ``engine_failed``.

@@ -97,7 +97,7 @@ def register_attention(name: str, argument: str, attend: Callable[[AttentionCall
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """What transformers calls for a mask: there is none."""
+    """The mask function that transformers calls; it makes none."""
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class ChatEncoder:
         after an empty thinking block or a channel header, say, and untouched by templates that trim.
 
         Raises:
-            TemplateError: where the model's template refuses the conversation, or changes the answer's text.
+            TemplateError: if the model's template refuses the conversation, or changes the answer's text.
         """
         if not answer:
             return self.prompt_ids(prompt)
@@ -97,7 +97,7 @@ class ChatEncoder:
         return list(self.tokenizer(begun, add_special_tokens=False)["input_ids"])
 
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
-        """Ids of each response by itself. A finished response ends with the end-of-turn token."""
+        """Ids of each response, tokenised on its own. A finished response ends with the end-of-turn token."""
         encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [[*ids, self.end_of_turn] if done else list(ids) for ids, done in zip(encoded, finished, strict=True)]
 

@@ -24,8 +24,8 @@ def _with(*names: str) -> AfterValidator:
 class QuestionForm(WireModel):
     """One way to ask. Only the four marks in braces are filled in; every other brace is text.
 
-    The request had better stand first, word for word as in the likelihood's prompt: then one call that asks for both
-    computes it once. ``answer`` begins the assistant's turn, and the letter comes next; many chat models choose far
+    Put the request first, word for word as in the likelihood's prompt: then one call that asks for both computes it
+    once. ``answer`` begins the assistant's turn, and the letter comes next; many chat models choose far
     better if it is begun for them (arXiv 2505.15323).
     """
 

@@ -1,4 +1,4 @@
-"""Sets of known quality in; which of a teacher's signals to trust, and the settings that follow, out."""
+"""``pad-student audit``: sets of known quality in; out come the signal to trust and the settings that use it."""
 
 from collections.abc import Sequence
 

@@ -92,7 +92,7 @@ def answers(settings: AnswerSettings) -> None:
 
     name = settings.name or Path(settings.model).name
     write_answers(settings.benchmark, settings.out, name, questions, list(replies.values()), count_tokens)
-    note = f"; {empty} of them empty, for want of room in the context" if empty else ""
+    note = f"; {empty} of them empty, because the context had no room for them" if empty else ""
     closing_line(f"{settings.out}: {len(questions)} answers of {name}{note}")
 
 
@@ -101,7 +101,7 @@ def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str)
     if model.endswith(".jsonl"):
         return list(jsonl.read(Path(model), SampledSet))
     if settings.prompts is None:
-        raise EvaluationError(f"{model} is to be sampled from: give --prompts")
+        raise EvaluationError(f"to sample from {model}, give --prompts")
     path = settings.out / f"{name}.jsonl"
     how = SamplingOptions(
         settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed
@@ -148,7 +148,7 @@ def _turn(question: Question, replies: list[str]) -> PromptLine:
 
 
 def _bind(out: Path, settings: Settings) -> None:
-    """Refuse to continue another evaluation: its responses would be taken for this one's."""
+    """Refuse to continue another evaluation, whose responses would count as this one's."""
     bind_to_settings(
         out / "settings.json", settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"})
     )

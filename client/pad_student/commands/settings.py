@@ -58,7 +58,7 @@ class PromptData(Settings):
     split: str | None = None
     """Split of a directory or of a dataset on the Hub; by default its only one, or train."""
     column: str | None = None
-    """Column of the prompt, as text or messages; by default the first that is there of prompt, messages,
+    """Column of the prompt, as text or messages; by default the first present of prompt, messages,
     instruction, and the beginning that chosen and rejected share."""
     system: str | None = None
     """System prompt for prompts that have none of their own."""
@@ -104,7 +104,7 @@ class AuditSettings(TeacherAccess):
     out: Path = Path("audit")
     """The directory for audit.json and recommended.yaml."""
     minutes: Annotated[float, Field(gt=0)] = 2.0
-    """About how long to ask each teacher: choice is asked about as many sets as that allows."""
+    """Approximate time for each teacher; with less of it, choice is asked about fewer sets."""
     require: Annotated[float, Field(ge=0, le=1)] | None = None
     """Fail if the better response wins fewer pairs than this, by the recommended signal."""
 
@@ -179,7 +179,7 @@ class Training(Settings, PreferenceSettings):
     seed: int = 0
     """Seed of sampling, prompt order and initialisation."""
     max_steps: Positive | None = None
-    """Optimiser steps; by default as many as num_train_epochs passes over the prompts take (1 unless set)."""
+    """Optimiser steps; by default those of num_train_epochs passes over the prompts (1 unless set)."""
     prompts_per_step: Positive = 32
     """Prompts in one optimiser step."""
     report_prompts: Annotated[int, Field(ge=0)] = 4

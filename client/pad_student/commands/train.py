@@ -144,7 +144,7 @@ def _fit(trainer: "PADTrainer", checkpoint: Path | None, output_dir: Path) -> No
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
     except Exception as error:
         if _is_disk_full(error, output_dir):
-            hint = "free some, and the same command continues from the checkpoint before"
+            hint = "free some space; the same command then continues from the previous checkpoint"
             raise DiskFull(f"no space left for a checkpoint in {output_dir}; {hint}") from None
         raise
 

@@ -88,7 +88,7 @@ def prompt_lines(name: str, rows: Iterable[PlacedRow], options: PromptOptions | 
     """The prompts of ``rows``, of any length; ``name`` is the data's name in messages.
 
     Raises:
-        PromptsError: as in ``read_prompts``, except that no rows are no error.
+        PromptsError: as in ``read_prompts``, except that an empty source is not an error.
     """
     options = options or PromptOptions()
     lines: dict[str, PromptLine] = {}

@@ -32,7 +32,7 @@ def attend(call: AttentionCall, packed: Packed) -> Tensor:
 
 
 def _queries(group: Group) -> list[slice]:
-    """The group's tokens in the order they stand in; a response of one token has none to read."""
+    """The group's tokens in the order of the packed sequence; a response of one token has none to read."""
     return [group.prompt, *(response for response in group.responses if response.start < response.stop)]
 
 

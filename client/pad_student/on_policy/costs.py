@@ -83,7 +83,7 @@ class Costs:
         if self._teacher:
             scored = self._busy_then - busy_then
             costs["teacher_seconds/scored"] = scored
-            costs["teacher_seconds/waited_for_student"] = max(0.0, passed - scored)  # read a moment apart
+            costs["teacher_seconds/waited_for_student"] = max(0.0, passed - scored)  # clocks are read in turn
             costs["teacher_tokens"] = self._tokens_then - tokens_then
         return costs
 

@@ -10,7 +10,7 @@ from pad_wire import ScoredSet
 
 
 class RoundRecord(BaseModel):
-    """What a round's files do not tell by themselves.
+    """The facts about a round that its other files lack.
 
     Attributes:
         sampled_at: the step whose weights sampled the round.
@@ -23,7 +23,7 @@ class RoundRecord(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class RoundFolder:
-    """Where a round is kept, and how far it got.
+    """One round's files on disk, and how far the round has got.
 
     Invariants:
         - ``sets`` exists only whole: it is written as ``unfinished_sets`` first.

@@ -1,4 +1,4 @@
-"""Which rounds are begun when: this step's, and the next one if staleness allows, so that the teacher never waits."""
+"""The schedule of rounds: it begins this step's, and the next one if staleness allows, so the teacher never waits."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Where a run that samples gets its micro-batches from: scored sets of the student's own responses, step by step."""
+"""The micro-batches of a run that samples: scored sets of the student's own responses, step by step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager

@@ -26,14 +26,14 @@ def preference_metrics(
     """Averages over the prompts of a batch.
 
     Args:
-        scores_teacher: [P, n], β applied, n ≥ 2.
-        scores_student: [P, n], β applied.
-        mean_log_likelihood: of each response under the student, nats a token, [P, n].
+        scores_teacher: [P, N], β applied, n ≥ 2.
+        scores_student: [P, N], β applied.
+        mean_log_likelihood: of each response under the student, nats a token, [P, N].
         label_mass: probability the teacher put on option letters at all, [P].
 
     Returns:
         ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform; exact
-        up to 16 responses, above an estimate that is the same for the same scores and reads no random state;
+        up to 16 responses, an estimate above, which is the same for the same scores and reads no random state;
         ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan if there is none;
         ``mean_log_likelihood/rank_1`` (the teacher's best) to ``…/rank_n``; ``label_mass`` if given.
 
@@ -67,10 +67,10 @@ def response_metrics(
     """Averages over the responses of a batch: rewards of both sides, and lengths.
 
     Args:
-        rewards_teacher: [P, n], without β.
-        rewards_student: [P, n], without β.
-        tokens: of the student's tokenizer, [P, n].
-        text_bytes: UTF-8 bytes, [P, n].
+        rewards_teacher: [P, N], without β.
+        rewards_student: [P, N], without β.
+        tokens: of the student's tokenizer, [P, N].
+        text_bytes: UTF-8 bytes, [P, N].
 
     Returns:
         ``reward/teacher``, ``reward/student``, ``length/tokens`` and ``length/bytes``.

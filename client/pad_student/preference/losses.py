@@ -1,6 +1,6 @@
 """Preference losses: teacher scores and student scores in, one value a prompt out, gradient to the student only.
 
-Scores are [prompts, n] with each side's β applied. All values are in nats.
+Scores are [P, N] with each side's β applied. All values are in nats.
 """
 
 from collections.abc import Callable
@@ -85,8 +85,8 @@ def anchor_nll(scores_teacher: Tensor, mean_log_likelihood: Tensor) -> Tensor:
     Ranking losses only spread rewards apart; this term keeps the likelihood of the best one from falling.
 
     Args:
-        scores_teacher: [P, n].
-        mean_log_likelihood: the student's, [P, n].
+        scores_teacher: [P, N].
+        mean_log_likelihood: the student's, [P, N].
 
     Returns:
         [P].

@@ -25,14 +25,14 @@ def likelihood_reward(
     between responses of different length, so there are others to choose from.
 
     Args:
-        log_likelihood: ln p(response | prompt) in nats, [P, n].
-        tokens: scored tokens of each response under the same model, [P, n].
+        log_likelihood: ln p(response | prompt) in nats, [P, N].
+        tokens: scored tokens of each response under the same model, [P, N].
         normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
             unlike tokens are the same for every tokenizer.
-        text_bytes: [P, n], needed by ``bytes``.
+        text_bytes: [P, N], needed by ``bytes``.
 
     Returns:
-        [P, n] in nats, nats a token or nats a byte; at least float32.
+        [P, N] in nats, nats a token or nats a byte; at least float32.
 
     Raises:
         RewardError: for a non-finite log-likelihood, a response without tokens or bytes, or an unknown normalization.
@@ -65,14 +65,14 @@ def calibrated_reward(
 
     Args:
         log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalization`` and ``text_bytes``.
-        tokens: [P, n].
-        selection_probability: [P, n], in (0, 1]; ignored at α = 0.
+        tokens: [P, N].
+        selection_probability: [P, N], in (0, 1]; ignored at α = 0.
         alpha: weight of the selection probability, in [0, 1].
         normalization: of the likelihood.
-        text_bytes: [P, n].
+        text_bytes: [P, N].
 
     Returns:
-        [P, n], at least float32.
+        [P, N], at least float32.
 
     Raises:
         RewardError: as ``likelihood_reward``; for α outside [0, 1]; and, if α > 0, for a selection probability
@@ -89,7 +89,7 @@ def calibrated_reward(
 
 
 def utf8_lengths(texts: Sequence[Sequence[str]]) -> Tensor:
-    """Bytes of each text in UTF-8, int64 [P, n], for ``normalization="bytes"``."""
+    """Bytes of each text in UTF-8, int64 [P, N], for ``normalization="bytes"``."""
     return torch.tensor([[len(text.encode()) for text in row] for row in texts])
 
 

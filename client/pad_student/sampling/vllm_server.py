@@ -148,7 +148,7 @@ class VllmServer:
         try:
             return kind.model_validate_json(content)
         except ValidationError:
-            raise SamplerNonsense(f"{self.name} sent a reply that vLLM would not; see its log") from None
+            raise SamplerNonsense(f"{self.name} sent a reply of another form than vLLM's; see its log") from None
 
 
 def _is_whole(choice: Choice, ends: set[int], most: int) -> bool:

@@ -25,7 +25,7 @@ def bind_file_to_settings(file: Path, decisive: dict[str, Any]) -> None:
 def bind_to_settings(record: Path, decisive: dict[str, Any]) -> None:
     """Bind an output to the settings that decide its content, or compare these with an earlier start's.
 
-    Otherwise a rerun with other settings would continue, and mix, what it does not belong to.
+    Otherwise a rerun with other settings would continue the output and mix two runs in it.
 
     Args:
         record: the file that keeps the settings.

@@ -64,7 +64,7 @@ def split_sets(sets: Sequence[ScoredSet], n: int, parts: int) -> list[ScoredSet]
     """
     for each in sets:
         if len(each.responses) != n:
-            raise DatasetError(f"set {each.id!r} has {len(each.responses)} responses where n is {n}")
+            raise DatasetError(f"set {each.id!r} has {len(each.responses)} responses, and n is {n}")
     if parts == 1:
         return list(sets)
     return [

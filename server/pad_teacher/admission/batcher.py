@@ -1,4 +1,4 @@
-"""The loop between queue and engine: takes batches, has them computed, and hands the results to who waits."""
+"""The loop between queue and engine: takes batches, has them computed, and gives the results to their requests."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ class Batcher:
     """Feeds one engine from one queue. Belongs to the event loop.
 
     - A batch is taken only when the engine has a slot for it, so requests that arrive meanwhile share in it.
-    - A unit is computed if anybody waits for it, whichever request's turn it was.
+    - A unit is computed if any request waits for it, not only the request whose turn it was.
     - Every admitted request ends: with its results, with a refusal, or because its client left.
     - If one row is too large for the device, the other units of its batch are computed without it.
     - After the first error of the engine nothing is computed, and all that waits is refused.
@@ -91,7 +91,7 @@ class Batcher:
     async def _serve(self) -> None:
         while True:
             await self._slots.acquire()
-            # Kept in no variable: a unit is joined by new requests for as long as anything refers to it.
+            # No variable holds the batch: new requests join a unit for as long as anything refers to it.
             self._begin(await self.queue.next_batch())
 
     def _begin(self, batch: list[QueuedUnit]) -> None:
@@ -142,7 +142,7 @@ class Batcher:
         await _hand_out(units)
 
     def _wanted(self, batch: list[QueuedUnit]) -> list[QueuedUnit]:
-        """The units of a batch that somebody still waits for; the others are let go of and given back."""
+        """The units of a batch that a request still waits for; the others are unclaimed, their tokens returned."""
         wanted: list[QueuedUnit] = []
         for queued in batch:
             if queued.unit.wanted:

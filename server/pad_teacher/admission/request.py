@@ -23,7 +23,7 @@ class QueuedUnit:
     pays: bool = False
 
     def claim(self) -> bool:
-        """Take its turn: whether it is the first of those that wait for the unit, and so pays for it."""
+        """Take the unit's turn; returns whether this request pays for it, as the first that waits."""
         self.pays = self.unit.claim()
         return self.pays
 

@@ -21,7 +21,7 @@ class UsageFileError(TeacherError):
 
 
 class UsageFile:
-    """Teacher tokens of each (key, UTC day), in SQLite. Its methods wait for the disk: not for the event loop."""
+    """Teacher tokens of each (key, UTC day), in SQLite. Its methods wait for the disk, so they belong in a thread."""
 
     def __init__(self, folder: Path) -> None:
         """Open ``usage.sqlite3`` in ``folder``; both are made if they do not exist.

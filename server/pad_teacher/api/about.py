@@ -24,7 +24,7 @@ def about_routes(service: Service) -> APIRouter:
     async def models() -> Response:
         return _json(ModelList(data=[_card(service)]))
 
-    @router.get("/v1/usage", summary="What your key may use, and what each of its jobs did", **documented(UsageReply))
+    @router.get("/v1/usage", summary="Limits of your key, and usage of each of its jobs", **documented(UsageReply))
     async def usage(request: Request) -> Response:
         reply = service.usage.reply_for(request.state.client)
         return ChunkedJson(await asyncio.to_thread(lambda: json_chunks(reply())))

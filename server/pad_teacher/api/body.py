@@ -23,7 +23,7 @@ class BodyMemory:
     """Memory for the bodies of all requests under way. Lives on the event loop.
 
     - A body takes its announced size, or the largest size if it announces none.
-    - It takes it from its first byte until its result is there.
+    - The memory is taken at the body's first byte, and given back once its result is there.
     - All bodies together take at most ``MAX_BODIES`` times the largest size.
     """
 

@@ -1,1 +1,1 @@
-"""What need not be computed again: rows scored before, and rows being scored now."""
+"""Reuse: rows scored before, and rows being scored now, are not computed again."""

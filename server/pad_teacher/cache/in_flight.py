@@ -52,7 +52,7 @@ class Unit:
         return any(waiter.wanted for waiter, _ in self.waiters)
 
     def claim(self) -> bool:
-        """Take a turn: whether it is the one that pays."""
+        """Take a turn; returns whether this turn pays."""
         first, self._claimed = not self._claimed, True
         return first
 

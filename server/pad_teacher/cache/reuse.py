@@ -1,4 +1,4 @@
-"""What a request need not have computed: rows in the score cache, and rows that are in flight for another request."""
+"""Reuse of scores: rows in the score cache, and rows in flight for another request, are not computed again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -28,7 +28,7 @@ class TokenSet:
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """Prompts that ask for one of the same labels.
+    """Prompts, and the labels whose probability is asked after each of them.
 
     The answer is one float32 array [labels] for each prompt: the log-probability of each label as the next token.
     ``cost`` counts what a prompt shares with the beginning of the prompt before it once.

@@ -45,9 +45,9 @@ class Metrics:
             **own,
         )
         self.cache_hits = Counter("cache_hits", "Rows whose scores were in the cache", **own)
-        self.cache_misses = Counter("cache_misses", "Rows whose scores were not", **own)
+        self.cache_misses = Counter("cache_misses", "Rows whose scores were not in the cache", **own)
         self.cache_bytes = Gauge("cache_bytes", "Size of the score cache", **own)
-        self.shared_in_flight = Counter("shared_in_flight", "Units of work that others waited for already", **own)
+        self.shared_in_flight = Counter("shared_in_flight", "Units that another request already waited for", **own)
         self.ready = Gauge("ready", "1 while the teacher is ready to score", **own)
         self._jobs: set[tuple[str, str]] = set()
         # Present from the start, so that the first one shows as a rise.

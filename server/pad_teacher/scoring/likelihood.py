@@ -96,7 +96,7 @@ def prompt_tokens(sets: Sequence[TokenisedSet]) -> int:
 
 
 def response_tokens(sets: Sequence[TokenisedSet]) -> int:
-    """Tokens of all responses, twice where they are read after an empty request too."""
+    """Tokens of all responses, twice if they are read after an empty request too."""
     return sum(len(ids) for item in sets for query in item.queries for ids in query.response_ids)
 
 

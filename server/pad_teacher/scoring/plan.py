@@ -1,4 +1,4 @@
-"""What every route makes of a request: the queries to queue, and how to word the reply from their answers."""
+"""The plan of a request: the queries to queue, and a function that makes the reply from their answers."""
 
 import threading
 import time

@@ -74,7 +74,7 @@ def _letters(encoder: ChatEncoder, form: QuestionForm) -> list[int]:
     """Ids of A, B, … as the tokens that come next after the begun answer, as far as each is one of its own.
 
     Raises:
-        CannotServe: if two letters at least are not: then nothing can be chosen from.
+        CannotServe: if fewer than two letters are: a choice needs two.
     """
     messages = form.messages("?", ["?", "?"])
     begun = encoder.begun_ids(messages, form.answer)

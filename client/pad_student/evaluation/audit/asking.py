@@ -1,4 +1,4 @@
-"""What the teacher is asked about sets of known quality: likelihoods, and one question for each order."""
+"""Asks the teacher about sets of known quality: for likelihoods, and one question for each order."""
 
 import math
 import time
@@ -37,7 +37,7 @@ class Choices:
 
 @dataclass(slots=True)
 class Cost:
-    """What asking took, over ``sets`` sets."""
+    """Teacher tokens and seconds that asking took, over ``sets`` sets."""
 
     sets: int = 0
     teacher_tokens: int = 0
@@ -62,7 +62,7 @@ def likelihoods(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Likelihoods]
     """Every response's likelihood.
 
     Raises:
-        TeacherError: where the teacher does not answer, or refuses.
+        TeacherError: if the teacher does not answer, or refuses.
     """
     return [
         Likelihoods(
@@ -82,7 +82,7 @@ def listwise(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Choices]:
     """Every rotation asked as a question of its own, so that each order's answer is seen.
 
     Raises:
-        TeacherError: where the teacher does not answer, or refuses.
+        TeacherError: if the teacher does not answer, or refuses.
     """
     asked = [
         _shown(known.set, order.tolist(), f"{known.set.id} {k}")
@@ -107,7 +107,7 @@ def pairwise(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Array]:
     """Each response's mean chance to win a pair, asked in both orders: [n] a set.
 
     Raises:
-        TeacherError: where the teacher does not answer, or refuses.
+        TeacherError: if the teacher does not answer, or refuses.
     """
     answers = teacher.selection([known.set for known in sets], form="pairwise", orders="both")
     return [np.array([response.selection_probability for response in answer.responses]) for answer in answers]

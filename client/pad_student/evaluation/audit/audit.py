@@ -1,4 +1,4 @@
-"""One audit from start to end: what is asked in the time there is, and all that is reported about it."""
+"""One audit from start to end: it asks within a time limit, computes the statistics and recommends settings."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(slots=True)
 class Answers:
-    """All that the teacher said. Choice may have been asked about the first sets only."""
+    """The teacher's answers. Choice may have been asked about the first sets only."""
 
     sets: Sequence[KnownSet]
     likelihoods: list[Likelihoods] = field(default_factory=list[Likelihoods])
@@ -41,7 +41,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What one teacher's signals are worth."""
+    """One teacher's signals, their statistics, and the settings that they recommend."""
 
     teacher: dict[str, str]
     judged: list[Judged]
@@ -74,16 +74,16 @@ class Audit:
 
 
 def audit(teacher: Teacher, sets: Sequence[KnownSet], seconds: float, say: Say = lambda _: None) -> Audit:
-    """Ask, count and recommend.
+    """Audit one teacher: ask, compute the statistics, recommend settings.
 
     Args:
-        teacher: the one that is judged.
-        sets: of known quality; choice is asked about as many as ``seconds`` allow.
+        teacher: the one to audit.
+        sets: of known quality; choice is asked about the first ones, until the time is over.
         seconds: about how long all may take.
-        say: told what happens next, one line at a time.
+        say: receives a line before each stage.
 
     Raises:
-        TeacherError: where the teacher does not answer, or refuses.
+        TeacherError: if the teacher does not answer, or refuses.
     """
     card = teacher.model()
     answers = _asked(teacher, sets, time.monotonic() + seconds, say)

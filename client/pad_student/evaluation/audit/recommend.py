@@ -28,7 +28,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """What ``distill`` should be given, the win rate that it rests on, and why, in words."""
+    """Settings for ``distill``, the win rate that they rest on, and the reason in words."""
 
     settings: dict[str, object]
     win_rate: WinRate
@@ -36,7 +36,7 @@ class Recommendation:
 
 
 def recommend(judged: Sequence[Judged]) -> Recommendation:
-    """The signal whose better response wins most often; the cheaper one where two are equal.
+    """The signal whose better response wins most often; the cheaper one if two are equal.
 
     A signal with choice in it is only considered if choice alone is above chance, and if it wins more often than
     likelihood does over the same sets.

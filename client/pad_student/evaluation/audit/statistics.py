@@ -104,7 +104,7 @@ def _largest_total_variation(probabilities_O_N: Array) -> float:
 
 
 def correlation_within_sets(first: Sequence[Array], second: Sequence[Array]) -> float | None:
-    """Pearson correlation of two quantities, each less its set's mean; None where one of them never varies."""
+    """Pearson correlation of two quantities, each less its set's mean; None if one of them never varies."""
     x, y = (np.concatenate([value - value.mean() for value in of]) for of in (first, second))
     norms = float(np.linalg.norm(x) * np.linalg.norm(y))
     return float(x @ y) / norms if norms else None

@@ -35,7 +35,7 @@ class MemoryModel:
             ids = [np.append(i, np.zeros(ROW - 1, np.int64)) for i in range(count)]
             return [Row(row, ROW - 1, row[-1:, None], ROW) for row in ids]
 
-        hidden_K_D = run(trial(TRIALS[0]))  # before measuring: this also makes all that is made once and kept
+        hidden_K_D = run(trial(TRIALS[0]))  # warm up: what is allocated once and kept must not count
         small, large = (peak_bytes(partial(run, trial(count)), device) for count in TRIALS)
         per_token = (large - small) / (TRIALS[1] - TRIALS[0]) / ROW
         fixed = max(0.0, small - per_token * TRIALS[0] * ROW)

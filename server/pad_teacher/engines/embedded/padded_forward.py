@@ -1,4 +1,4 @@
-"""The plain way through a model: each row by itself, padded on the right, where a causal model does not look."""
+"""The plain forward pass: rows share nothing and are padded on the right, which a causal model does not read."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -99,7 +99,7 @@ class _TreeAttention:
         return output, total[..., : stop - start]  # it rounds the length up
 
     def _by_scores(self, node: Node, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """The same by scores written out, at most ``SCORES`` of them at a time."""
+        """The same without a fused kernel: it holds at most ``SCORES`` attention scores at a time."""
         groups, heads, _, _ = self.query_G_H_T_d.shape
         rows = max(1, min(QUERIES, SCORES // (groups * heads * (node.stop - node.start))))
         chunks = [self._chunk(node, first, min(first + rows, stop)) for first in range(start, stop, rows)]

@@ -1,4 +1,4 @@
-"""The fast way through a model: all rows in one sequence, each shared prefix computed once."""
+"""The fast forward pass: all rows in one sequence, each shared prefix computed once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
