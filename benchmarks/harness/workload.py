@@ -84,7 +84,7 @@ def _questions(encoder: ChatEncoder, prompt: str, texts: list[str]) -> dict[str,
     form = QuestionForm()
 
     def ask(order: Sequence[int]) -> dict[str, list[int]]:
-        ids = encoder.begun_ids(form.messages(prompt, [texts[i] for i in order]), form.answer)
+        ids = encoder.prefilled_ids(form.messages(prompt, [texts[i] for i in order]), form.answer)
         return {"ids": ids, "labels": letters[: len(order)]}
 
     n = len(texts)

@@ -44,7 +44,7 @@ class Asker:
         """Ask about ``options``."""
         row, graded = len(questions.rows), world.graded(prompt, options)
         form = QuestionForm()
-        ids = self.encoder.begun_ids(form.messages(prompt, options), form.answer)
+        ids = self.encoder.prefilled_ids(form.messages(prompt, options), form.answer)
         questions.rows.append(ids)
         wanted = torch.zeros(self.vocabulary)
         wanted[self.letter_ids[: len(options)]] = (torch.tensor(graded) / LETTER_TEMPERATURE).softmax(0)

@@ -37,7 +37,7 @@ def choices(model: PreTrainedModel, encoder: ChatEncoder, prompts: list[str], sa
         n = len(responses)
         orders = question_orders(n, "listwise", "cyclic")
         shown = [[responses[i][0] for i in order] for order in orders]
-        rows = [encoder.begun_ids(form.messages(prompt, options), form.answer) for options in shown]
+        rows = [encoder.prefilled_ids(form.messages(prompt, options), form.answer) for options in shown]
         letters = [row[0] for row in encoder.response_ids(LETTERS[:n], [False] * n)]
         hidden = model.model(input_ids=padded(rows), use_cache=False).last_hidden_state
         last = hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]

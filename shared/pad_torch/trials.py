@@ -27,14 +27,14 @@ def why_not_kinds(config: Any) -> str | None:
     return None if kinds <= LAYER_KINDS else f"it has layers of the kinds {', '.join(sorted(kinds))}"
 
 
-def why_not_windows(config: Any, told: Sequence[int | None]) -> str | None:
+def why_not_windows(config: Any, windows: Sequence[int | None]) -> str | None:
     """Why attention layers cannot be trusted, from the sliding windows that they were called with, in order."""
     layers, window = config.num_hidden_layers, getattr(config, "sliding_window", None)
-    if len(told) != layers:
-        return f"{len(told)} of its {layers} layers call their attention through transformers' interface"
+    if len(windows) != layers:
+        return f"{len(windows)} of its {layers} layers call their attention through transformers' interface"
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * layers
     slides = [kind == "sliding_attention" and bool(window) for kind in kinds]
-    if any(slide and each != window for slide, each in zip(slides, told, strict=True)):
+    if any(slide and each != window for slide, each in zip(slides, windows, strict=True)):
         return "its layers do not say how far their windows reach"
     return None
 

@@ -75,7 +75,7 @@ class ChatEncoder:
         except Exception as error:  # templates raise jinja2 errors of their own making
             raise TemplateError("the model's chat template refuses this conversation") from error
 
-    def begun_ids(self, prompt: Prompt, answer: str) -> list[int]:
+    def prefilled_ids(self, prompt: Prompt, answer: str) -> list[int]:
         """Ids of the rendered prompt and of an assistant's turn that has begun with ``answer`` and goes on.
 
         The turn is rendered whole and cut after ``answer``, so it stands where the template itself puts an answer:

@@ -49,7 +49,7 @@ class Teacher:
         Raises:
             TemplateError: if the template refuses the conversation.
         """
-        return self.encoder.begun_ids(self.question.messages(request, options), self.question.answer)
+        return self.encoder.prefilled_ids(self.question.messages(request, options), self.question.answer)
 
 
 def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm) -> str:
@@ -77,9 +77,9 @@ def _letters(encoder: ChatEncoder, form: QuestionForm) -> list[int]:
         CannotServe: if fewer than two letters are: a choice needs two.
     """
     messages = form.messages("?", ["?", "?"])
-    begun = encoder.begun_ids(messages, form.answer)
+    begun = encoder.prefilled_ids(messages, form.answer)
     if form.answer:
-        after = [encoder.begun_ids(messages, form.answer + letter) for letter in LETTERS]
+        after = [encoder.prefilled_ids(messages, form.answer + letter) for letter in LETTERS]
     else:
         after = [begun + ids for ids in encoder.response_ids(LETTERS, [False] * len(LETTERS))]
     ids: list[int] = []

@@ -172,4 +172,4 @@ def test_the_template_takes_every_role_and_closes_answers(folder):
 def test_a_question_stays_short(folder):
     form = QuestionForm()
     messages = form.messages(PROMPT_OF_EACH_KIND[0], ["one two three four five six"] * 4)
-    assert len(ChatEncoder.of(tokenizer_of(folder)).begun_ids(messages, form.answer)) < 110
+    assert len(ChatEncoder.of(tokenizer_of(folder)).prefilled_ids(messages, form.answer)) < 110

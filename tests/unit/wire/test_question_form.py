@@ -45,7 +45,7 @@ def test_an_answer_begins_where_the_template_puts_it(template: str, begun: str) 
     tokenizer.chat_template = TEMPLATES[template]
     encoder = ChatEncoder.of(tokenizer)
     thought = "<think></think>" if template == "thinks" else ""
-    assert encoder.decode(encoder.begun_ids("hi", begun)) == f"<user>hi<end><assistant>{thought}{begun}"
+    assert encoder.decode(encoder.prefilled_ids("hi", begun)) == f"<user>hi<end><assistant>{thought}{begun}"
 
 
 def test_a_template_that_changes_the_answer_is_refused() -> None:
@@ -53,7 +53,7 @@ def test_a_template_that_changes_the_answer_is_refused() -> None:
     encoder = ChatEncoder.of(tokenizer)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
     with pytest.raises(TemplateError):
-        encoder.begun_ids("hi", "so: (")
+        encoder.prefilled_ids("hi", "so: (")
 
 
 def test_a_question_shows_options_after_their_letters() -> None:
