@@ -148,7 +148,7 @@ class Batcher:
             if queued.unit.wanted:
                 wanted.append(queued)
             else:
-                queued.unit.let_go()
+                queued.unit.unclaim()
                 self.queue.give_back(queued.request, queued.unit.query.cost, "client_left")
         return wanted
 

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from pad_teacher.api.chunked_json import ChunkedJson, json_chunks
-from pad_teacher.api.openapi import documented
+from pad_teacher.api.openapi import route_options
 from pad_teacher.scoring.questions import MAX_ORDERS
 from pad_teacher.service import Service
 from pad_wire import Health, Limits, ModelCard, ModelList, UsageReply
@@ -20,20 +20,20 @@ def about_routes(service: Service) -> APIRouter:
     """The routes that describe ``service``."""
     router = APIRouter(tags=["service"])
 
-    @router.get("/v1/models", summary="The teacher, its fingerprint and its limits", **documented(ModelList))
+    @router.get("/v1/models", summary="The teacher, its fingerprint and its limits", **route_options(ModelList))
     async def models() -> Response:
         return _json(ModelList(data=[_card(service)]))
 
-    @router.get("/v1/usage", summary="Limits of your key, and usage of each of its jobs", **documented(UsageReply))
+    @router.get("/v1/usage", summary="Limits of your key, and usage of each of its jobs", **route_options(UsageReply))
     async def usage(request: Request) -> Response:
         reply = service.usage.reply_for(request.state.client)
         return ChunkedJson(await asyncio.to_thread(lambda: json_chunks(reply())))
 
-    @router.get("/v1/health/live", summary="The process answers", **documented(Health))
+    @router.get("/v1/health/live", summary="The process answers", **route_options(Health))
     async def live() -> Response:
         return _json(Health(status="live"))
 
-    @router.get("/v1/health/ready", summary="The golden score has passed", **documented(Health))
+    @router.get("/v1/health/ready", summary="The golden score has passed", **route_options(Health))
     async def ready() -> Response:
         return _json(service.health(), 200 if service.status == "ready" else 503)
 

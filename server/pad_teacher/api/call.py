@@ -11,7 +11,7 @@ from pad_teacher.api.chunked_json import json_chunks
 from pad_teacher.cache.reuse import Remaining
 from pad_teacher.runtime.metrics import Metrics
 from pad_teacher.runtime.reading_thread import ReadingThread
-from pad_teacher.scoring.plan import Budget, Plan
+from pad_teacher.scoring.plan import Plan, PlanBudget
 from pad_teacher.service import Running
 from pad_wire import ScoreReply, SelectionReply, Usage
 from pad_wire.scoring import ScoringRequest
@@ -20,7 +20,7 @@ from pad_wire.validation import parse
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class CallResult:
     """A call's reply as JSON, and its usage; ``reused_tokens`` are teacher tokens that reuse has saved."""
 
     chunks: list[bytes]
@@ -52,7 +52,7 @@ class ScoringCall:
         self._data: CallData | None = None  # set in the thread, also if nobody waits for it any more
 
     async def run(
-        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: Budget
+        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: PlanBudget
     ) -> CallData:
         """Read ``body`` as ``model``, plan it, and wait until the engine has computed it: what ``reply`` takes.
 
@@ -64,7 +64,7 @@ class ScoringCall:
         await self._running.batcher.submit(data.request, budget.deadline)
         return data
 
-    async def reply(self, data: CallData) -> Done:
+    async def reply(self, data: CallData) -> CallResult:
         """The reply to a call that has been computed.
 
         Raises:
@@ -76,7 +76,9 @@ class ScoringCall:
         """Free the call's data soon, in the thread."""
         self._thread.run_later(self._free)
 
-    def _read(self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: Budget) -> CallData:
+    def _read(
+        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: PlanBudget
+    ) -> CallData:
         asked = parse(model, body)
         try:
             planned = plan(self._running.teacher, asked, budget)
@@ -87,7 +89,7 @@ class ScoringCall:
         self._data = CallData(planned, remaining, PendingRequest(self._client, remaining.units))
         return self._data
 
-    def _write(self, data: CallData) -> Done:
+    def _write(self, data: CallData) -> CallResult:
         plan, remaining = data.plan, data.remaining
         answers = remaining.answers(data.request.results)
         reply = plan.reply(answers)
@@ -99,7 +101,7 @@ class ScoringCall:
         for _, value in reply:
             if isinstance(value, list):
                 _free_items(value)
-        return Done(chunks, plan.usage, remaining.reused_tokens)
+        return CallResult(chunks, plan.usage, remaining.reused_tokens)
 
     def _free(self) -> None:
         if data := self._data:

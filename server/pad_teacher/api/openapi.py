@@ -30,7 +30,7 @@ _MODELS = (
 )
 
 
-def documented(reply: type[WireModel], request: type[WireModel] | None = None) -> dict[str, Any]:
+def route_options(reply: type[WireModel], request: type[WireModel] | None = None) -> dict[str, Any]:
     """Options of a route that takes ``request`` as JSON, if any, and answers with ``reply`` or an error."""
     if reply is Health:  # needs no key, and has the same shape for both statuses
         states = {status: {"description": "Health", **_content(Health)} for status in (200, 503)}

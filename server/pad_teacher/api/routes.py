@@ -12,10 +12,10 @@ from pad_teacher.admission.client import Client
 from pad_teacher.api.body import BodyMemory, deadline_of, received_body, unless_client_leaves
 from pad_teacher.api.call import ScoringCall
 from pad_teacher.api.chunked_json import ChunkedJson
-from pad_teacher.api.openapi import documented
+from pad_teacher.api.openapi import route_options
 from pad_teacher.scoring.completions import plan_completions
 from pad_teacher.scoring.likelihood import plan_likelihood
-from pad_teacher.scoring.plan import Budget, Plan
+from pad_teacher.scoring.plan import Plan, PlanBudget
 from pad_teacher.scoring.score import plan_score
 from pad_teacher.scoring.selection import plan_selection
 from pad_teacher.service import Service
@@ -53,7 +53,7 @@ def scoring_routes(service: Service, bodies: BodyMemory) -> APIRouter:
     """The scoring routes of ``service``."""
     router = APIRouter(tags=["scoring"])
     for route in ROUTES:
-        described: dict[str, Any] = documented(route.reply, route.request)
+        described: dict[str, Any] = route_options(route.reply, route.request)
         endpoint = partial(_score, service, bodies, route)
         router.add_api_route(f"/v1/{route.name}", endpoint, methods=["POST"], summary=route.summary, **described)
     return router
@@ -64,7 +64,7 @@ async def _score(service: Service, bodies: BodyMemory, route: ScoringRoute, http
     service.refuse_if_draining()
     client: Client = http.state.client
     running.batcher.queue.refuse_if_full(client)  # before anything is read or tokenised
-    budget = Budget(settings.max_queued_tokens, settings.max_batch_tokens, deadline_of(http))
+    budget = PlanBudget(settings.max_queued_tokens, settings.max_batch_tokens, deadline_of(http))
     call = ScoringCall(client, running, service.reading, service.metrics)
     try:
         async with received_body(http, bodies) as body:

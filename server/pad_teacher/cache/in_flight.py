@@ -37,7 +37,7 @@ class Unit:
 
     - ``waiters`` only grows. Requests join in the reading thread and are answered on the event loop; one that joins
       too late to be answered gets the result at its own turn.
-    - Of the turns that come, one pays: the first, or the first after ``let_go``.
+    - Of the turns that come, one pays: the first, or the first after ``unclaim``.
     """
 
     keys: tuple[bytes, ...]
@@ -58,11 +58,11 @@ class Unit:
 
     def fail(self, refusal: Refusal) -> None:
         """End the wait of all requests for it; the next turn pays."""
-        self.let_go()
+        self.unclaim()
         for waiter, _ in tuple(self.waiters):
             waiter.fail(refusal)
 
-    def let_go(self) -> None:
+    def unclaim(self) -> None:
         """Undo the claim: the unit was not computed, so the next turn pays."""
         self._claimed = False
 

@@ -76,13 +76,13 @@ class ScoreCache:
         self._touched: set[int] = set()
         self._warned = False
         self.bytes = 0
-        with self._going_on():
+        with self._errors_logged():
             self._database()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, FloatArray]:
         """The rows that are known of ``keys``; damaged rows are dropped."""
         found: dict[bytes, FloatArray] = {}
-        with self._going_on():
+        with self._errors_logged():
             for some in _chunks(keys):
                 self._look_up({_id(key): key for key in some}, found)
             if len(self._touched) > MAX_TOUCHED:
@@ -91,12 +91,12 @@ class ScoreCache:
 
     def put(self, rows: Iterable[tuple[bytes, FloatArray]]) -> None:
         """Keep ``rows``, and evict the least recently used; values that are not finite are not kept."""
-        with self._going_on():
+        with self._errors_logged():
             self._write({key: value.astype("<f4").tobytes() for key, value in rows if np.isfinite(value).all()})
 
     def close(self) -> None:
         """Write the times of use, and close the file."""
-        with self._going_on():
+        with self._errors_logged():
             self._write({})
         if self._open is not None:
             self._open.close()
@@ -158,7 +158,7 @@ class ScoreCache:
             database.execute("VACUUM")
 
     @contextmanager
-    def _going_on(self) -> Iterator[None]:
+    def _errors_logged(self) -> Iterator[None]:
         """End the block on any error of the file, and log it once."""
         try:
             yield

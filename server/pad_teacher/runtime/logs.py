@@ -24,7 +24,7 @@ def configure(level: str) -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _without_nothing,
+                _drop_none,
                 structlog.processors.JSONRenderer(),
             ],
             foreign_pre_chain=shared,
@@ -43,5 +43,5 @@ def configure(level: str) -> None:
     )
 
 
-def _without_nothing(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _drop_none(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: value for key, value in event.items() if value is not None}

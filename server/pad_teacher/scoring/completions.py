@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, Query
 from pad_teacher.errors import Refusal
-from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.completions import (
     CompletionChoice,
@@ -19,7 +19,7 @@ from pad_wire.completions import (
 )
 
 
-def plan_completions(teacher: Teacher, request: CompletionRequest, budget: Budget) -> Plan:
+def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanBudget) -> Plan:
     """Plan ``/v1/completions``."""
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
@@ -69,8 +69,8 @@ def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
 def _choice(
     teacher: Teacher, request: CompletionRequest, index: int, ids: list[int], scored: EchoLogprobs
 ) -> CompletionChoice:
-    log_probs = finite(scored.token_logprobs, f"prompt[{index}]").tolist()
-    finite(scored.top_logprobs, f"prompt[{index}]")
+    log_probs = finite_logprobs(scored.token_logprobs, f"prompt[{index}]").tolist()
+    finite_logprobs(scored.top_logprobs, f"prompt[{index}]")
     # Each token of the reply, its log-probability, and the position that predicts it; nothing predicts the first
     # token of an echoed text.
     rows: list[tuple[int, float | None, int | None]] = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from pad_teacher.engines.queries import Answer, FloatArray, TokenSet
 from pad_teacher.errors import Refusal
-from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire import LikelihoodReply, LikelihoodRequest, ResponseSet
 from pad_wire.chat import TemplateError
@@ -31,7 +31,7 @@ class TokenisedSet:
     truncated: list[bool]
 
 
-def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget) -> Plan:
+def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: PlanBudget) -> Plan:
     """Plan ``/v1/likelihood``."""
     sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
 
@@ -47,7 +47,7 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: Budget
 
 
 def tokenise(
-    teacher: Teacher, sets: Sequence[ResponseSet], budget: Budget, *, truncate: bool, unconditional: bool = False
+    teacher: Teacher, sets: Sequence[ResponseSet], budget: PlanBudget, *, truncate: bool, unconditional: bool = False
 ) -> list[TokenisedSet]:
     """Render and tokenise each set; ``unconditional`` asks for its likelihoods after an empty request too.
 
@@ -100,7 +100,9 @@ def response_tokens(sets: Sequence[TokenisedSet]) -> int:
     return sum(len(ids) for item in sets for query in item.queries for ids in query.response_ids)
 
 
-def _tokenise_set(teacher: Teacher, item: ResponseSet, index: int, budget: Budget, truncate: bool) -> TokenisedSet:
+def _tokenise_set(
+    teacher: Teacher, item: ResponseSet, index: int, budget: PlanBudget, truncate: bool
+) -> TokenisedSet:
     where = f"sets[{index}]"
     with template_at(f"{where}.prompt"):
         prompt_ids = teacher.prompts.ids(teacher.encoder, item.prompt)
@@ -147,13 +149,13 @@ def _split(tokens: TokenSet, most: int) -> Iterator[TokenSet]:
 def _likelihood(
     log_probs: FloatArray, unconditional: FloatArray | None, truncated: bool, where: str, *, per_token: bool
 ) -> Likelihood:
-    total = float(finite(log_probs, where).sum(dtype=np.float64))
+    total = float(finite_logprobs(log_probs, where).sum(dtype=np.float64))
     return Likelihood(
         log_likelihood=total,
         tokens=len(log_probs),
         mean_log_likelihood=total / len(log_probs),
         unconditional_log_likelihood=(
-            None if unconditional is None else float(finite(unconditional, where).sum(dtype=np.float64))
+            None if unconditional is None else float(finite_logprobs(unconditional, where).sum(dtype=np.float64))
         ),
         token_log_likelihoods=log_probs.tolist() if per_token else None,
         truncated=truncated or None,

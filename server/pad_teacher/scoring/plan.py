@@ -28,7 +28,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Budget:
+class PlanBudget:
     """Limits of planning, before anything is queued: a small body can ask for very many questions.
 
     ``tokens`` are those that the request may still cost, ``batch_tokens`` the limit of one query, ``deadline`` is on
@@ -62,7 +62,7 @@ def usage(*, prompt: int = 0, response: int = 0, question: int = 0) -> Usage:
     return Usage(prompt_tokens=prompt, response_tokens=response, question_tokens=question, total_tokens=total)
 
 
-def finite(values: FloatArray, where: str) -> FloatArray:
+def finite_logprobs(values: FloatArray, where: str) -> FloatArray:
     """``values``, cut to at most 0: rounding may leave the log-probability of a certain token just above.
 
     Raises:

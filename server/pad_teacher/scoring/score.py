@@ -6,7 +6,7 @@ from math import log
 from pad_teacher.engines.queries import Answer, Query
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.likelihood import TokenisedSet, likelihoods, prompt_tokens, response_tokens, tokenise
-from pad_teacher.scoring.plan import Budget, Plan, usage
+from pad_teacher.scoring.plan import Plan, PlanBudget, usage
 from pad_teacher.scoring.questions import Choice
 from pad_teacher.scoring.selection import AskedSet, ask, question_tokens
 from pad_teacher.scoring.teacher import Teacher
@@ -14,7 +14,7 @@ from pad_wire import ScoreReply, ScoreRequest
 from pad_wire.scoring import Likelihood, Score, ScoreSet
 
 
-def plan_score(teacher: Teacher, request: ScoreRequest, budget: Budget) -> Plan:
+def plan_score(teacher: Teacher, request: ScoreRequest, budget: PlanBudget) -> Plan:
     """Plan ``/v1/score``."""
     sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
     asked = ask(teacher, request, budget)

@@ -7,7 +7,7 @@ from typing import cast
 from pad_teacher.engines.queries import Answer, FloatArray, Questions, shared_tokens
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.likelihood import template_at
-from pad_teacher.scoring.plan import Budget, Plan, finite, usage
+from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.questions import Choice, TooManyOrders, combine, question_orders
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire import ResponseSet, SelectionReply, SelectionRequest
@@ -30,11 +30,11 @@ class AskedSet:
     def choice(self, results: Iterator[Answer]) -> Choice:
         """The teacher's choice; takes the answers to the set's queries from ``results``."""
         answers = [array for _ in self.queries for array in cast(list[FloatArray], next(results))]
-        log_probs = [finite(array, self.where).tolist() for array in answers]
+        log_probs = [finite_logprobs(array, self.where).tolist() for array in answers]
         return combine(self.n, self.orders, log_probs)
 
 
-def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) -> Plan:
+def plan_selection(teacher: Teacher, request: SelectionRequest, budget: PlanBudget) -> Plan:
     """Plan ``/v1/selection``."""
     asked = ask(teacher, request, budget)
     counted = usage(question=question_tokens(asked))
@@ -47,7 +47,7 @@ def plan_selection(teacher: Teacher, request: SelectionRequest, budget: Budget) 
     return Plan([query for item in asked for query in item.queries], counted, reply, [asked])
 
 
-def ask(teacher: Teacher, request: SelectionRequest, budget: Budget) -> list[AskedSet]:
+def ask(teacher: Teacher, request: SelectionRequest, budget: PlanBudget) -> list[AskedSet]:
     """Render and tokenise the questions about each set.
 
     Raises:
@@ -61,7 +61,9 @@ def question_tokens(asked: Sequence[AskedSet]) -> int:
     return sum(item.tokens for item in asked)
 
 
-def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: Budget) -> AskedSet:
+def _ask_set(
+    teacher: Teacher, item: ResponseSet, index: int, request: SelectionRequest, budget: PlanBudget
+) -> AskedSet:
     where, n, letters = f"sets[{index}]", len(item.responses), teacher.letter_ids
     shown = n if request.form == "listwise" else 2
     if n < 2:
@@ -75,7 +77,7 @@ def _ask_set(teacher: Teacher, item: ResponseSet, index: int, request: Selection
         raise Refusal("too_many_options", str(error), where=f"{where}.responses") from error
     writer = _QuestionWriter(teacher, as_text(item.prompt), where)
     texts = [response.text for response in item.responses]
-    options = writer.fitting(texts, shown) if request.truncate else texts
+    options = writer.cut_to_fit(texts, shown) if request.truncate else texts
     asked: list[list[int]] = []
     for order in orders:
         asked.append(writer.ids([options[i] for i in order]))
@@ -121,7 +123,7 @@ class _QuestionWriter:
             raise Refusal("too_long", message, where=self.where)
         return ids
 
-    def fitting(self, texts: Sequence[str], shown: int) -> list[str]:
+    def cut_to_fit(self, texts: Sequence[str], shown: int) -> list[str]:
         """The texts, each cut to the largest number of tokens with which every question fits the context."""
         limit = self.teacher.engine.max_context_tokens
         ids = self.teacher.encoder.response_ids(texts, [False] * len(texts))

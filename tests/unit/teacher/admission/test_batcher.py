@@ -77,7 +77,7 @@ async def test_a_unit_joined_after_it_failed_is_computed_again(batcher: Batcher,
         await batcher.submit(request(unit), None)
     engine.failure = None
     assert unit.claim()  # and its next turn pays for it
-    unit.let_go()
+    unit.unclaim()
     again = request(unit)
     await batcher.submit(again, None)
     assert again.results == [unit.result]

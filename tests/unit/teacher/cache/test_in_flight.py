@@ -25,5 +25,5 @@ def test_a_unit_is_forgotten_once_nobody_holds_it() -> None:
 def test_the_first_turn_pays_and_the_first_after_one_let_go() -> None:
     unit = Unit((b"a",), QUERY)
     assert (unit.claim(), unit.claim()) == (True, False)
-    unit.let_go()
+    unit.unclaim()
     assert unit.claim()
