@@ -125,8 +125,8 @@ def train(
 
 def _sample_twice() -> None:
     """Sample twice and keep the second result: this rank runs more forward passes than the others."""
-    once = sampling._generate_at_once
-    sampling._generate_at_once = lambda *args: (once(*args), once(*args))[1]
+    once = sampling._generate_batch
+    sampling._generate_batch = lambda *args: (once(*args), once(*args))[1]
 
 
 def let_cpus_shard() -> None:

@@ -37,7 +37,7 @@ class TeacherAccess(Settings):
     """The job under which the teacher counts this work."""
 
 
-class Sampled(Settings):
+class SamplingSettings(Settings):
     """How the student samples responses."""
 
     temperature: Temperature = 0.8
@@ -68,7 +68,7 @@ class PromptData(Settings):
     """Drop longer prompts and report them."""
 
 
-class SampleSettings(Sampled, PromptData):
+class SampleSettings(SamplingSettings, PromptData):
     """Sample responses from a student; a rerun continues where its output ends."""
 
     model: str
@@ -109,7 +109,7 @@ class AuditSettings(TeacherAccess):
     """Fail if the better response wins fewer pairs than this, by the recommended signal."""
 
 
-class GradeSettings(Sampled, PromptData):
+class GradeSettings(SamplingSettings, PromptData):
     """Grade a model's responses with a rule: the gold score."""
 
     grader: str
@@ -124,7 +124,7 @@ class GradeSettings(Sampled, PromptData):
     """Responses to each prompt."""
 
 
-class WinRateSettings(Sampled, TeacherAccess, PromptData):
+class WinRateSettings(SamplingSettings, TeacherAccess, PromptData):
     """Let a teacher compare a model's responses with a baseline's, in both orders: the win rate."""
 
     model: str
@@ -139,7 +139,7 @@ class WinRateSettings(Sampled, TeacherAccess, PromptData):
     """Responses to each prompt, compared one to one."""
 
 
-class AnswerSettings(Sampled):
+class AnswerSettings(SamplingSettings):
     """Answer a benchmark's questions in the file format that its own judge reads."""
 
     benchmark: Literal["alpaca-eval", "arena-hard", "mt-bench"]
@@ -167,7 +167,7 @@ class ReportSettings(Settings):
     """The page; by default report.html in the run's directory."""
 
 
-class Training(Settings, PreferenceSettings):
+class TrainingSettings(Settings, PreferenceSettings):
     """The settings of every command that trains.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag
@@ -201,7 +201,7 @@ class Training(Settings, PreferenceSettings):
         return {**own, "trainer": {**own.get("trainer", {}), **moved}}
 
 
-class TrainSettings(Training):
+class TrainSettings(TrainingSettings):
     """Train a student from scored sets; no teacher is needed.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag
@@ -214,7 +214,7 @@ class TrainSettings(Training):
     """The directory for the trained student, its checkpoints and logs."""
 
 
-class DistillSettings(Training, TeacherAccess, PromptData, OnPolicySettings, QuestionSettings):
+class DistillSettings(TrainingSettings, TeacherAccess, PromptData, OnPolicySettings, QuestionSettings):
     """Sample, score and train in rounds, from a YAML file and flags.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag

@@ -18,7 +18,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from pad_student.commands.settings import DistillSettings, Settings, Training, training_arguments
+from pad_student.commands.settings import DistillSettings, Settings, TrainingSettings, training_arguments
 from pad_student.errors import BadSettings, UsageError
 
 ENV_PREFIX = "PAD_STUDENT_"
@@ -112,7 +112,7 @@ def _split_flags(command: type[Settings], arguments: Sequence[str]) -> tuple[lis
         name = name.replace("-", "_")
         if not argument.startswith("--"):
             own.append(argument)
-        elif issubclass(command, Training) and not _is_own(command, name):
+        elif issubclass(command, TrainingSettings) and not _is_own(command, name):
             if not has_value:
                 value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
             trainer[name] = _as_value(value)
@@ -155,7 +155,7 @@ def _one_line(error: ValidationError | SettingsError, command: type[Settings]) -
         flag = name.replace("_", "-")
         return f"{name} is missing: give --{flag}, {ENV_PREFIX}{name.upper()}, or {name} in a YAML file"
     if first["type"] == "extra_forbidden":
-        others = training_arguments() if issubclass(command, Training) else ()
+        others = training_arguments() if issubclass(command, TrainingSettings) else ()
         near = difflib.get_close_matches(name, [*command.model_fields, *others], 1)
         return f"{name} is not a setting of this command" + (f"; did you mean {near[0]}?" if near else "")
     return f"{name}: {first['msg']}"

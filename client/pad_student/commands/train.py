@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pad_student.commands.common import closing_line
 from pad_student.commands.report import write_after
-from pad_student.commands.settings import Training, TrainSettings
+from pad_student.commands.settings import TrainingSettings, TrainSettings
 from pad_student.errors import BatchError, DiskFull, JsonLinesError, TrackerMissing
 from pad_student.storage import jsonl
 from pad_student.storage.run_directory import bind_to_settings, is_finished, newest_whole, steps_asked
@@ -63,7 +63,7 @@ def run(settings: TrainSettings) -> None:
 
 
 def train(
-    settings: Training, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None" = None
+    settings: TrainingSettings, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None" = None
 ) -> None:
     """Train from the newest whole checkpoint, and save the student with its tokenizer in the output directory.
 
@@ -157,7 +157,7 @@ def _is_disk_full(error: Exception, folder: Path) -> bool:
     return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
-def bind_output(settings: Training, output_dir: Path) -> None:
+def bind_output(settings: TrainingSettings, output_dir: Path) -> None:
     """Bind the output directory to the settings. Only how long to train and what to save may change later.
 
     Raises:
@@ -191,7 +191,7 @@ def is_done(config: "PADConfig") -> bool:
     return True
 
 
-def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
+def configure(settings: TrainingSettings, output_dir: Path, **own: Any) -> "PADConfig":
     """The trainer's configuration; ``own`` holds fields that are not among the command's settings."""
     from pad_student.preference.config import PADConfig
 
@@ -205,7 +205,7 @@ def configure(settings: Training, output_dir: Path, **own: Any) -> "PADConfig":
     )
 
 
-def _batch_sizes(settings: Training) -> dict[str, Any]:
+def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
     """The given fields of TrainingArguments, and those that divide ``prompts_per_step`` into micro-batches."""
     given = dict(settings.trainer)
     processes = int(os.environ.get("WORLD_SIZE", "1"))

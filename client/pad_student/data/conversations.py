@@ -15,7 +15,7 @@ class RowError(ValueError):
     """A row without a usable prompt; the message says what was expected and never repeats the row's text."""
 
 
-def holds_anything(value: Any) -> bool:
+def is_not_empty(value: Any) -> bool:
     """Whether a field is not empty; tables also write an empty list as the text ``"[]"``."""
     if isinstance(value, str):
         return value.strip() not in EMPTY_JSON
@@ -34,7 +34,7 @@ def messages_of(value: Any, column: str) -> Conversation:
     return [each for each in messages if each["content"] or each["role"] not in OF_SYSTEM]
 
 
-def up_to_the_answer(messages: Conversation, column: str) -> Conversation:
+def without_answer(messages: Conversation, column: str) -> Conversation:
     """The conversation without the assistant's last turns.
 
     Raises:
@@ -53,7 +53,7 @@ def up_to_the_answer(messages: Conversation, column: str) -> Conversation:
 def _message(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise RowError(f"{where}: expected a message with role and content")
-    if any(holds_anything(value.get(name)) for name in ("tool_calls", "function_call")):
+    if any(is_not_empty(value.get(name)) for name in ("tool_calls", "function_call")):
         raise RowError(f"{where}: calls tools, which cannot be sent")
     role, content = value.get("role"), value.get("content")
     if role is None and isinstance(value.get("from"), str):  # ShareGPT's
@@ -69,7 +69,7 @@ def _message(value: Any, where: str) -> dict[str, str]:
 
 def _text_of_part(part: Any, where: str) -> str:
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        others = any(holds_anything(each) for name, each in part.items() if name not in ("type", "text"))
+        others = any(is_not_empty(each) for name, each in part.items() if name not in ("type", "text"))
         if part.get("type") == "text" or (part.get("type") is None and not others):
             return part["text"]
     raise RowError(f"{where}: a part of its content is no text, and cannot be sent")

@@ -8,9 +8,9 @@ from pad_student.data.conversations import (
     OF_SYSTEM,
     Conversation,
     RowError,
-    holds_anything,
+    is_not_empty,
     messages_of,
-    up_to_the_answer,
+    without_answer,
 )
 
 CONVERSATIONS = ("messages", "conversations")
@@ -50,7 +50,7 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
 
 
 def _own_system(row: Mapping[str, Any], column: str | None) -> str | None:
-    found = [row[name] for name in SYSTEMS if name != column and holds_anything(row.get(name))]
+    found = [row[name] for name in SYSTEMS if name != column and is_not_empty(row.get(name))]
     if not all(isinstance(each, str) for each in found):
         raise RowError(f"{' and '.join(SYSTEMS)}: expected text")
     if len(set(found)) > 1:
@@ -61,18 +61,18 @@ def _own_system(row: Mapping[str, Any], column: str | None) -> str | None:
 def _of_column(row: Mapping[str, Any], column: str) -> str | Conversation:
     if column not in row:
         raise RowError(f"no {column!r} in it, only {_names(row)}")
-    return row[column] if isinstance(row[column], str) else up_to_the_answer(messages_of(row[column], column), column)
+    return row[column] if isinstance(row[column], str) else without_answer(messages_of(row[column], column), column)
 
 
 def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
     for name in CANNOT_BE_CARRIED:
-        if holds_anything(row.get(name)):
+        if is_not_empty(row.get(name)):
             raise RowError(f"its prompt has {name}, which cannot be sent; --column takes a column without them")
     if "prompt" in row:
         return _given_prompt(row["prompt"])
     for name in CONVERSATIONS:
         if name in row:
-            return up_to_the_answer(messages_of(row[name], name), name)
+            return without_answer(messages_of(row[name], name), name)
     if "instruction" in row:
         parts = [row["instruction"], row.get("input", "")]
         if not all(isinstance(part, str) for part in parts):
@@ -89,7 +89,7 @@ def _given_prompt(value: Any) -> str | Conversation:
     messages = messages_of(value, "prompt")
     if messages and messages[-1]["role"] == "assistant":
         raise RowError("prompt: the conversation ends with the assistant, and an answer begun there is not continued")
-    return up_to_the_answer(messages, "prompt")
+    return without_answer(messages, "prompt")
 
 
 def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
@@ -98,7 +98,7 @@ def _shared_beginning(chosen: Any, rejected: Any) -> Conversation:
             "the shared beginning of two texts, chosen and rejected, is no prompt: --column names a prompt"
         )
     pairs = zip(messages_of(chosen, "chosen"), messages_of(rejected, "rejected"), strict=False)
-    return up_to_the_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
+    return without_answer([one for one, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)], "chosen")
 
 
 def _names(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pad_student.errors import UnsupportedModel
 from pad_student.model.checks import tolerance_of, trial_log_likelihoods
 
 
-def take_liger_kernels(model: Any, chosen: dict[str, bool], device: torch.device) -> None:
+def apply_liger_kernels(model: Any, chosen: dict[str, bool], device: torch.device) -> None:
     """Move ``model`` to ``device`` and replace its layers' kernels, before anything relies on its layers.
 
     Args:

@@ -1,8 +1,8 @@
 """The student's log-likelihood of responses, with gradient, in bounded memory.
 
 Only the decoder body runs on whole rows; the output head sees the positions that predict response tokens. If the
-model allows, a prompt's states are computed once for all its responses. A batch may be divided into parts. They run
-one after the other, and again for the gradient, so that only one part's activations are ever held.
+model allows, a prompt's states are computed once for all its responses. A batch may be divided into passes. They
+run one after the other, and again for the gradient, so that only one pass's activations are ever held.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from pad_student.model import shared_attention
 from pad_student.model.forward import packed_states, padded_states, why_not_packed
 from pad_student.model.output_head import forward_replaced, target_log_probs
-from pad_student.model.packing import Row, packed_parts, padded_parts, rows_of
+from pad_student.model.packing import Row, packed_passes, padded_passes, rows_of
 from pad_student.model.wrappers import causal_lm_of, decoder_with_head, text_config_of, unwrapped
 from pad_torch.attention import attention_of
 from pad_torch.logit_transform import LogitTransform
@@ -119,34 +119,34 @@ def response_log_likelihoods(
     if response_mask[:, 0].any() or not response_mask.any(1).all():
         raise ValueError("every row needs a response token, and a prompt token before the first")
     rows = rows_of(input_ids, response_mask)
-    parts = plan_parts(rows, shared=shared, max_tokens=max_tokens)
+    passes = plan_passes(rows, shared=shared, max_tokens=max_tokens)
 
     def forward(**_: Any) -> Tensor:
-        """Values [K] of all parts, in the parts' order, made from ``rows`` instead of the inputs."""
+        """Values [K] of all passes, in the passes' order, made from ``rows`` instead of the inputs."""
         causal_lm = decoder_with_head(model)
 
-        def values_of(part: list[int]) -> Tensor:
-            return _part_values(causal_lm, [rows[number] for number in part], input_ids.device, shared, chunk_size)
+        def values_of(numbers: list[int]) -> Tensor:
+            return _pass_values(causal_lm, [rows[number] for number in numbers], input_ids.device, shared, chunk_size)
 
-        if len(parts) == 1:
-            return values_of(parts[0])
+        if len(passes) == 1:
+            return values_of(passes[0])
         # Run without a gradient at first, and again in the backward pass, when the loss has given its own.
-        return torch.cat([checkpoint(values_of, part, use_reentrant=False) for part in parts])
+        return torch.cat([checkpoint(values_of, numbers, use_reentrant=False) for numbers in passes])
 
     _refuse_lost_autocast(unwrapped(model), input_ids.device)
     with forward_replaced(unwrapped(model), forward):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
-    per_row = _in_row_order(values_K, parts, rows)
+    per_row = _in_row_order(values_K, passes, rows)
     sums_B = torch.stack([values.sum() for values in per_row])
     return ResponseLogLikelihoods(sums_B, response_mask.sum(1), per_row if per_token else None)
 
 
-def plan_parts(rows: Sequence[Row], *, shared: bool, max_tokens: int | None) -> list[list[int]]:
+def plan_passes(rows: Sequence[Row], *, shared: bool, max_tokens: int | None) -> list[list[int]]:
     """Numbers of the rows of each forward pass, which has at most ``max_tokens`` tokens or one row."""
-    return list((packed_parts if shared else padded_parts)(rows, max_tokens))
+    return list((packed_passes if shared else padded_passes)(rows, max_tokens))
 
 
-def _part_values(
+def _pass_values(
     causal_lm: Any, rows: Sequence[Row], device: torch.device, shared: bool, chunk_size: int | None
 ) -> Tensor:
     """Log-probabilities [K] of the tokens that some rows predict, row after row."""
@@ -155,9 +155,9 @@ def _part_values(
     return target_log_probs(causal_lm.get_output_embeddings(), hidden_K_D, target_K, transform, chunk_size)
 
 
-def _in_row_order(values_K: Tensor, parts: Sequence[Sequence[int]], rows: Sequence[Row]) -> tuple[Tensor, ...]:
-    """Values of each row, from those of the parts."""
-    order = [number for part in parts for number in part]
+def _in_row_order(values_K: Tensor, passes: Sequence[Sequence[int]], rows: Sequence[Row]) -> tuple[Tensor, ...]:
+    """Values of each row, from those of the passes."""
+    order = [number for numbers in passes for number in numbers]
     found = dict(zip(order, values_K.split([len(rows[number].targets) for number in order]), strict=True))
     return tuple(found[number] for number in range(len(rows)))
 

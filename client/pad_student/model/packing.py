@@ -87,34 +87,34 @@ def pack(rows: Sequence[Row], device: torch.device) -> Packed:
     return Packed(ids_T, positions_T, groups, predictor_K, target_K, longest=max(positions) + 1)
 
 
-def packed_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
-    """Row numbers, in order, in parts of at most ``most`` tokens or one row; a prompt counts once in each part."""
-    part: list[int] = []
+def packed_passes(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
+    """Row numbers of each forward pass, in order: at most ``most`` tokens or one row; a pass counts a prompt once."""
+    numbers: list[int] = []
     size = 0
     for number, row in enumerate(rows):
-        shares = part and rows[part[-1]].prompt == row.prompt
+        shares = numbers and rows[numbers[-1]].prompt == row.prompt
         cost = len(row.rest) + (0 if shares else len(row.prompt))
-        if part and most is not None and size + cost > most:
-            yield part
-            part, size = [], 0
+        if numbers and most is not None and size + cost > most:
+            yield numbers
+            numbers, size = [], 0
             cost = len(row.rest) + len(row.prompt)
-        part.append(number)
+        numbers.append(number)
         size += cost
-    yield part
+    yield numbers
 
 
-def padded_parts(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
-    """Row numbers in parts of at most ``most`` tokens, padding included, or one row; longest rows first."""
+def padded_passes(rows: Sequence[Row], most: int | None) -> Iterator[list[int]]:
+    """Row numbers of each forward pass: at most ``most`` tokens, padding included, or one row; longest rows first."""
     if most is None:
         yield list(range(len(rows)))
         return
-    part: list[int] = []
+    numbers: list[int] = []
     for number in sorted(range(len(rows)), key=lambda number: -rows[number].length):
-        if part and rows[part[0]].length * (len(part) + 1) > most:
-            yield part
-            part = []
-        part.append(number)
-    yield part
+        if numbers and rows[numbers[0]].length * (len(numbers) + 1) > most:
+            yield numbers
+            numbers = []
+        numbers.append(number)
+    yield numbers
 
 
 # pyright: standard

@@ -118,7 +118,7 @@ class Rounds:
                 raise ConfigError("a vLLM server samples for one process only: leave sampler_url out, or start one")
             self._server = VllmSampler(config.sampler_url, folder.parent / "sampler", config.sampler_tolerance)
 
-    def claim(self, **decisive: Any) -> None:
+    def bind_to_settings(self, **decisive: Any) -> None:
         """Make sure that the rounds on disk belong to this run.
 
         Args:

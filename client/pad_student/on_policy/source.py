@@ -125,7 +125,7 @@ def open_schedule(
     """
     folder = Path(str(config.output_dir)) / "rounds"
     rounds = Rounds(teacher, encoder, config, folder, config.process_index)
-    rounds.claim(
+    rounds.bind_to_settings(
         model=model_name,
         prompts=prompt_id([each.id for each in prompts]),
         prompts_per_step=prompts_per_step,

@@ -141,7 +141,7 @@ def responses_with_text(
 def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
     """New token ids, n rows for each prompt in order; a batch that exceeds the GPU's memory is halved."""
     try:
-        return _generate_at_once(model, prompt_ids, seed)
+        return _generate_batch(model, prompt_ids, seed)
     except torch.OutOfMemoryError:
         if len(prompt_ids) == 1:
             raise SamplingError("one prompt's responses exceed the GPU's memory; lower n or max_new_tokens") from None
@@ -150,7 +150,7 @@ def _generate(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[i
     return _generate(model, prompt_ids[:half], seed) + _generate(model, prompt_ids[half:], stable_seed(seed, half))
 
 
-def _generate_at_once(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
+def _generate_batch(model: Any, prompt_ids: list[list[int]], seed: int) -> list[list[int]]:
     width = max(map(len, prompt_ids))
     # Padding is on the left, so that every row's first new token follows its prompt; the mask hides its ids.
     ids = torch.tensor([[0] * (width - len(row)) + row for row in prompt_ids], device=model.device)

@@ -45,7 +45,7 @@ class BeforeAfterSamples(TrainerCallback):
         encoder: the student's.
         config: how samples are made and scored.
         teacher: scores the samples; None if the rows are scored sets.
-        whole: makes sharded weights whole while the student samples; collective.
+        gathered_weights: makes sharded weights whole while the student samples; collective.
     """
 
     def __init__(
@@ -55,26 +55,26 @@ class BeforeAfterSamples(TrainerCallback):
         encoder: ChatEncoder,
         config: PADConfig,
         teacher: Teacher | None,
-        whole: Callable[[], AbstractContextManager[None]] = nullcontext,
+        gathered_weights: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._rows = [rows[k * len(rows) // count] for k in range(min(count, len(rows)))]
         self._encoder = encoder
         self._config = config
         self._teacher = teacher
-        self._whole = whole
+        self._gathered_weights = gathered_weights
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Before the first step."""
         if state.global_step == 0:
-            self._keep_by_first(state, model)
+            self._keep_in_first_process(state, model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """After the last step; not if the run was stopped before."""
         if state.global_step >= state.max_steps:
-            self._keep_by_first(state, model)
+            self._keep_in_first_process(state, model)
 
-    def _keep_by_first(self, state: Any, model: Any) -> None:
-        with self._whole():
+    def _keep_in_first_process(self, state: Any, model: Any) -> None:
+        with self._gathered_weights():
             if state.is_world_process_zero:
                 self._keep(model, state.global_step)
 

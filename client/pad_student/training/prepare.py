@@ -11,7 +11,7 @@ from transformers.integrations.fsdp import is_fsdp_enabled
 from pad_student.errors import ConfigError
 from pad_student.model.checks import check_against_full_logits
 from pad_student.model.distributed.sharding import why_not_saved
-from pad_student.model.liger import take_liger_kernels
+from pad_student.model.liger import apply_liger_kernels
 from pad_student.model.logprobs import use_defined_attention, why_not_shared
 from pad_student.preference.config import PADConfig
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedStudent:
     """A model ready for the Trainer.
 
     Attributes:
@@ -31,7 +31,7 @@ class Prepared:
     shares_prompts: bool
 
 
-def prepare_student(model: Any, args: PADConfig, peft_config: Any = None) -> Prepared:
+def prepare_student(model: Any, args: PADConfig, peft_config: Any = None) -> PreparedStudent:
     """Add the adapter, choose attention and kernels, and compare the log-likelihoods with those of full logits.
 
     Sharded weights are incomplete in every process, so such a model is neither compared nor probed.
@@ -48,9 +48,9 @@ def prepare_student(model: Any, args: PADConfig, peft_config: Any = None) -> Pre
     sharded = is_deepspeed_zero3_enabled() or is_fsdp_enabled()
     if not sharded:
         if args.use_liger_kernel:
-            take_liger_kernels(model, args.liger_kernel_config, args.device)
+            apply_liger_kernels(model, args.liger_kernel_config, args.device)
         check_against_full_logits(model)
-    return Prepared(model, _can_share(model, args, sharded))
+    return PreparedStudent(model, _can_share(model, args, sharded))
 
 
 def check_launch(state: Any, args: PADConfig, samples: bool) -> None:

@@ -49,7 +49,7 @@ class Cost:
         return self.teacher_tokens / self.sets if self.sets else math.nan
 
 
-def measured(teacher: Teacher, sets: int, asked: Callable[[], object], cost: Cost) -> None:
+def add_cost(teacher: Teacher, sets: int, asked: Callable[[], object], cost: Cost) -> None:
     """Run ``asked`` and add to ``cost`` what it took."""
     tokens, began = teacher.tokens_scored, time.monotonic()
     asked()

@@ -8,7 +8,7 @@ from typing import Any
 from pad_student.evaluation.audit import asking
 from pad_student.evaluation.audit.asking import Array, Choices, Cost, Likelihoods
 from pad_student.evaluation.audit.known_sets import KnownSet
-from pad_student.evaluation.audit.recommend import Judged, Recommendation, recommend
+from pad_student.evaluation.audit.recommend import JudgedSignal, Recommendation, recommend
 from pad_student.evaluation.audit.signals import ALPHAS, Signal, by_choice, by_likelihood, by_pairs, calibrated
 from pad_student.evaluation.audit.statistics import (
     correlation_within_sets,
@@ -44,7 +44,7 @@ class Audit:
     """One teacher's signals, their statistics, and the settings that they recommend."""
 
     teacher: dict[str, str]
-    judged: list[Judged]
+    judged: list[JudgedSignal]
     choice: dict[str, Any]
     likelihood: dict[str, Any]
     signals_agree: float  # share of pairs that likelihood and listwise choice order alike
@@ -112,7 +112,7 @@ def audit(teacher: Teacher, sets: Sequence[KnownSet], seconds: float, say: Say =
 def _asked(teacher: Teacher, sets: Sequence[KnownSet], until: float, say: Say) -> Answers:
     answers = Answers(sets)
     say(f"likelihood of {len(sets)} sets")
-    asking.measured(
+    asking.add_cost(
         teacher,
         len(sets),
         lambda: answers.likelihoods.extend(asking.likelihoods(teacher, sets)),
@@ -146,13 +146,13 @@ def _ask_until(
     done, more = 0, min(LEAST_SETS, len(sets))
     while more:
         part = sets[done : done + more]
-        asking.measured(teacher, len(part), lambda part=part: ask(part), cost)
+        asking.add_cost(teacher, len(part), lambda part=part: ask(part), cost)
         done += more
         left, each = until - time.monotonic(), cost.seconds / cost.sets
         more = min(LEAST_SETS, len(sets) - done, int(left / each) if each and left > 0 else 0)
 
 
-def _judged(answers: Answers) -> list[Judged]:
+def _judged(answers: Answers) -> list[JudgedSignal]:
     kinds = [known.kinds for known in answers.sets]
     likelihood = by_likelihood(answers.likelihoods, answers.costs["likelihood"].tokens_per_set)
     questions = sum(len(each.orders_O_N) for each in answers.choices)
@@ -163,10 +163,12 @@ def _judged(answers: Answers) -> list[Judged]:
     signals: list[Signal] = [likelihood]
     for choice in choices:
         signals += [calibrated(likelihood, choice, alpha) if alpha < 1 else choice for alpha in ALPHAS]
-    judged: list[Judged] = []
+    judged: list[JudgedSignal] = []
     for signal in signals:
         count = len(signal.scores)
         judged.append(
-            Judged(signal, win_rate(signal.scores, kinds[:count]), win_rate(likelihood.scores[:count], kinds[:count]))
+            JudgedSignal(
+                signal, win_rate(signal.scores, kinds[:count]), win_rate(likelihood.scores[:count], kinds[:count])
+            )
         )
     return judged

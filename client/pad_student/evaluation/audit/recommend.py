@@ -18,7 +18,7 @@ STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedSignal:
     """A signal, how often it ranks the better response first, and the likelihood's win rate over the same sets."""
 
     signal: Signal
@@ -35,7 +35,7 @@ class Recommendation:
     why: list[str]
 
 
-def recommend(judged: Sequence[Judged]) -> Recommendation:
+def recommend(judged: Sequence[JudgedSignal]) -> Recommendation:
     """The signal whose better response wins most often; the cheaper one if two are equal.
 
     A signal with choice in it is only considered if choice alone is above chance, and if it wins more often than
@@ -99,7 +99,7 @@ def median_entropy(scores: Sequence[Array], beta: float) -> float:
     return float(np.median(shares))
 
 
-def _asked(judged: Judged) -> tuple[object, object]:
+def _asked(judged: JudgedSignal) -> tuple[object, object]:
     return judged.signal.settings.get("form"), judged.signal.settings.get("orders")
 
 

@@ -43,7 +43,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class BeforeAfter:
     """A chosen prompt with its lines of ``shown.jsonl`` from before and after training, or None for a missing one."""
 
     prompt_id: str
@@ -63,7 +63,7 @@ class Run:
     starts: list[dict[str, Any]]
     settings: dict[str, Any]
     teacher: dict[str, str] | None
-    answered: list[Answered]
+    answered: list[BeforeAfter]
     saved_step: int | None
     is_adapter: bool = False
     warnings: list[str] = field(default_factory=list)
@@ -184,12 +184,12 @@ def _first_line(path: Path) -> Iterator[dict[str, Any]]:
         yield orjson.loads(line)
 
 
-def _answered(lines: list[dict[str, Any]]) -> list[Answered]:
+def _answered(lines: list[dict[str, Any]]) -> list[BeforeAfter]:
     by_prompt: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_prompt.setdefault(line["prompt_id"], []).append(line)
     return [
-        Answered(
+        BeforeAfter(
             prompt_id,
             of_prompt[0]["prompt"],
             next((line for line in of_prompt if line["step"] == 0), None),

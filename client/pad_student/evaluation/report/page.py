@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from pad_student.evaluation.report.charts import charts, label, plots
 from pad_student.evaluation.report.collect import Run
 from pad_student.evaluation.report.preferences import preferences
-from pad_student.evaluation.report.words import findings, lacking
+from pad_student.evaluation.report.words import findings, missing_samples
 
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 
@@ -37,7 +37,7 @@ def build(run: Run) -> str:
         charts=[(chart, chart.curves(run)) for chart in shown],
         data=_embedded(plots(run, shown)),
         answered=[
-            (each, lacking(each), preferences(each, *map(float, betas)) if None not in betas else None)  # type: ignore[arg-type]
+            (each, missing_samples(each), preferences(each, *map(float, betas)) if None not in betas else None)  # type: ignore[arg-type]
             for each in run.answered
         ],
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pad_student.evaluation.report.collect import Answered
+from pad_student.evaluation.report.collect import BeforeAfter
 from pad_student.preference.plackett_luce import MAX_ENUMERATED, jsd, log_prob, rankings
 
 MOST_RANKINGS = 6
@@ -35,7 +35,7 @@ class Preferences:
     distance_after: float | None
 
 
-def preferences(answered: Answered, beta_teacher: float, beta_student: float) -> Preferences | None:
+def preferences(answered: BeforeAfter, beta_teacher: float, beta_student: float) -> Preferences | None:
     """Plackett-Luce distributions over the responses from before training; None if these were not scored.
 
     Args:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pad_student.evaluation.report.collect import Answered, Curve, Run
+from pad_student.evaluation.report.collect import BeforeAfter, Curve, Run
 
 GREW = 0.2  # relative change of length from which the report warns
 
@@ -19,7 +19,7 @@ class Finding:
 
 def findings(run: Run) -> list[Finding]:
     """All sentences about a run, its own warnings last."""
-    found = [progress(run), *_moves(run), *_lengths(run)]
+    found = [progress(run), *_trends(run), *_lengths(run)]
     return [each for each in found if each] + [Finding(text, warns=True) for text in run.warnings]
 
 
@@ -33,16 +33,16 @@ def progress(run: Run) -> Finding:
     return Finding(f"{done}{asked} steps are recorded{starts}{saved}.", warns=unfinished)
 
 
-def _moves(run: Run) -> list[Finding]:
+def _trends(run: Run) -> list[Finding]:
     told = (
         ("agreement/pairwise", "Agreement with the teacher on pairs of responses", "{:.1%}"),
         ("loss", "The loss", "{:.3f}"),
         ("reward/teacher", "The teacher's reward of the responses trained on", "{:.3f}"),
     )
-    return [_moved(run.curves[name], what, form) for name, what, form in told if name in run.curves]
+    return [_trend(run.curves[name], what, form) for name, what, form in told if name in run.curves]
 
 
-def _moved(curve: Curve, what: str, form: str) -> Finding:
+def _trend(curve: Curve, what: str, form: str) -> Finding:
     went = "rose" if curve.last > curve.first else "fell"
     first, last = form.format(curve.first), form.format(curve.last)
     if first == last:
@@ -82,7 +82,7 @@ def _length(what: str, before: float, after: float, unit: str) -> Finding:
     return Finding(f"{what} kept their length, {sizes}.")
 
 
-def lacking(answered: Answered) -> str:
+def missing_samples(answered: BeforeAfter) -> str:
     """A sentence about the samples that a chosen prompt lacks; empty if it lacks none."""
     if not answered.before:
         return "Samples before training were not recorded."

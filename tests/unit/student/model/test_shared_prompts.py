@@ -17,7 +17,7 @@ from pad_student.model.logprobs import (
     use_defined_attention,
     why_not_shared,
 )
-from pad_student.model.packing import pack, packed_parts, padded_parts, rows_of
+from pad_student.model.packing import pack, packed_passes, padded_passes, rows_of
 from pad_student.preference.losses import ppd
 from pad_student.training.trainer import PADTrainer
 from support.fakes import byte_tokenizer
@@ -192,17 +192,17 @@ def test_a_prompt_stands_once_and_positions_restart_behind_it() -> None:
 def test_parts_hold_no_more_than_they_may_and_every_row_once() -> None:
     rows = rows_of(groups().input_ids, groups().response_mask)
     for most in (None, 1, 17, 30, 1000):
-        for divide in (packed_parts, padded_parts):
+        for divide in (packed_passes, padded_passes):
             parts = list(divide(rows, most))
             assert sorted(number for part in parts for number in part) == list(range(6))
-        for part in packed_parts(rows, most):
+        for part in packed_passes(rows, most):
             size = len(pack([rows[number] for number in part], torch.device("cpu")).ids_T)
             assert most is None or len(part) == 1 or size <= most
-        for part in padded_parts(rows, most):
+        for part in padded_passes(rows, most):
             size = len(part) * max(rows[number].length for number in part)
             assert most is None or len(part) == 1 or size <= most
     longest = max(rows, key=lambda row: row.length)
-    assert [rows[number] for number in next(padded_parts(rows, 17))] == [longest]
+    assert [rows[number] for number in next(padded_passes(rows, 17))] == [longest]
 
 
 class Largest(TorchDispatchMode):
