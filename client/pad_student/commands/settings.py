@@ -90,6 +90,8 @@ class ScoreSettings(TeacherAccess, QuestionSettings):
     """The scored sets, as JSON lines."""
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
     """Weight that the selection probability will have in the reward; 0 asks the teacher no questions."""
+    unconditional: bool = False
+    """Ask for each response's log-likelihood after an empty request too, which normalization relative needs."""
     truncate: bool = False
     """Cut responses that exceed the teacher's context instead of stopping."""
 

@@ -13,6 +13,8 @@ from pad_student.preference.plackett_luce import MAX_EXACT, entropy, estimated_e
 ONE_HOT_BELOW = 0.02  # of normalised entropy
 UNIFORM_ABOVE = 0.98
 LOW_LABEL_MASS = 0.5
+CHANCE_SPREAD = 0.25  # of the orders' disagreement: with less, choice follows letters more than responses
+CHANCE_STEPS = 3  # steps of many prompts tell this already, and a run should know early
 DISPLACEMENT = 0.1  # nats a token
 VANISHED_GRADIENT = 1e-8
 PLATEAU = 0.99 * log(2)
@@ -61,6 +63,21 @@ def preference_metrics(
 
 
 @torch.no_grad()
+def choice_metrics(selection_spread: Tensor | None, order_disagreement: Tensor | None) -> dict[str, float]:
+    """Averages over the prompts of a batch of what tells whether the teacher's choice means anything.
+
+    Args:
+        selection_spread: total variation between a set's selection probabilities and equal ones, 0 to 1, [P].
+        order_disagreement: largest total variation between two orders of one set's responses, 0 to 1, [P].
+
+    Returns:
+        ``choice/spread`` and ``choice/order_disagreement``, each if it is given.
+    """
+    given = {"choice/spread": selection_spread, "choice/order_disagreement": order_disagreement}
+    return {name: value.float().mean().item() for name, value in given.items() if value is not None}
+
+
+@torch.no_grad()
 def response_metrics(
     rewards_teacher: Tensor, rewards_student: Tensor, tokens: Tensor, text_bytes: Tensor
 ) -> dict[str, float]:
@@ -102,7 +119,8 @@ class SignalMonitor:
 
     Invariants:
         - Each kind of warning is given once.
-        - A judgement needs a full window, so one odd batch raises no alarm; gradient norms are judged alone.
+        - A judgement needs a full window, so one odd batch raises no alarm; gradient norms are judged alone, and
+          choice at chance within the first steps.
 
     Args:
         loss: name of the loss in ``losses.LOSSES``; only ``ppd`` has a ceiling to be stuck at.
@@ -116,6 +134,7 @@ class SignalMonitor:
         self._recent: dict[str, deque[float]] = {}
         self._first: dict[str, float] = {}
         self._said: set[str] = set()
+        self._choices: deque[tuple[float, float]] = deque(maxlen=CHANCE_STEPS)
 
     def update(
         self, metrics: Mapping[str, float], loss: float | None = None, gradient_norm: float | None = None
@@ -125,6 +144,7 @@ class SignalMonitor:
         found = {
             **_teacher_warnings(means),
             **_gradient_warnings(gradient_norm),
+            **self._chance_warning(metrics),
             **self._displacement_warning(means),
             **self._plateau_warning(means),
         }
@@ -141,6 +161,23 @@ class SignalMonitor:
         }
         self._first = full | self._first
         return full
+
+    def _chance_warning(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        spread, disagreement = metrics.get("choice/spread"), metrics.get("choice/order_disagreement")
+        if spread is None or disagreement is None:
+            return {}
+        self._choices.append((spread, disagreement))
+        means = [sum(values) / len(self._choices) for values in zip(*self._choices, strict=True)]
+        if len(self._choices) < CHANCE_STEPS or means[0] >= CHANCE_SPREAD * means[1]:
+            return {}
+        return {
+            "choice at chance": (
+                f"The teacher's choice is near chance: its selection probabilities are {means[0]:.2f} from equal"
+                f" ones, while two orders of the same responses differ by {means[1]:.2f} (total variation). It"
+                " follows letters more than responses. Set alpha to 0, or serve the teacher with another --question;"
+                " pad-student audit measures which signal to trust."
+            )
+        }
 
     def _displacement_warning(self, means: Mapping[str, float]) -> dict[str, str]:
         falls = [self._first[name] - mean for name, mean in means.items() if name.startswith(RANK_PREFIX)]

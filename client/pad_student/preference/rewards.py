@@ -17,7 +17,11 @@ SelectionProbabilities = Tensor | Sequence[Sequence[float | None]]
 
 
 def likelihood_reward(
-    log_likelihood: Tensor, tokens: Tensor, normalization: Normalization = "mean", text_bytes: Tensor | None = None
+    log_likelihood: Tensor,
+    tokens: Tensor,
+    normalization: Normalization = "mean",
+    text_bytes: Tensor | None = None,
+    unconditional: Tensor | None = None,
 ) -> Tensor:
     """Reward r from log-likelihoods, differentiable.
 
@@ -29,7 +33,8 @@ def likelihood_reward(
         tokens: scored tokens of each response under the same model, [P, N].
         normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
             unlike tokens are the same for every tokenizer.
-        text_bytes: [P, N], needed by ``bytes``.
+        text_bytes: [P, n], needed by ``bytes``.
+        unconditional: ln p(response | empty request) in nats, [P, n], needed by ``relative``, which takes it off.
 
     Returns:
         [P, N] in nats, nats a token or nats a byte; at least float32.
@@ -47,6 +52,13 @@ def likelihood_reward(
             return log_likelihood_P_N / _positive_counts(tokens, log_likelihood_P_N, "tokens")
         case "bytes" if text_bytes is not None:
             return log_likelihood_P_N / _positive_counts(text_bytes, log_likelihood_P_N, "bytes of text")
+        case "relative" if unconditional is not None:
+            _require(unconditional.isfinite(), "log-likelihood after an empty request is not finite")
+            return (log_likelihood_P_N - unconditional) / _positive_counts(tokens, log_likelihood_P_N, "tokens")
+        case "relative":
+            raise RewardError(
+                'normalization "relative" needs log-likelihoods after an empty request; score with --unconditional'
+            )
         case "bytes":
             raise RewardError('normalization "bytes" needs the UTF-8 length of every response')
         case _:
@@ -60,6 +72,7 @@ def calibrated_reward(
     alpha: float,
     normalization: Normalization = "mean",
     text_bytes: Tensor | None = None,
+    unconditional: Tensor | None = None,
 ) -> Tensor:
     """The teacher's calibrated reward r̂ = (1-α)·r + α·ln p_sel.
 
@@ -69,7 +82,8 @@ def calibrated_reward(
         selection_probability: [P, N], in (0, 1]; ignored at α = 0.
         alpha: weight of the selection probability, in [0, 1].
         normalization: of the likelihood.
-        text_bytes: [P, N].
+        text_bytes: [P, n].
+        unconditional: [P, n].
 
     Returns:
         [P, N], at least float32.
@@ -81,11 +95,16 @@ def calibrated_reward(
     """
     if not 0 <= alpha <= 1:
         raise RewardError(f"alpha must lie in [0, 1], got {alpha}")
-    reward_P_N = likelihood_reward(log_likelihood, tokens, normalization, text_bytes)
+    reward_P_N = likelihood_reward(log_likelihood, tokens, normalization, text_bytes, unconditional)
     if alpha == 0:
         return reward_P_N
     log_selection_P_N = _log_selection(selection_probability, reward_P_N)
     return (1 - alpha) * reward_P_N + alpha * log_selection_P_N
+
+
+def of_student(normalization: Normalization) -> Normalization:
+    """The student's normalization in a run: ``relative`` is the teacher's alone, and the student's is ``mean``."""
+    return "mean" if normalization == "relative" else normalization
 
 
 def utf8_lengths(texts: Sequence[Sequence[str]]) -> Tensor:

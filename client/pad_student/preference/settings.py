@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pad_wire import Form, Orders
 
 Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
-Normalization = Literal["mean", "sum", "bytes"]
+Normalization = Literal["mean", "sum", "bytes", "relative"]
 Decompose = Literal["on-policy", "fixed"]
 
 Settings = TypeVar("Settings", bound=type)
@@ -69,7 +69,10 @@ class PreferenceSettings:
     ] = 2.0
     normalization: Annotated[
         Normalization,
-        Field(description="Divisor of a log-likelihood: its tokens (mean), nothing (sum), or its text's bytes."),
+        Field(
+            description="Divisor of a log-likelihood: its tokens (mean), nothing (sum), or its text's bytes. With"
+            " relative, the teacher's mean is reduced by the mean after an empty request."
+        ),
     ] = "mean"
     anchor: Annotated[
         float,

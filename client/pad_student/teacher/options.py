@@ -45,8 +45,10 @@ class ScoreOptions:
 
     @classmethod
     def of(cls, settings: _Settings, truncate: bool = False) -> "ScoreOptions":
-        """Those of a command's or a run's settings."""
-        return cls(settings.alpha, settings.form, settings.orders, truncate)
+        """Those of a command's or a run's settings; ``normalization: relative`` needs ``unconditional`` too."""
+        relative = getattr(settings, "normalization", None) == "relative"
+        unconditional = relative or getattr(settings, "unconditional", False)
+        return cls(settings.alpha, settings.form, settings.orders, truncate, unconditional)
 
     @property
     def asks_selection(self) -> bool:

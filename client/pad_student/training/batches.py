@@ -123,7 +123,8 @@ def batch_of(
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``response_mask`` [B, L] as ``logprobs.collate`` makes them;
-        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass`` [P] if all sets have it.
+        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass``,
+        ``order_disagreement`` and ``selection_spread`` [P], each if all sets have it.
 
     Raises:
         RewardError: for a number that is missing or cannot be used.
@@ -142,10 +143,39 @@ def batch_of(
         alpha,
         normalization,
         text_bytes_P_N,
+        _unconditional(sets) if normalization == "relative" else None,
     )
     batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}
-    masses = [each.label_mass for each in sets if each.label_mass is not None]
-    return batch | ({"label_mass": torch.tensor(masses)} if len(masses) == len(sets) else {})
+    return batch | _choice_of(sets)
+
+
+def _choice_of(sets: Sequence[ScoredSet]) -> dict[str, Tensor]:
+    """What tells whether the teacher's choice means anything, [P] each, as far as all sets have it."""
+    told = {
+        "label_mass": [each.label_mass for each in sets],
+        "order_disagreement": [each.order_disagreement for each in sets],
+        "selection_spread": [_selection_spread(each) for each in sets],
+    }
+    return {
+        name: torch.tensor(values, dtype=torch.float32)
+        for name, values in told.items()
+        if all(value is not None for value in values)
+    }
+
+
+def _selection_spread(scored: ScoredSet) -> float | None:
+    """Total variation between the selection probabilities and equal ones, 0 to 1; None if choice was not asked."""
+    chosen = [each.selection_probability for each in scored.responses if each.selection_probability is not None]
+    if len(chosen) != len(scored.responses) or not sum(chosen):
+        return None
+    return sum(abs(value / sum(chosen) - 1 / len(chosen)) for value in chosen) / 2
+
+
+def _unconditional(sets: Sequence[ScoredSet]) -> Tensor | None:
+    values = [[r.unconditional_log_likelihood for r in each.responses] for each in sets]
+    if any(value is None for row in values for value in row):
+        return None
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _can_train_on(model: Any, encoder: ChatEncoder, scored: ScoredSet) -> bool:

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
-from pad_student.preference.diagnostics import preference_metrics, response_metrics
+from pad_student.preference.diagnostics import choice_metrics, preference_metrics, response_metrics
 from pad_student.preference.losses import LOSSES, anchor_nll
-from pad_student.preference.rewards import Normalization, likelihood_reward
+from pad_student.preference.rewards import likelihood_reward, of_student
 
 
 class BatchLoss(NamedTuple):
@@ -65,7 +65,7 @@ def batch_loss(
     Raises:
         RewardError: for a log-likelihood that is not finite.
     """
-    normalization: Normalization = config.normalization  # type: ignore[assignment]
+    normalization = of_student(config.normalization)  # type: ignore[arg-type]
     rewards_teacher_P_N = batch["rewards_teacher"]
     rewards_student_P_N = likelihood_reward(log_likelihood_P_N, tokens_P_N, normalization, batch["text_bytes"])
     scores_teacher_P_N = config.beta_teacher * rewards_teacher_P_N
@@ -76,6 +76,7 @@ def batch_loss(
     metrics |= preference_metrics(
         scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass")
     )
+    metrics |= choice_metrics(batch.get("selection_spread"), batch.get("order_disagreement"))
     metrics |= response_metrics(rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, batch["text_bytes"])
     if config.anchor:
         anchor_P = anchor_nll(scores_teacher_P_N, mean_log_likelihood_P_N)

@@ -69,6 +69,14 @@ CHARTS = (
         "No label mass: the teacher was asked no multiple-choice questions (alpha 0), or its scores lack them.",
     ),
     Chart(
+        "Choice",
+        "total variation",
+        "Spread: how far selection probabilities are from equal ones. Order disagreement: how far two orders of the"
+        " same responses differ. If the first is much smaller than the second, choice follows letters.",
+        ("choice/",),
+        "No spread of choice: the teacher was asked no multiple-choice questions, or in one order only.",
+    ),
+    Chart(
         "Log-likelihood by the teacher's rank",
         "nats a token",
         "Rank 1 is the teacher's best response. If all fall together, that is likelihood displacement. The chart"

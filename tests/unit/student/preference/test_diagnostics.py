@@ -5,7 +5,7 @@ from math import isnan, log, nan
 import pytest
 import torch
 
-from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
+from pad_student.preference.diagnostics import SignalMonitor, choice_metrics, preference_metrics
 
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
 STUDENT = torch.tensor([[1.0, 2.0, 0.0], [0.0, 5.0, 4.0]])
@@ -112,3 +112,23 @@ def test_a_jsd_stuck_at_ln_2_is_warned_of_and_only_for_the_jsd():
 
 def test_absent_values_are_not_judged():
     assert SignalMonitor(window=1).update({"entropy/teacher": 0.5}) == []
+
+
+def chosen(spread, disagreement):
+    return healthy(**{"choice/spread": spread, "choice/order_disagreement": disagreement})
+
+
+def test_choice_at_chance_is_warned_of_within_three_steps():
+    (warning,) = warnings_after([chosen(0.03, 0.4)] * 3)
+    assert "near chance" in warning
+    assert "--question" in warning
+    assert warnings_after([chosen(0.03, 0.4)] * 2) == []
+
+
+def test_choice_that_tells_responses_apart_is_no_chance():
+    assert warnings_after([chosen(0.3, 0.4)] * 6) == []
+
+
+def test_choice_metrics_are_means_of_what_is_given():
+    found = choice_metrics(torch.tensor([0.1, 0.3]), None)
+    assert found == {"choice/spread": pytest.approx(0.2)}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pad_student.errors import RewardError
-from pad_student.preference.rewards import calibrated_reward, likelihood_reward, utf8_lengths
+from pad_student.preference.rewards import calibrated_reward, likelihood_reward, of_student, utf8_lengths
 
 LOG_LIKELIHOOD = torch.tensor([[-6.0, -2.0], [-9.0, -8.0]], dtype=torch.float64)
 TOKENS = torch.tensor([[3, 2], [9, 4]])
@@ -106,3 +106,26 @@ def test_an_unknown_normalization_and_wrong_shapes_are_errors():
         likelihood_reward(LOG_LIKELIHOOD, TOKENS[:1])
     with pytest.raises(RewardError, match="log-likelihoods"):
         calibrated_reward(LOG_LIKELIHOOD, TOKENS, [[0.5, 0.5]], alpha=0.5)
+
+
+def test_relative_takes_off_the_mean_after_an_empty_request():
+    unconditional = torch.tensor([[-9.0, -1.0], [-9.0, -12.0]], dtype=torch.float64)
+    reward = likelihood_reward(LOG_LIKELIHOOD, TOKENS, "relative", unconditional=unconditional)
+    assert reward.flatten().tolist() == [1, -0.5, 0, 1]
+    half = calibrated_reward(LOG_LIKELIHOOD, TOKENS, SELECTION, 0.5, "relative", unconditional=unconditional)
+    assert half[0, 0].item() == pytest.approx(0.5 * 1 + 0.5 * log(0.25))
+
+
+def test_relative_without_the_empty_request_is_an_error():
+    with pytest.raises(RewardError, match="--unconditional"):
+        likelihood_reward(LOG_LIKELIHOOD, TOKENS, "relative")
+
+
+@pytest.mark.parametrize("value", [nan, inf])
+def test_an_empty_requests_value_must_be_finite(value):
+    with pytest.raises(RewardError, match="not finite"):
+        likelihood_reward(LOG_LIKELIHOOD, TOKENS, "relative", unconditional=torch.full((2, 2), value))
+
+
+def test_relative_is_the_teachers_alone():
+    assert [of_student(each) for each in ("relative", "mean", "sum", "bytes")] == ["mean", "mean", "sum", "bytes"]
