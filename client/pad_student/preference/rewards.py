@@ -33,8 +33,8 @@ def likelihood_reward(
         tokens: scored tokens of each response under the same model, [P, N].
         normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
             unlike tokens are the same for every tokenizer.
-        text_bytes: [P, n], needed by ``bytes``.
-        unconditional: ln p(response | empty request) in nats, [P, n], needed by ``relative``, which takes it off.
+        text_bytes: [P, N], needed by ``bytes``.
+        unconditional: ln p(response | empty request) in nats, [P, N], needed by ``relative``, which takes it off.
 
     Returns:
         [P, N] in nats, nats a token or nats a byte; at least float32.
@@ -82,8 +82,8 @@ def calibrated_reward(
         selection_probability: [P, N], in (0, 1]; ignored at α = 0.
         alpha: weight of the selection probability, in [0, 1].
         normalization: of the likelihood.
-        text_bytes: [P, n].
-        unconditional: [P, n].
+        text_bytes: [P, N].
+        unconditional: [P, N].
 
     Returns:
         [P, N], at least float32.
