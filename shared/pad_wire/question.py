@@ -11,7 +11,7 @@ from pad_wire.sets import Message
 from pad_wire.text import Text, WireModel
 
 
-def _with(*names: str) -> AfterValidator:
+def _with_marks(*names: str) -> AfterValidator:
     def check(text: str) -> str:
         for name in names:
             if text.count(f"{{{name}}}") != 1:
@@ -30,11 +30,11 @@ class QuestionForm(WireModel):
     """
 
     system: Text | None = None
-    user: Annotated[Text, _with("request", "options")] = (
+    user: Annotated[Text, _with_marks("request", "options")] = (
         "{request}\n\nWhich response answers the request above best?\n\n{options}\n\n"
         "Answer with the letter of the best response only."
     )
-    option: Annotated[Text, _with("letter", "text")] = "{letter}. {text}"
+    option: Annotated[Text, _with_marks("letter", "text")] = "{letter}. {text}"
     separator: Text = "\n\n"
     answer: Text = ""
 

@@ -26,13 +26,13 @@ def run(settings: AuditSettings) -> None:
     """
     sets = users_sets(settings.sets) if settings.sets else shipped_sets()
     settings.out.mkdir(parents=True, exist_ok=True)
-    audits = [_audited(url, sets, settings) for url in settings.teacher]
+    audits = [_audit_one(url, sets, settings) for url in settings.teacher]
     print(report(audits))
     _write(settings, audits)
     _check(settings.require, audits)
 
 
-def _audited(url: str, sets: Sequence[KnownSet], settings: AuditSettings) -> Audit:
+def _audit_one(url: str, sets: Sequence[KnownSet], settings: AuditSettings) -> Audit:
     access = TeacherAccess(teacher=[url], key=settings.key, job=settings.job)
     with connect(access) as teacher:
         return audit(teacher, sets, settings.minutes * SECONDS_PER_MINUTE, lambda doing: closing_line(f"{doing} …"))

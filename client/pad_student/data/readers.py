@@ -90,18 +90,18 @@ def _object_of(path: Path, number: int, line: bytes) -> Any:
 def _file_rows(path: Path, kind: str) -> Iterator[PlacedRow]:
     """Rows of one file, streamed, so that the library keeps no copy in its cache."""
     files = {"data_files": str(path)}
-    return _placed(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
+    return _with_places(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
 
 
 def _directory_rows(path: Path, subset: str | None, split: str | None) -> Iterator[PlacedRow]:
     """Rows of a directory from ``save_to_disk``, or of data files of one kind."""
-    return _placed(f"{path} cannot be read", lambda: _directory(path, subset, split))
+    return _with_places(f"{path} cannot be read", lambda: _directory(path, subset, split))
 
 
 def _hub_rows(name: str, subset: str | None, split: str | None) -> Iterator[PlacedRow]:
     """Rows of a dataset on the Hub."""
     complaint = f"{name}: no such file or directory, nor a dataset that could be loaded from the Hub"
-    return _placed(complaint, lambda: _load(name, subset, split))
+    return _with_places(complaint, lambda: _load(name, subset, split))
 
 
 def _directory(path: Path, subset: str | None, split: str | None) -> Iterable[Any]:
@@ -180,7 +180,7 @@ def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str,
     return {"features": Features({each: Value("string") for each in heads[0].columns}), "na_filter": False}
 
 
-def _placed(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PlacedRow]:
+def _with_places(complaint: str, load: Callable[[], Iterable[Any]]) -> Iterator[PlacedRow]:
     """Rows with their places; every failure of ``datasets``, also during reading, becomes a PromptsError."""
     try:
         yield from ((f"row {number}", row) for number, row in enumerate(load()))

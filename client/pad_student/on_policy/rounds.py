@@ -166,13 +166,15 @@ class Rounds:
             raise
         record, sampled = folder.record, {each.id for each in sets}
         kept = {step: micro_batches for step, micro_batches in steps.items() if step in record.steps}
-        set_ids = {step: [each for each, _ in _named(step, lines) if each in sampled] for step, lines in kept.items()}
+        set_ids = {
+            step: [each for each, _ in _with_set_ids(step, lines) if each in sampled] for step, lines in kept.items()
+        }
         return Round(record.sampled_at, set_ids, {step: len(lines) for step, lines in kept.items()}, scorer)
 
     def _sample(self, model: Any, steps: Steps, folder: RoundFolder, scorer: BackgroundScorer) -> None:
         # All or nothing: half a round could not be continued, since the student may have changed since.
         folder.unfinished_sets.unlink(missing_ok=True)
-        items = [named for step, micro_batches in steps.items() for named in _named(step, micro_batches)]
+        items = [named for step, micro_batches in steps.items() for named in _with_set_ids(step, micro_batches)]
         sample = self._server.with_weights_of(model) if self._server else sample_responses
         with Appender(folder.unfinished_sets) as sets:
             for start in range(0, len(items), self._config.sampling_batch_size):
@@ -205,7 +207,7 @@ class Rounds:
         )
 
 
-def _named(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
+def _with_set_ids(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
     """Prompts with the ids of their sets: a prompt in several steps of a round has other responses in each."""
     return [(f"{line.id}@{step}", line) for lines in micro_batches for line in lines]
 

@@ -35,15 +35,15 @@ class StepSets:
 class Batches:
     """As many batches as ``sets`` has, each made when it is taken; the Trainer asks for their number first."""
 
-    def __init__(self, sets: StepSets, made: Callable[[StepSets], Iterator[Any]]) -> None:
+    def __init__(self, sets: StepSets, make: Callable[[StepSets], Iterator[Any]]) -> None:
         self._sets = sets
-        self._made = made
+        self._make = make
 
     def __len__(self) -> int:
         return len(self._sets)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._made(self._sets)
+        return self._make(self._sets)
 
 
 class RoundSchedule:

@@ -81,13 +81,13 @@ class OnPolicySource:
         except SamplerError:  # a server samples for one process alone, so there is no other one to fail
             self._save_for_a_rerun()
             raise
-        return (Batches(sets, self._made), sets.staleness) if sets else None
+        return (Batches(sets, self._make_batches), sets.staleness) if sets else None
 
     def stop(self) -> None:
         """Have nothing more scored; the rounds on disk can be continued."""
         self._schedule.stop()
 
-    def _made(self, sets: StepSets) -> Iterator[dict[str, Tensor]]:
+    def _make_batches(self, sets: StepSets) -> Iterator[dict[str, Tensor]]:
         waiting = iter(sets)
         for _ in range(len(sets)):
             try:

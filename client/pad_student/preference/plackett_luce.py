@@ -51,7 +51,11 @@ def log_prob(scores: Tensor, ranking: Tensor) -> Tensor:
 
 
 def rankings(n: int) -> Tensor:
-    """All rankings of ``n`` responses, int64 [R, N], R = N!, in lexicographic order; n ≤ ``MAX_ENUMERATED``."""
+    """All rankings of ``n`` responses, int64 [R, N], R = N!, in lexicographic order.
+
+    Raises:
+        ValueError: for n below 1 or above ``MAX_ENUMERATED``.
+    """
     if not 1 <= n <= MAX_ENUMERATED:
         raise ValueError(f"rankings can be enumerated for 1 to {MAX_ENUMERATED} responses, got {n}")
     return _rankings(n, torch.device("cpu")).clone()
@@ -112,7 +116,7 @@ def kl(scores_p: Tensor, scores_q: Tensor) -> Tensor:
     scores_p_P_N, scores_q_P_N = _checked_pair(scores_p, scores_q)
 
     def choice_kl(log_p_P_C_M: Tensor, members_C_M: Tensor) -> Tensor:
-        log_q_P_C_M = _restricted(scores_q_P_N, members_C_M).log_softmax(-1)
+        log_q_P_C_M = _gather_sets(scores_q_P_N, members_C_M).log_softmax(-1)
         return (log_p_P_C_M.exp() * (log_p_P_C_M - log_q_P_C_M)).sum(-1)
 
     return _sum_over_remaining(scores_p_P_N, choice_kl)
@@ -280,14 +284,14 @@ def _sum_over_remaining(scores_P_N: Tensor, term: Callable[[Tensor, Tensor], Ten
     total_P = torch.zeros_like(scores_P_N[:, 0])
     reach_P_C = torch.ones_like(scores_P_N[:, :1])
     for members_C_M, arrivals_C_A in _layers(n, scores_P_N.device):
-        log_p_P_C_M = _restricted(scores_P_N, members_C_M).log_softmax(-1)
+        log_p_P_C_M = _gather_sets(scores_P_N, members_C_M).log_softmax(-1)
         total_P = total_P + (reach_P_C * term(log_p_P_C_M, members_C_M)).sum(-1)
         flow_P_CM = (reach_P_C.unsqueeze(-1) * log_p_P_C_M.exp()).flatten(1)
-        reach_P_C = _restricted(flow_P_CM, arrivals_C_A).sum(-1)
+        reach_P_C = _gather_sets(flow_P_CM, arrivals_C_A).sum(-1)
     return total_P
 
 
-def _restricted(values_P_N: Tensor, index_C_M: Tensor) -> Tensor:
+def _gather_sets(values_P_N: Tensor, index_C_M: Tensor) -> Tensor:
     return values_P_N.index_select(1, index_C_M.flatten()).view(-1, *index_C_M.shape)
 
 

@@ -105,7 +105,7 @@ def sample_responses(
         rows = _generate(model, [prompt_ids[i] for i in todo], stable_seed(seed, retry, *keys))
         return [rows[k * n : (k + 1) * n] for k in range(len(todo))]
 
-    with _generating(model, config):
+    with _generation_settings(model, config):
         found = responses_with_text(encoder, ends, todo, EMPTY_RETRIES if temperature > 0 else 1, generate)
     return [found.get(i, []) for i in range(len(prompts))]
 
@@ -194,7 +194,7 @@ def stable_seed(*parts: object) -> int:
 
 
 @contextmanager
-def _generating(model: Any, config: GenerationConfig) -> Iterator[None]:
+def _generation_settings(model: Any, config: GenerationConfig) -> Iterator[None]:
     """Evaluation mode with ``config`` as the only generation settings: unset ones would come from the model's own."""
     owners = [module for module in model.modules() if "generation_config" in vars(module)]
     configs = [(module, module.generation_config) for module in owners]

@@ -114,7 +114,7 @@ class BeforeAfterSamples(TrainerCallback):
     def _line(
         self, model: Any, row: TrainingRow, step: int, samples: list[Response], begun_with: dict[str, Any] | None
     ) -> dict[str, Any]:
-        scored = self._scored(SampledSet(id=row.id, prompt=row.prompt, responses=samples))
+        scored = self._score(SampledSet(id=row.id, prompt=row.prompt, responses=samples))
         compared = (
             row if isinstance(row, ScoredSet) else ScoredSet.model_validate(begun_with) if begun_with else scored
         )
@@ -127,7 +127,7 @@ class BeforeAfterSamples(TrainerCallback):
             line["rewards_teacher"], line["rewards_student"] = self._rewards(model, compared)
         return line
 
-    def _scored(self, samples: SampledSet) -> ScoredSet | None:
+    def _score(self, samples: SampledSet) -> ScoredSet | None:
         if not self._teacher:
             return None
         return next(iter(self._teacher.score_stream([samples], options=ScoreOptions.of(self._config))))

@@ -25,7 +25,7 @@ class _Account:
     day: str
     used: int
 
-    def at(self, now: float, bucket: int | None) -> None:
+    def refill(self, now: float, bucket: int | None) -> None:
         """Refill the bucket up to ``now``, by a limit that may have changed; begin a new day. It starts full."""
         if bucket and self.bucket:
             self.level = min(bucket, self.level + max(0.0, now - self.filled_at) * bucket / 60)
@@ -72,7 +72,7 @@ class Budgets:
                 message = f"the request costs {cost} teacher tokens; this key's limit is {limit} a {period}: split it"
                 raise Refusal("too_long", message)
         if day and account.used + cost > day:
-            raise self._spent(day, day - account.used, cost)
+            raise self._quota_refusal(day, day - account.used, cost)
         if minute and account.level + _ROUNDING < cost:
             wait = max(1, ceil((cost - account.level) * 60 / minute))
             message = f"this key's budget of {minute} teacher tokens a minute is spent"
@@ -95,7 +95,7 @@ class Budgets:
             Refusal: ``quota_exceeded``.
         """
         if limits.tokens_per_day and (left := limits.tokens_per_day - self._account(key, limits).used) <= 0:
-            raise self._spent(limits.tokens_per_day, left, 1)
+            raise self._quota_refusal(limits.tokens_per_day, left, 1)
 
     def usage(self, key: str, limits: KeyLimits) -> KeyUsage:
         """The key's limits, and the tokens left of each now."""
@@ -125,7 +125,7 @@ class Budgets:
         if key not in self._accounts:
             used = self._used_before.pop((key, day_of(now)), 0)
             self._accounts[key] = _Account(0.0, None, now, day_of(now), used)
-        self._accounts[key].at(now, limits.tokens_per_minute)
+        self._accounts[key].refill(now, limits.tokens_per_minute)
         return self._accounts[key]
 
     def _count(self, account: _Account, key: str, day: str, tokens: int) -> None:
@@ -133,7 +133,7 @@ class Budgets:
             account.used += tokens
         self._unsaved[key, day] += tokens
 
-    def _spent(self, quota: int, left: int, cost: int) -> Refusal:
+    def _quota_refusal(self, quota: int, left: int, cost: int) -> Refusal:
         midnight = max(1, ceil(_DAY_SECONDS - self._clock() % _DAY_SECONDS))
         left = max(0, left)
         message = f"of this key's {quota} teacher tokens a day {left} are left until midnight UTC"

@@ -37,7 +37,7 @@ class EngineRunner:
         began = self._clock()
         answers = await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.score, queries)
         began, self._last_end = max(began, self._last_end), self._clock()
-        self._measured(sum(query.cost for query in queries), self._last_end - began)
+        self._record_rate(sum(query.cost for query in queries), self._last_end - began)
         return answers
 
     def seconds_for(self, tokens: int) -> float | None:
@@ -52,7 +52,7 @@ class EngineRunner:
         """Wait for the batches that run, and end the threads."""
         await asyncio.to_thread(self._threads.shutdown)
 
-    def _measured(self, tokens: int, seconds: float) -> None:
+    def _record_rate(self, tokens: int, seconds: float) -> None:
         rate = tokens / max(seconds, 1e-6)
         self._tokens_a_second = 0.8 * (self._tokens_a_second or rate) + 0.2 * rate
         self._metrics.batch(tokens, seconds)

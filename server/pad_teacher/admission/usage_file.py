@@ -34,7 +34,7 @@ class UsageFile:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageFileError(f"cannot keep usage in {folder}: {error.strerror}; choose another --data") from None
-        with self._connected() as connection:
+        with self._connection() as connection:
             connection.execute(_TABLE)
 
     def used(self, day: str) -> dict[tuple[str, str], int]:
@@ -43,7 +43,7 @@ class UsageFile:
         Raises:
             UsageFileError: if the file cannot be read.
         """
-        with self._connected() as connection:
+        with self._connection() as connection:
             rows = connection.execute("SELECT key, tokens FROM day_tokens WHERE day = ?", (day,)).fetchall()
         return {(key, day): tokens for key, tokens in rows}
 
@@ -53,11 +53,11 @@ class UsageFile:
         Raises:
             UsageFileError: if the file cannot be written.
         """
-        with self._connected() as connection:
+        with self._connection() as connection:
             connection.executemany(_ADD, [(*which, count) for which, count in tokens.items()])
 
     @contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self._path)) as connection, connection:
                 yield connection

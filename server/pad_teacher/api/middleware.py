@@ -66,7 +66,7 @@ class Observe:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = _plain(headers.get("x-request-id")) or uuid.uuid4().hex
+        request_id = _short_printable(headers.get("x-request-id")) or uuid.uuid4().hex
         scope.setdefault("state", {}).update(request_id=request_id, logged={})
         began, status = time.monotonic(), 0
 
@@ -114,7 +114,7 @@ class Observe:
             method=scope["method"],
             status=status,
             ms=round(seconds * 1e3, 1),
-            traceparent=_plain(headers.get("traceparent")),
+            traceparent=_short_printable(headers.get("traceparent")),
             exc_info=failure,
             **scope["state"]["logged"],
             request_id=scope["state"]["request_id"],
@@ -151,7 +151,7 @@ class Authenticate:
         await self._app(scope, receive, send)
 
     def _client(self, headers: Headers) -> Client | None:
-        job = _plain(headers.get("x-job-id")) or "default"
+        job = _short_printable(headers.get("x-job-id")) or "default"
         if self._ring is None:
             # DNS rebinding: a web page whose name resolves to this machine must not reach a service without keys.
             return Client("", job) if self._anyone or self._is_own_name(headers.get("host", "")) else None
@@ -170,7 +170,7 @@ class Authenticate:
             return False
 
 
-def _plain(value: str | None) -> str | None:
+def _short_printable(value: str | None) -> str | None:
     """A header's value if it is short and printable, so that a log entry stays one line."""
     return value if value and _PLAIN.fullmatch(value) else None
 

@@ -86,8 +86,8 @@ def audit(teacher: Teacher, sets: Sequence[KnownSet], seconds: float, say: Say =
         TeacherError: if the teacher does not answer, or refuses.
     """
     card = teacher.model()
-    answers = _asked(teacher, sets, time.monotonic() + seconds, say)
-    judged = _judged(answers)
+    answers = _ask_all(teacher, sets, time.monotonic() + seconds, say)
+    judged = _judge_signals(answers)
     tokens = [each.tokens_N for each in answers.likelihoods]
     listwise = [each.probabilities_O_N.mean(0) for each in answers.choices]
     scores = [each.mean_log_likelihood_N for each in answers.likelihoods]
@@ -109,7 +109,7 @@ def audit(teacher: Teacher, sets: Sequence[KnownSet], seconds: float, say: Say =
     )
 
 
-def _asked(teacher: Teacher, sets: Sequence[KnownSet], until: float, say: Say) -> Answers:
+def _ask_all(teacher: Teacher, sets: Sequence[KnownSet], until: float, say: Say) -> Answers:
     answers = Answers(sets)
     say(f"likelihood of {len(sets)} sets")
     asking.add_cost(
@@ -152,7 +152,7 @@ def _ask_until(
         more = min(LEAST_SETS, len(sets) - done, int(left / each) if each and left > 0 else 0)
 
 
-def _judged(answers: Answers) -> list[JudgedSignal]:
+def _judge_signals(answers: Answers) -> list[JudgedSignal]:
     kinds = [known.kinds for known in answers.sets]
     likelihood = by_likelihood(answers.likelihoods, answers.costs["likelihood"].tokens_per_set)
     questions = sum(len(each.orders_O_N) for each in answers.choices)

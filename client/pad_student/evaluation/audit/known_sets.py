@@ -28,7 +28,7 @@ class KnownSet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _KnownLine:
     """One line of ``known_quality.jsonl``."""
 
     id: str
@@ -41,7 +41,7 @@ class _Written:
 def shipped_sets() -> list[KnownSet]:
     """The sets that ship with the client: four responses each, the same ones on every call."""
     text = (files("pad_student.evaluation.audit") / "known_quality.jsonl").read_text(encoding="utf-8")
-    written = [_Written(**json.loads(line)) for line in text.splitlines()]
+    written = [_KnownLine(**json.loads(line)) for line in text.splitlines()]
     return [_with_others(written, index) for index in range(len(written))]
 
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> Iterator[KnownSet]:
         yield KnownSet(each, ("right", *(f"response {k + 1}" for k in range(1, len(each.responses)))))
 
 
-def _with_others(written: list[_Written], index: int) -> KnownSet:
+def _with_others(written: list[_KnownLine], index: int) -> KnownSet:
     of = written[index]
     kinds = ("right", "wrong", OTHERS[2 * index % 6], OTHERS[(2 * index + 1) % 6])
     # A right answer to another kind of instruction, far enough away in the file.

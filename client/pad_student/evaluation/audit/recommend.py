@@ -45,16 +45,16 @@ def recommend(judged: Sequence[JudgedSignal]) -> Recommendation:
         judged: the first is likelihood alone; every choice signal of alpha 1 stands among them.
     """
     likelihood = judged[0]
-    alone = {_asked(each): each for each in judged if each.signal.settings["alpha"] == 1.0}
+    alone = {_form_and_orders(each): each for each in judged if each.signal.settings["alpha"] == 1.0}
     why = [
-        f"{each.signal.name} is at chance ({_worded(each.win_rate)}): it is not recommended at any alpha"
+        f"{each.signal.name} is at chance ({_in_words(each.win_rate)}): it is not recommended at any alpha"
         for each in alone.values()
         if not each.win_rate.above_chance
     ]
     usable = [
         each
         for each in judged[1:]
-        if alone[_asked(each)].win_rate.above_chance and each.win_rate.mean > each.likelihood_win_rate.mean
+        if alone[_form_and_orders(each)].win_rate.above_chance and each.win_rate.mean > each.likelihood_win_rate.mean
     ]
     best = (
         max(
@@ -64,10 +64,10 @@ def recommend(judged: Sequence[JudgedSignal]) -> Recommendation:
         else likelihood
     )
     if best is likelihood:
-        why.append(f"likelihood alone is recommended ({_worded(likelihood.win_rate)})")
+        why.append(f"likelihood alone is recommended ({_in_words(likelihood.win_rate)})")
     else:
         why.append(
-            f"{best.signal.name} is recommended: {_worded(best.win_rate)}, where likelihood alone has"
+            f"{best.signal.name} is recommended: {_in_words(best.win_rate)}, where likelihood alone has"
             f" {best.likelihood_win_rate.mean:.2f} over the same sets"
         )
     if not best.win_rate.above_chance:
@@ -99,9 +99,9 @@ def median_entropy(scores: Sequence[Array], beta: float) -> float:
     return float(np.median(shares))
 
 
-def _asked(judged: JudgedSignal) -> tuple[object, object]:
+def _form_and_orders(judged: JudgedSignal) -> tuple[object, object]:
     return judged.signal.settings.get("form"), judged.signal.settings.get("orders")
 
 
-def _worded(rate: WinRate) -> str:
+def _in_words(rate: WinRate) -> str:
     return f"the better response wins {rate.mean:.2f} of pairs, 95 % interval {rate.low:.2f} to {rate.high:.2f}"

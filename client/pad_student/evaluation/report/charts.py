@@ -132,7 +132,7 @@ def plots(run: Run, shown: Iterable[Chart]) -> list[dict[str, Any]]:
         {
             "title": chart.title,
             "steps": steps[::every],
-            "series": [{"name": label(each.name), "values": _thinned(each.values, every)} for each in curves],
+            "series": [{"name": label(each.name), "values": _downsample(each.values, every)} for each in curves],
         }
         for chart in shown
         if (curves := chart.curves(run))
@@ -150,7 +150,7 @@ def _other(family: str) -> Chart:
     return Chart(family.replace("_", " ").capitalize(), "", "As recorded.", (family,), "")
 
 
-def _thinned(values: list[float | None], every: int) -> list[float | None]:
+def _downsample(values: list[float | None], every: int) -> list[float | None]:
     """Means of ``every`` values each, to five digits; a screen shows no more."""
     groups = ([v for v in values[i : i + every] if v is not None] for i in range(0, len(values), every))
     return [float(f"{sum(group) / len(group):.5g}") if group else None for group in groups]

@@ -116,7 +116,7 @@ def collect(folder: Path) -> Run:
         starts=starts,
         settings=settings,
         teacher=_teacher(folder, starts),
-        answered=_answered(shown),
+        answered=_before_after(shown),
         saved_step=_saved_step(folder),
         is_adapter=(folder / "adapter_config.json").exists(),
         warnings=_warnings(metrics, str(settings.get("loss", "ppd"))),
@@ -184,7 +184,7 @@ def _first_line(path: Path) -> Iterator[dict[str, Any]]:
         yield orjson.loads(line)
 
 
-def _answered(lines: list[dict[str, Any]]) -> list[BeforeAfter]:
+def _before_after(lines: list[dict[str, Any]]) -> list[BeforeAfter]:
     by_prompt: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_prompt.setdefault(line["prompt_id"], []).append(line)

@@ -48,16 +48,16 @@ def pack(rows: Sequence[IntArray]) -> PrefixTree:
     order = sorted(range(len(rows)), key=lambda i: rows[i].tobytes())
     sequences = [rows[i] for i in order]
     shared = [shared_tokens(a, b) for a, b in pairwise(sequences)]
-    building = _Building(sequences, shared)
-    building.add(0, len(rows), 0, 0)
+    builder = _TreeBuilder(sequences, shared)
+    builder.add(0, len(rows), 0, 0)
     places: list[IntArray] = [np.zeros(0, np.int64)] * len(rows)
-    for i, parts in zip(order, building.paths, strict=True):
+    for i, parts in zip(order, builder.paths, strict=True):
         places[i] = np.concatenate(parts)
-    positions = [np.arange(node.position, node.position + node.stop - node.start) for node in building.nodes]
-    return PrefixTree(np.concatenate(building.pieces), np.concatenate(positions), building.nodes, places)
+    positions = [np.arange(node.position, node.position + node.stop - node.start) for node in builder.nodes]
+    return PrefixTree(np.concatenate(builder.pieces), np.concatenate(positions), builder.nodes, places)
 
 
-class _Building:
+class _TreeBuilder:
     """The tree while it grows, from rows sorted so that those with a common prefix are neighbours."""
 
     def __init__(self, sequences: list[IntArray], shared: list[int]) -> None:
