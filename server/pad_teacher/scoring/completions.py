@@ -20,7 +20,11 @@ from pad_wire.completions import (
 
 
 def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanBudget) -> Plan:
-    """Plan ``/v1/completions``."""
+    """Plan ``/v1/completions``.
+
+    Raises:
+        Refusal: if another model is asked for, or a text has no token, an unknown one, or too many.
+    """
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
     texts = _texts(teacher, request)

@@ -32,7 +32,11 @@ class TokenisedSet:
 
 
 def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: PlanBudget) -> Plan:
-    """Plan ``/v1/likelihood``."""
+    """Plan ``/v1/likelihood``.
+
+    Raises:
+        Refusal: as ``tokenise``.
+    """
     sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
 
     def reply(results: Sequence[Answer]) -> LikelihoodReply:

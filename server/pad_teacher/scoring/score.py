@@ -15,7 +15,11 @@ from pad_wire.scoring import Likelihood, Score, ScoreSet
 
 
 def plan_score(teacher: Teacher, request: ScoreRequest, budget: PlanBudget) -> Plan:
-    """Plan ``/v1/score``."""
+    """Plan ``/v1/score``.
+
+    Raises:
+        Refusal: as ``tokenise`` and ``ask``.
+    """
     sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
     asked = ask(teacher, request, budget)
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets), question=question_tokens(asked))

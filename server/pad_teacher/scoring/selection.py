@@ -35,13 +35,17 @@ class AskedSet:
 
 
 def plan_selection(teacher: Teacher, request: SelectionRequest, budget: PlanBudget) -> Plan:
-    """Plan ``/v1/selection``."""
+    """Plan ``/v1/selection``.
+
+    Raises:
+        Refusal: as ``ask``.
+    """
     asked = ask(teacher, request, budget)
     counted = usage(question=question_tokens(asked))
 
     def reply(results: Sequence[Answer]) -> SelectionReply:
         rest = iter(results)
-        sets = [_worded(item, item.choice(rest)) for item in asked]
+        sets = [_selection_set(item, item.choice(rest)) for item in asked]
         return SelectionReply(teacher=teacher.id, sets=sets, usage=counted)
 
     return Plan([query for item in asked for query in item.queries], counted, reply, [asked])
@@ -155,7 +159,7 @@ class _QuestionWriter:
             return self.teacher.question_ids(self.request, options)
 
 
-def _worded(item: AskedSet, choice: Choice) -> SelectionSet:
+def _selection_set(item: AskedSet, choice: Choice) -> SelectionSet:
     responses = [
         Selection(selection_probability=probability, truncated=truncated or None)
         for probability, truncated in zip(choice.selection_probabilities, item.truncated, strict=True)

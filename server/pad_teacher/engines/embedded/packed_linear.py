@@ -19,7 +19,7 @@ def pack(weight_V_D: Tensor) -> Tensor:
 
 
 def multiply(input_K_D: Tensor, packed_V_D: Tensor, bias_V: Tensor | None = None) -> Tensor:
-    """``input @ weight.T + bias`` with a packed weight."""
+    """``input @ weight.T + bias`` [K, V] with a packed weight."""
     return torch.ops.mkldnn._linear_pointwise(input_K_D, packed_V_D, bias_V, "none", [], "")
 
 
