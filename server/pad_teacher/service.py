@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What exists once the teacher is loaded."""
+    """The parts of a service that exist once its teacher is loaded."""
 
     teacher: Teacher
     batcher: Batcher

@@ -1,4 +1,4 @@
-"""What both sides do with a transformers model: logit transforms, attention calls, trials of a model; torch only.
+"""Code that both sides run on a transformers model: logit transforms, attention calls, trials; torch only.
 
 Names of tensors end in their axes, in capitals (a head's size is a small d), and one legend holds everywhere:
 

@@ -1,4 +1,4 @@
-"""What an architecture does to its logits between output head and softmax."""
+"""The logit transform: scale and soft cap that an architecture applies between output head and softmax."""
 
 from typing import Any, NamedTuple
 

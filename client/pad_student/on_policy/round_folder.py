@@ -69,7 +69,7 @@ class RoundFolder:
 
     @property
     def record(self) -> RoundRecord:
-        """What ``begin`` wrote."""
+        """The record that ``begin`` wrote."""
         return RoundRecord.model_validate_json(self._record.read_bytes())
 
     def begin(self, record: RoundRecord) -> None:

@@ -64,7 +64,7 @@ def preference_metrics(
 
 @torch.no_grad()
 def choice_metrics(selection_spread: Tensor | None, order_disagreement: Tensor | None) -> dict[str, float]:
-    """Averages over the prompts of a batch of what tells whether the teacher's choice means anything.
+    """Averages over the prompts of a batch that tell whether the teacher's choice means anything.
 
     Args:
         selection_spread: total variation between a set's selection probabilities and equal ones, 0 to 1, [P].

@@ -216,7 +216,7 @@ def _log_prob(scores_P_N: Tensor, ranking_P_R_N: Tensor) -> Tensor:
     ranked_P_R_N = scores_P_N.unsqueeze(1).expand(-1, ranking_P_R_N.shape[1], -1).gather(2, ranking_P_R_N)
     remaining_P_R = ranked_P_R_N[..., n - 1]
     total_P_R = ranked_P_R_N[..., n - 1] - remaining_P_R
-    # Pairwise logaddexp keeps the gradient accurate where one score dwarfs another; logcumsumexp's does not.
+    # Pairwise logaddexp keeps the gradient accurate if one score dwarfs another; logcumsumexp's does not.
     for k in reversed(range(n - 1)):
         remaining_P_R = torch.logaddexp(remaining_P_R, ranked_P_R_N[..., k])
         total_P_R = total_P_R + (ranked_P_R_N[..., k] - remaining_P_R)
@@ -227,7 +227,7 @@ def _choice_entropies(scores_P_N: Tensor, ranking_P_R_N: Tensor) -> Tensor:
     """Entropy of each choice along the rankings but the last, which leaves none, [P, R, M]; from the last back.
 
     To choose from {i} ∪ R is to choose between i and R, then within R: H = h(w) + w·H(p_R), h the entropy of a coin
-    and w the share of R. All terms are positive, so nothing cancels where one score dwarfs another.
+    and w the share of R. All terms are positive, so nothing cancels if one score dwarfs another.
     """
     ranked_P_R_N = scores_P_N.unsqueeze(1).expand(-1, ranking_P_R_N.shape[1], -1).gather(2, ranking_P_R_N)
     log_total_P_R_N = ranked_P_R_N.flip(-1).logcumsumexp(-1)

@@ -102,7 +102,7 @@ def calibrated_reward(
     return (1 - alpha) * reward_P_N + alpha * log_selection_P_N
 
 
-def of_student(normalization: Normalization) -> Normalization:
+def student_normalization(normalization: Normalization) -> Normalization:
     """The student's normalization in a run: ``relative`` is the teacher's alone, and the student's is ``mean``."""
     return "mean" if normalization == "relative" else normalization
 

@@ -107,7 +107,7 @@ class HttpAddress:
                 for part in response.iter_bytes():
                     content += part
                     if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the reply drips")
+                        raise httpx.ReadTimeout("the reply comes too slowly")
                     if len(content) > MAX_REPLY_BYTES:
                         raise EndlessReply(f"the {self._peer} at {self.url} sent a reply without end; see its log")
         except (httpx.TransportError, httpx.DecodingError) as error:

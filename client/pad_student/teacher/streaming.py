@@ -101,7 +101,7 @@ def models_call(guard: FingerprintGuard) -> Call[ModelCard]:
     def read(content: bytes, url: str) -> ModelCard:
         models = parse(ModelList, content).data
         if len(models) != 1:
-            raise Untrustworthy(f"it lists {len(models)} models where there should be one")
+            raise Untrustworthy(f"it lists {len(models)} models instead of one")
         guard.check(models[0].fingerprint, url)
         return models[0]
 

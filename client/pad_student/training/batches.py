@@ -150,15 +150,15 @@ def batch_of(
 
 
 def _choice_of(sets: Sequence[ScoredSet]) -> dict[str, Tensor]:
-    """What tells whether the teacher's choice means anything, [P] each, as far as all sets have it."""
-    told = {
+    """Measures of whether the teacher's choice means anything, [P] each; only those that all sets have."""
+    measures = {
         "label_mass": [each.label_mass for each in sets],
         "order_disagreement": [each.order_disagreement for each in sets],
         "selection_spread": [_selection_spread(each) for each in sets],
     }
     return {
         name: torch.tensor(values, dtype=torch.float32)
-        for name, values in told.items()
+        for name, values in measures.items()
         if all(value is not None for value in values)
     }
 
@@ -194,7 +194,7 @@ def _scored_set(where: str, row: Mapping[str, Any]) -> ScoredSet:
 
 
 def _without_none(value: Any) -> Any:
-    """Arrow tables write None where a row lacks a field that others have."""
+    """Arrow tables write None if a row lacks a field that others have."""
     if isinstance(value, Mapping):
         return {key: _without_none(each) for key, each in value.items() if each is not None}
     return [_without_none(each) for each in value] if isinstance(value, list) else value

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from pad_student.errors import StudentError
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
-from pad_student.preference.rewards import likelihood_reward, of_student
+from pad_student.preference.rewards import likelihood_reward, student_normalization
 from pad_student.sampling.generate import sample_responses
 from pad_student.storage.jsonl import Appender
 from pad_student.teacher.client import Teacher
@@ -142,7 +142,10 @@ class BeforeAfterSamples(TrainerCallback):
             own = response_log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["response_mask"])
         shape = batch["rewards_teacher"].shape
         student = likelihood_reward(
-            own.log_likelihood.view(shape), own.tokens.view(shape), of_student(normalization), batch["text_bytes"]
+            own.log_likelihood.view(shape),
+            own.tokens.view(shape),
+            student_normalization(normalization),
+            batch["text_bytes"],
         )
         return batch["rewards_teacher"][0].tolist(), student[0].tolist()
 

@@ -8,7 +8,7 @@ from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.diagnostics import choice_metrics, preference_metrics, response_metrics
 from pad_student.preference.losses import LOSSES, anchor_nll
-from pad_student.preference.rewards import likelihood_reward, of_student
+from pad_student.preference.rewards import likelihood_reward, student_normalization
 
 
 class BatchLoss(NamedTuple):
@@ -65,7 +65,7 @@ def batch_loss(
     Raises:
         RewardError: for a log-likelihood that is not finite.
     """
-    normalization = of_student(config.normalization)  # type: ignore[arg-type]
+    normalization = student_normalization(config.normalization)  # type: ignore[arg-type]
     rewards_teacher_P_N = batch["rewards_teacher"]
     rewards_student_P_N = likelihood_reward(log_likelihood_P_N, tokens_P_N, normalization, batch["text_bytes"])
     scores_teacher_P_N = config.beta_teacher * rewards_teacher_P_N

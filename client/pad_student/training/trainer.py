@@ -145,7 +145,7 @@ class PADTrainer(Trainer):
 
     @contextmanager
     def gathered_weights(self) -> Iterator[None]:
-        """Let each process run the student as often as it likes, even if it is sharded; to begin is collective."""
+        """Gather sharded weights for the block; a process may then run the student alone. Entering is collective."""
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
         reshard: Any = plugin and plugin.reshard_after_forward
         with gathered_weights(self.model_wrapped, reshard), self.accelerator.autocast():  # type: ignore[arg-type]

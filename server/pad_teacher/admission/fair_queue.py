@@ -76,12 +76,12 @@ class _Lines(Generic[Item]):
         self.remembered: dict[str, _Line[Item]] = {}  # nothing waits in these
         self._heap: list[tuple[float, int, _Line[Item]]] = []
         self._entered = 0
-        self._virtual_time = 0.0  # newcomers start here if nobody waits: where the last one served began
+        self._virtual_time = 0.0  # newcomers start here if nobody waits: the level at which the last one served began
 
     def enter(self, name: str, weight: float) -> _Line[Item]:
         """The line called ``name``; a new one starts level with the least served.
 
-        One that returns goes on from where it was. Overuse carries over; so does unused share, up to the credit.
+        One that returns goes on from its old level. Overuse carries over; so does unused share, up to the credit.
         """
         if name not in self.lines:
             least = self.least()

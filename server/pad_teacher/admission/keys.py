@@ -23,7 +23,7 @@ RELOAD_SECONDS = 1.0  # at least, between two looks at whether the file has chan
 
 
 class KeyLimits(WireModel):
-    """What a key may use; by default an equal share of the teacher, without other limits."""
+    """The limits of a key; by default an equal share of the teacher, and no others."""
 
     weight: float = Field(default=1.0, ge=0.01, le=100)  # a key of 3 gets three times the tokens of a key of 1
     tokens_per_minute: int | None = Field(default=None, ge=1)

@@ -22,7 +22,7 @@ SAVE_SECONDS = 1.0  # between two writes of the day's use: a crash forgets at mo
 
 
 class UsageBook:
-    """What each job and each key has used. Lives on the event loop.
+    """Teacher tokens used by each job and each key. Lives on the event loop.
 
     - ``budgets`` counts tokens when they are queued; ``count`` counts them when their request is answered.
     - With a ``folder`` the use of each day outlives this process; a crash loses at most ``SAVE_SECONDS`` of it.

@@ -21,7 +21,7 @@ class TooManyOrders(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the teacher would pick: one probability a response, and what shows whether it means anything.
+    """The teacher's pick as one probability a response, and two measures of whether it means anything.
 
     ``label_mass`` is the probability on letters at all. ``order_disagreement`` is the largest total variation between
     two orders in which the same responses were shown; None if there are no two.

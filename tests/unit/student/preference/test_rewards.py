@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pad_student.errors import RewardError
-from pad_student.preference.rewards import calibrated_reward, likelihood_reward, of_student, utf8_lengths
+from pad_student.preference.rewards import calibrated_reward, likelihood_reward, student_normalization, utf8_lengths
 
 LOG_LIKELIHOOD = torch.tensor([[-6.0, -2.0], [-9.0, -8.0]], dtype=torch.float64)
 TOKENS = torch.tensor([[3, 2], [9, 4]])
@@ -128,4 +128,5 @@ def test_an_empty_requests_value_must_be_finite(value):
 
 
 def test_relative_is_the_teachers_alone():
-    assert [of_student(each) for each in ("relative", "mean", "sum", "bytes")] == ["mean", "mean", "sum", "bytes"]
+    given = ("relative", "mean", "sum", "bytes")
+    assert [student_normalization(each) for each in given] == ["mean", "mean", "sum", "bytes"]
