@@ -219,7 +219,7 @@ async def test_usage_says_what_the_key_may_use_and_what_is_left(running: Running
         assert (await client.get("/v1/usage")).json()["key"] == {"name": "", "weight": 1.0, "tokens_today": 0}
 
 
-@pytest.mark.parametrize(("measured", "least", "most"), [(0, 1, 1), (3, 5, 8)])
+@pytest.mark.parametrize(("measured", "least", "most"), [(0, 1, 1), (3, 5, 20)])
 async def test_retry_after_is_the_waiting_work_at_the_measured_rate(
     running: Running, engine: FakeEngine, measured: int, least: int, most: int
 ) -> None:

@@ -111,6 +111,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_return(running: Run
     async with running(max_queued_tokens=1000, max_batch_tokens=16) as (client, _):
         engine.gate.clear()
         waiting = [asyncio.create_task(client.post("/v1/score", json=ONE)) for _ in range(20)]
+        await asyncio.wait(waiting, timeout=30, return_when=asyncio.FIRST_COMPLETED)
         done, pending = await asyncio.wait(waiting, timeout=0.5)
         refused = [task.result() for task in done]
         assert refused
