@@ -278,7 +278,7 @@ def test_datasets_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
         trainer(tmp_path)
     with pytest.raises(DatasetError, match="mixes"):
         trainer(tmp_path, RuleTeacher(), dataset=[*PROMPTS, *scored_sets()])
-    with pytest.raises(DatasetError, match="where n is 4"):
+    with pytest.raises(DatasetError, match="and n is 4"):
         trainer(tmp_path, dataset=scored_sets(n=3))
 
 
