@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import exp
 from typing import TYPE_CHECKING, Any
 
 from pad_student.teacher.errors import TeacherUnreachable
@@ -38,8 +39,6 @@ class RuleTeacher:
 
 
 def scored(each: SampledSet) -> ScoredSet:
-    import torch
-
     values = [log_prob([len(str(each.prompt))], sum(r.text.encode())) - 1 for r in each.responses]
     responses = [
         ScoredResponse(
@@ -47,7 +46,7 @@ def scored(each: SampledSet) -> ScoredSet:
             log_likelihood=5 * value,
             tokens=5,
             mean_log_likelihood=value,
-            selection_probability=torch.tensor(values).softmax(0)[k].item(),
+            selection_probability=exp(values[k]) / sum(map(exp, values)),
         )
         for k, (response, value) in enumerate(zip(each.responses, values, strict=True))
     ]
