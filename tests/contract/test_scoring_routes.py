@@ -2,11 +2,15 @@
 
 import math
 from itertools import pairwise
+from typing import Any
 
+import anyio
 import httpx
 import pytest
 
-from support.app import ExpectedLogLikelihood
+from pad_teacher.scoring.teacher import Teacher
+from pad_wire.chat import ChatEncoder
+from support.app import ExpectedLogLikelihood, Running
 from support.fakes import byte_tokenizer
 
 pytestmark = pytest.mark.anyio
@@ -186,3 +190,23 @@ async def test_a_set_says_how_many_orders_were_asked(client: httpx.AsyncClient, 
         assert item["orders_asked"] == asked
         assert ("order_disagreement" in item) == (asked > 1)
         assert 0 <= item.get("order_disagreement", 0) <= 1
+
+
+async def test_an_empty_request_longer_than_the_prompt_must_fit_too(running: Running, engine: Any) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'system' %}be helpful{% endif %}" + tokenizer.chat_template
+    )
+    prompt = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+    room = engine.max_context_tokens - len(
+        tokenizer.apply_chat_template(prompt, add_generation_prompt=True)["input_ids"]
+    )
+    body = {"sets": [{"prompt": prompt, "responses": [{"text": "z" * room, "finished": False}]}]}
+    teacher = Teacher.of("fake", ChatEncoder.of(tokenizer), engine)
+    async with running(lambda: teacher) as (client, service):
+        while service.status == "starting":
+            await anyio.sleep(0.001)
+        assert (await client.post("/v1/likelihood", json=body)).status_code == 200
+        refused = await client.post("/v1/likelihood", json=body | {"unconditional": True})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "too_long")
+        assert refused.json()["error"]["where"] == "sets[0]"

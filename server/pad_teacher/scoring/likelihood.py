@@ -62,7 +62,14 @@ def tokenise(
     if unconditional:
         with template_at("unconditional"):
             empty_ids = teacher.prompts.ids(teacher.encoder, "")
+        room = teacher.engine.max_context_tokens - len(empty_ids)
         for item in tokenised:
+            # A template's default system message can make the empty request longer than the prompt itself.
+            if any(len(ids) > room for ids in item.tokens.response_ids):
+                message = (
+                    f"a response exceeds the {room} tokens that fit the teacher's context after an empty request"
+                )
+                raise Refusal("too_long", message, where=item.where)
             more = list(_split(TokenSet(empty_ids, item.tokens.response_ids), budget.batch_tokens))
             budget.spend(sum(query.cost for query in more), item.where)
             item.queries.extend(more)
