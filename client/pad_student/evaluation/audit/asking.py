@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pad_student.errors import EvaluationError
 from pad_student.evaluation.audit.known_sets import KnownSet
 from pad_student.teacher.client import Teacher
 from pad_wire import SampledSet
@@ -71,6 +72,24 @@ def likelihoods(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Likelihoods]
         )
         for each in teacher.likelihood([known.set for known in sets])
     ]
+
+
+def relative_likelihoods(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Array]:
+    """Mean ln p(response | prompt) less mean ln p(response | empty request), in nats a token: [n] a set.
+
+    Raises:
+        TeacherError: if the teacher does not answer, or refuses.
+        EvaluationError: if a reply lacks the likelihood after an empty request.
+    """
+    found: list[Array] = []
+    for each in teacher.likelihood([known.set for known in sets], unconditional=True):
+        alone = [response.unconditional_log_likelihood for response in each.responses]
+        if None in alone:
+            raise EvaluationError(f"set {each.id!r}: the teacher's reply has no likelihood after an empty request")
+        tokens = np.array([response.tokens for response in each.responses], dtype=np.float64)
+        mean = np.array([response.mean_log_likelihood for response in each.responses])
+        found.append(mean - np.array(alone, dtype=np.float64) / tokens)
+    return found
 
 
 def rotations(n: int) -> NDArray[np.int64]:

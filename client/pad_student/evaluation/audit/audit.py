@@ -9,11 +9,20 @@ from pad_student.evaluation.audit import asking
 from pad_student.evaluation.audit.asking import Array, Choices, Cost, Likelihoods
 from pad_student.evaluation.audit.known_sets import KnownSet
 from pad_student.evaluation.audit.recommend import JudgedSignal, Recommendation, recommend
-from pad_student.evaluation.audit.signals import ALPHAS, Signal, by_choice, by_likelihood, by_pairs, calibrated
+from pad_student.evaluation.audit.signals import (
+    ALPHAS,
+    Signal,
+    by_choice,
+    by_likelihood,
+    by_pairs,
+    by_relative,
+    calibrated,
+)
 from pad_student.evaluation.audit.statistics import (
     correlation_within_sets,
     letter_means,
     order_disagreement,
+    paired_gain,
     same_order,
     same_pick,
     win_rate,
@@ -32,10 +41,11 @@ class Answers:
 
     sets: Sequence[KnownSet]
     likelihoods: list[Likelihoods] = field(default_factory=list[Likelihoods])
+    relative: list[Array] = field(default_factory=list[Array])
     choices: list[Choices] = field(default_factory=list[Choices])
     pairs: list[Array] = field(default_factory=list[Array])
     costs: dict[str, Cost] = field(
-        default_factory=lambda: {name: Cost() for name in ("likelihood", "listwise", "pairwise")}
+        default_factory=lambda: {name: Cost() for name in ("likelihood", "relative", "listwise", "pairwise")}
     )
 
 
@@ -62,6 +72,7 @@ class Audit:
                     "teacher_tokens_per_set": each.signal.tokens_per_set,
                     **asdict(each.win_rate),
                     "likelihood_over_the_same_sets": each.likelihood_win_rate.mean,
+                    "gain_over_likelihood": asdict(each.gain),
                 }
                 for each in self.judged
             ],
@@ -105,7 +116,7 @@ def audit(teacher: Teacher, sets: Sequence[KnownSet], seconds: float, say: Say =
         likelihood={"sets": len(scores), "correlation_with_length": correlation_within_sets(scores, tokens)},
         signals_agree=same_order(scores[: len(listwise)], listwise),
         costs=answers.costs,
-        recommendation=recommend(judged),
+        recommendation=recommend(judged, [known.kinds for known in sets]),
     )
 
 
@@ -117,6 +128,13 @@ def _ask_all(teacher: Teacher, sets: Sequence[KnownSet], until: float, say: Say)
         len(sets),
         lambda: answers.likelihoods.extend(asking.likelihoods(teacher, sets)),
         answers.costs["likelihood"],
+    )
+    say("the same responses after an empty request")
+    asking.add_cost(
+        teacher,
+        len(sets),
+        lambda: answers.relative.extend(asking.relative_likelihoods(teacher, sets)),
+        answers.costs["relative"],
     )
     now = time.monotonic()
     listwise_until = until - PAIRWISE_SHARE * max(0.0, until - now)
@@ -160,15 +178,13 @@ def _judge_signals(answers: Answers) -> list[JudgedSignal]:
     choices = [by_choice(answers.choices, "single", per_question), by_choice(answers.choices, "cyclic", per_question)]
     if answers.pairs:
         choices.append(by_pairs(answers.pairs, answers.costs["pairwise"].tokens_per_set))
-    signals: list[Signal] = [likelihood]
+    signals: list[Signal] = [likelihood, by_relative(answers.relative, answers.costs["relative"].tokens_per_set)]
     for choice in choices:
         signals += [calibrated(likelihood, choice, alpha) if alpha < 1 else choice for alpha in ALPHAS]
     judged: list[JudgedSignal] = []
     for signal in signals:
         count = len(signal.scores)
-        judged.append(
-            JudgedSignal(
-                signal, win_rate(signal.scores, kinds[:count]), win_rate(likelihood.scores[:count], kinds[:count])
-            )
-        )
+        same, of = likelihood.scores[:count], kinds[:count]
+        gain = paired_gain(signal.scores, same, of)
+        judged.append(JudgedSignal(signal, win_rate(signal.scores, of), win_rate(same, of), gain))
     return judged

@@ -26,6 +26,12 @@ def by_likelihood(likelihoods: Sequence[Likelihoods], tokens_per_set: float) -> 
     return Signal("likelihood", [each.mean_log_likelihood_N for each in likelihoods], {"alpha": 0.0}, tokens_per_set)
 
 
+def by_relative(relative: Sequence[Array], tokens_per_set: float) -> Signal:
+    """The mean log-likelihood less the one after an empty request."""
+    settings: dict[str, object] = {"alpha": 0.0, "normalization": "relative"}
+    return Signal("relative likelihood", list(relative), settings, tokens_per_set)
+
+
 def by_choice(choices: Sequence[Choices], orders: Literal["single", "cyclic"], tokens_per_question: float) -> Signal:
     """Listwise choice in ``orders``: ``cyclic`` is the mean over all rotations, ``single`` one of them.
 

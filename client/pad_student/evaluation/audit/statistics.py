@@ -36,6 +36,15 @@ class WinRate:
         return self.low > 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """A difference of two win rates over the same sets, with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
 def win_rate(scores: Sequence[Array], kinds: Sequence[Sequence[str]]) -> WinRate:
     """Compare the first response of each set with the others.
 
@@ -46,17 +55,12 @@ def win_rate(scores: Sequence[Array], kinds: Sequence[Sequence[str]]) -> WinRate
     Raises:
         ValueError: without a set, or for a score that is not finite.
     """
-    if not scores:
+    wins = [_wins(score_N, of_set) for score_N, of_set in zip(scores, kinds, strict=True)]
+    if not wins:
         raise ValueError("no set was scored")
-    wins: list[Array] = []
     by_kind: dict[str, list[float]] = {}
-    for score_N, of_set in zip(scores, kinds, strict=True):
-        if not np.isfinite(score_N).all():
-            raise ValueError("a score is not finite")
-        others = [k for k, kind in enumerate(of_set) if k and kind != IDENTICAL]
-        won = 0.5 * (np.sign(score_N[0] - score_N[others]) + 1)
-        wins.append(won)
-        for k, value in zip(others, won.tolist(), strict=True):
+    for won, of_set in zip(wins, kinds, strict=True):
+        for k, value in zip(_others(of_set), won.tolist(), strict=True):
             by_kind.setdefault(of_set[k], []).append(value)
     low, high = _interval(wins)
     return WinRate(
@@ -67,6 +71,30 @@ def win_rate(scores: Sequence[Array], kinds: Sequence[Sequence[str]]) -> WinRate
         sets=len(wins),
         by_kind={kind: float(np.mean(values)) for kind, values in by_kind.items()},
     )
+
+
+def paired_gain(scores: Sequence[Array], baseline: Sequence[Array], kinds: Sequence[Sequence[str]]) -> Gain:
+    """How much more often the right response wins by ``scores`` than by ``baseline``, over the same sets.
+
+    Raises:
+        ValueError: for a score that is not finite.
+    """
+    differences = [
+        _wins(score_N, of_set) - _wins(baseline_N, of_set)
+        for score_N, baseline_N, of_set in zip(scores, baseline, kinds, strict=True)
+    ]
+    return Gain(float(np.concatenate(differences).mean()), *_interval(differences))
+
+
+def _others(kinds: Sequence[str]) -> list[int]:
+    """The places of the responses that the right one, the first, is compared with."""
+    return [k for k, kind in enumerate(kinds) if k and kind != IDENTICAL]
+
+
+def _wins(score_N: Array, kinds: Sequence[str]) -> Array:
+    if not np.isfinite(score_N).all():
+        raise ValueError("a score is not finite")
+    return 0.5 * (np.sign(score_N[0] - score_N[_others(kinds)]) + 1)
 
 
 def _interval(wins: Sequence[Array]) -> tuple[float, float]:

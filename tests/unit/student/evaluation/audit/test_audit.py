@@ -10,8 +10,8 @@ import pytest
 from pad_student.errors import EvaluationError
 from pad_student.evaluation.audit.audit import Audit, audit
 from pad_student.evaluation.audit.known_sets import KnownSet, shipped_sets, users_sets
-from pad_student.evaluation.audit.recommend import ENTROPY_BAND, beta_for, median_entropy
-from pad_student.evaluation.audit.statistics import correlation_within_sets, same_order, win_rate
+from pad_student.evaluation.audit.recommend import BETAS, ENTROPY_BAND, beta_for, median_entropy, plausible
+from pad_student.evaluation.audit.statistics import correlation_within_sets, paired_gain, same_order, win_rate
 from pad_student.evaluation.audit.words import report, settings_yaml
 from pad_wire import SampledSet
 from pad_wire.scoring import Selection, SelectionSet
@@ -30,7 +30,7 @@ def test_a_win_counts_one_a_tie_one_half_and_a_copy_nothing() -> None:
 
 
 def test_scores_that_always_win_are_above_chance() -> None:
-    assert win_rate(arrays(*[[1, 0, 1]] * 5), [KINDS] * 5).above_chance
+    assert win_rate(arrays(*[[1.0, 0, 1]] * 5), [KINDS] * 5).above_chance
 
 
 def test_random_scores_are_not_above_chance() -> None:
@@ -84,24 +84,31 @@ def test_a_users_set_of_one_response_is_refused(tmp_path: Any) -> None:
 class MadeUpTeacher:
     """Knows the right answers as far as it is told to; prefers the first letter by ``bias``."""
 
-    def __init__(self, sets: list[KnownSet], likelihood: float, choice: float, bias: float = 0.0) -> None:
+    def __init__(
+        self, sets: list[KnownSet], likelihood: float, choice: float, bias: float = 0.0, relative: float = 0.0
+    ) -> None:
         self.right = {each.set.prompt: each.set.responses[0].text for each in sets}
         self.likelihood_knows, self.choice_knows, self.bias = likelihood, choice, bias
+        self.relative_knows = relative
         self.tokens_scored = 0
         self.noise = np.random.default_rng(3)
 
     def model(self) -> Any:
         return SimpleNamespace(id="made-up", fingerprint="0" * 32)
 
-    def likelihood(self, sets: Iterable[SampledSet]) -> Iterator[Any]:
+    def likelihood(self, sets: Iterable[SampledSet], unconditional: bool = False) -> Iterator[Any]:
         for each in sets:
-            self.tokens_scored += 100
+            self.tokens_scored += 130 if unconditional else 100
+            answers = [self._scored(each, response.text, unconditional) for response in each.responses]
+            yield SimpleNamespace(id=each.id, responses=answers)
 
-            yield SimpleNamespace(responses=[self._scored(each, response.text) for response in each.responses])
-
-    def _scored(self, of: SampledSet, text: str) -> Any:
+    def _scored(self, of: SampledSet, text: str, unconditional: bool) -> Any:
         knows = self.likelihood_knows * (text == self.right[of.prompt])
-        return SimpleNamespace(mean_log_likelihood=-2 + knows + float(self.noise.normal()), tokens=len(text))
+        mean = -2 + knows + float(self.noise.normal())
+        tokens = len(text)
+        relative = self.relative_knows * (text == self.right[of.prompt]) + 0.1 * float(self.noise.normal())
+        alone = (mean - relative) * tokens if unconditional else None
+        return SimpleNamespace(mean_log_likelihood=mean, tokens=tokens, unconditional_log_likelihood=alone)
 
     def selection(self, sets: Iterable[SampledSet], form: str = "listwise", **_: Any) -> Iterator[SelectionSet]:
         for each in sets:
@@ -114,9 +121,9 @@ class MadeUpTeacher:
             yield SelectionSet(id=each.id, responses=chosen, label_mass=0.98)
 
 
-def audited(likelihood: float, choice: float, bias: float = 0.0, seconds: float = 60) -> Audit:
+def audited(likelihood: float, choice: float, bias: float = 0.0, relative: float = 0.0, seconds: float = 60) -> Audit:
     sets = shipped_sets()
-    teacher: Any = MadeUpTeacher(sets, likelihood, choice, bias)
+    teacher: Any = MadeUpTeacher(sets, likelihood, choice, bias, relative)
     return audit(teacher, sets, seconds)
 
 
@@ -131,6 +138,44 @@ def test_choice_that_knows_better_is_recommended() -> None:
     found = audited(likelihood=0.5, choice=5)
     assert found.recommendation.settings["alpha"] == 1
     assert found.recommendation.win_rate.mean == 1
+
+
+def test_relative_likelihood_that_knows_better_is_recommended() -> None:
+    found = audited(likelihood=0.5, choice=0, relative=3)
+    assert found.recommendation.settings["alpha"] == 0
+    assert found.recommendation.settings["normalization"] == "relative"
+    relative = next(each for each in found.judged if each.signal.name == "relative likelihood")
+    assert relative.win_rate.mean == 1
+    assert relative.signal.tokens_per_set == 130
+
+
+def test_a_signal_no_better_than_likelihood_is_not_recommended() -> None:
+    found = audited(likelihood=9, choice=5, relative=3)
+    assert found.recommendation.settings == {
+        "alpha": 0.0,
+        "beta_teacher": found.recommendation.settings["beta_teacher"],
+    }
+
+
+def test_a_gain_over_likelihood_is_paired_by_set() -> None:
+    kinds = [("right", "wrong")] * 4
+    found = paired_gain(arrays(*[[1.0, 0]] * 4), arrays([1, 0], [0, 1], [1, 0], [0, 1]), kinds)
+    assert found.mean == 0.5
+    assert 0 <= found.low <= 0.5 <= found.high <= 1
+    same = paired_gain(arrays(*[[1.0, 0]] * 4), arrays(*[[2.0, 1]] * 4), kinds)
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("spread", [1e-4, 1e4])
+def test_beta_stays_in_its_bounds_and_says_so(spread: float) -> None:
+    scores = [spread * each for each in np.random.default_rng(4).normal(size=(20, 2))]
+    assert beta_for(scores) in BETAS
+
+
+def test_beta_looks_at_plausible_responses_alone() -> None:
+    kinds = [("right", "wrong", "scrambled", "identical")]
+    assert [each.tolist() for each in plausible(arrays([3, 2, -9, 3]), kinds)] == [[3, 2]]
+    assert [each.tolist() for each in plausible(arrays([3, 2]), [("right", "response 2")])] == [[3, 2]]
 
 
 def test_position_bias_shows_by_letter_and_between_orders() -> None:
