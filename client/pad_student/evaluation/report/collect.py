@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import sqrt
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,6 +38,13 @@ class Curve:
     def last(self) -> float:
         """Mean of the last tenth of the known values."""
         return fmean(self.known[-self._edge :])
+
+    @property
+    def standard_error(self) -> float:
+        """Of ``last - first``, from the differences of successive values, which a slow trend hardly moves."""
+        known = self.known
+        differences = [(after - before) ** 2 for before, after in pairwise(known)]
+        return sqrt(fmean(differences) / self._edge) if differences else 0.0
 
     @property
     def _edge(self) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 
 from pad_student.evaluation.report.collect import BeforeAfter, Curve, Run
 
+TREND_STEPS = 20  # with fewer steps, noise looks like a trend
+TREND_ERRORS = 2.0  # standard errors that a change must exceed to be called one
 GREW = 0.2  # relative change of length from which the report warns
 
 
@@ -43,10 +45,16 @@ def _trends(run: Run) -> list[Finding]:
 
 
 def _trend(curve: Curve, what: str, form: str) -> Finding:
+    steps = len(curve.known)
+    if steps < TREND_STEPS:
+        mean = form.format(fmean(curve.known))
+        return Finding(f"{what}: {mean} on average. {steps} steps are too few to tell a trend.")
     went = "rose" if curve.last > curve.first else "fell"
     first, last = form.format(curve.first), form.format(curve.last)
     if first == last:
         return Finding(f"{what} stayed at {last}.")
+    if abs(curve.last - curve.first) <= TREND_ERRORS * curve.standard_error:
+        return Finding(f"{what} went from {first} to {last}, which is within its noise from step to step.")
     alike = " As responses become alike, there is less to agree on." if curve.name == "agreement/pairwise" else ""
     return Finding(f"{what} {went} from {first} to {last}.{alike if went == 'fell' else ''}")
 

@@ -178,6 +178,19 @@ def test_length_is_always_spoken_of_and_growth_is_warned_of(
     assert any("their length was not recorded" in each.text for each in findings(collect(nothing)))
 
 
+@pytest.mark.parametrize(
+    ("steps", "slope", "says"),
+    [(19, 1.0, "too few to tell a trend"), (40, 0.002, "within its noise"), (40, 0.2, "trained on rose from")],
+)
+def test_a_trend_is_told_only_beyond_noise(tmp_path: Path, steps: int, slope: float, says: str) -> None:
+    run = fake_run(tmp_path)
+    noise = [0.3 if step % 3 else -0.6 for step in range(steps)]
+    lines = [{"step": k + 1, "reward/teacher": slope * k + noise[k]} for k in range(steps)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (said,) = (each for each in findings(collect(run)) if each.text.startswith("The teacher's reward"))
+    assert says in said.text
+
+
 def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
     compared = preferences(collect(fake_run(tmp_path)).answered[0], beta_teacher=10, beta_student=2)
     assert compared is not None
