@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.harness.floor import floor_of
 from benchmarks.harness.shapes import SHAPES
-from pad_student.preference.diagnostics import preference_metrics
 from pad_student.preference.losses import LOSSES
+from pad_student.preference.metrics import preference_metrics
 
 CASES = [("ppd", n) for n in (4, 8, 16, 32, 64)] + [("vpd", 64)]
 CASES += [("forward_kl", 8), ("forward_kl", 16), ("reverse_kl", 16)]

@@ -33,6 +33,7 @@ def fake_run(folder: Path, text: str = "yes", prompt: Any = "why?", leave_out: t
 def metrics(step: int) -> dict[str, float]:
     ranks = {f"mean_log_likelihood/rank_{k}": -k - 1 / step for k in (1, 2)}
     signal = {"entropy/teacher": 0.5, "entropy/student": 0.8, "agreement/top1": 0.5, "label_mass": 0.95}
+    signal |= {"share/cut": 0.1, "share/copies": 0.2, "share/one_text": 0.1}
     signal |= {"choice/spread": 0.3, "choice/order_disagreement": 0.2}
     moving = {"loss": 1 / step, "loss/preference": 1 / step, "agreement/pairwise": 0.5 + step / 100}
     rewards = {"reward/teacher": -1 / step, "reward/student": -2 / step, "length/tokens": 10.0 + step}

@@ -1,117 +1,21 @@
-"""Metrics that show a flat, saturated or broken preference signal, and warnings about it in plain words."""
+"""Warnings about a flat, saturated, repeated or broken preference signal, in plain words."""
 
 from collections import deque
 from collections.abc import Mapping
-from itertools import combinations
-from math import isfinite, lgamma, log
+from math import isfinite, log
 
-import torch
-from torch import Tensor
-
-from pad_student.preference.plackett_luce import MAX_EXACT, entropy, estimated_entropy
+from pad_student.preference.metrics import RANK_PREFIX
 
 ONE_HOT_BELOW = 0.02  # of normalised entropy
 UNIFORM_ABOVE = 0.98
 LOW_LABEL_MASS = 0.5
 CHANCE_SPREAD = 0.25  # of the orders' disagreement: with less, choice follows letters more than responses
 CHANCE_STEPS = 3  # steps of many prompts tell this already, and a run should know early
+MOST_ONE_TEXT = 0.5  # of sets; a good student of short answers repeats itself in a quarter of them
+MOST_CUT = 0.5  # of responses
 DISPLACEMENT = 0.1  # nats a token
 VANISHED_GRADIENT = 1e-8
 PLATEAU = 0.99 * log(2)
-RANK_PREFIX = "mean_log_likelihood/rank_"
-
-
-@torch.no_grad()
-def preference_metrics(
-    scores_teacher: Tensor, scores_student: Tensor, mean_log_likelihood: Tensor, label_mass: Tensor | None = None
-) -> dict[str, float]:
-    """Averages over the prompts of a batch.
-
-    Args:
-        scores_teacher: [P, N], β applied, n ≥ 2.
-        scores_student: [P, N], β applied.
-        mean_log_likelihood: of each response under the student, nats a token, [P, N].
-        label_mass: probability the teacher put on option letters at all, [P].
-
-    Returns:
-        ``entropy/teacher`` and ``entropy/student``, of the rankings, over ln n!: 0 one-hot, 1 uniform; exact
-        up to 16 responses, an estimate above, which is the same for the same scores and reads no random state;
-        ``agreement/top1``; ``agreement/pairwise``, over pairs tied on neither side, nan if there is none;
-        ``mean_log_likelihood/rank_1`` (the teacher's best) to ``…/rank_n``; ``label_mass`` if given.
-
-    Raises:
-        ValueError: for n below 2, differing shapes or non-finite scores.
-
-    """
-    n = scores_teacher.shape[-1]
-    if n < 2 or not scores_teacher.shape == scores_student.shape == mean_log_likelihood.shape:
-        shapes = [list(tensor.shape) for tensor in (scores_teacher, scores_student, mean_log_likelihood)]
-        raise ValueError(f"metrics need three tensors of one shape [prompts, n], n ≥ 2, got {shapes}")
-    ranking_P_N = scores_teacher.argsort(dim=1, descending=True, stable=True)
-    by_rank_N = mean_log_likelihood.float().gather(1, ranking_P_N).mean(0)
-    uncertainty = entropy if n <= MAX_EXACT else estimated_entropy
-    metrics = {
-        "entropy/teacher": uncertainty(scores_teacher).mean().item() / lgamma(n + 1),
-        "entropy/student": uncertainty(scores_student).mean().item() / lgamma(n + 1),
-        "agreement/top1": _top1_agreement(scores_teacher, scores_student),
-        "agreement/pairwise": _pairwise_agreement(scores_teacher, scores_student),
-    }
-    metrics |= {f"{RANK_PREFIX}{rank}": value for rank, value in enumerate(by_rank_N.tolist(), 1)}
-    if label_mass is not None:
-        metrics["label_mass"] = label_mass.float().mean().item()
-    return metrics
-
-
-@torch.no_grad()
-def choice_metrics(selection_spread: Tensor | None, order_disagreement: Tensor | None) -> dict[str, float]:
-    """Averages over the prompts of a batch that tell whether the teacher's choice means anything.
-
-    Args:
-        selection_spread: total variation between a set's selection probabilities and equal ones, 0 to 1, [P].
-        order_disagreement: largest total variation between two orders of one set's responses, 0 to 1, [P].
-
-    Returns:
-        ``choice/spread`` and ``choice/order_disagreement``, each if it is given.
-    """
-    given = {"choice/spread": selection_spread, "choice/order_disagreement": order_disagreement}
-    return {name: value.float().mean().item() for name, value in given.items() if value is not None}
-
-
-@torch.no_grad()
-def response_metrics(
-    rewards_teacher: Tensor, rewards_student: Tensor, tokens: Tensor, text_bytes: Tensor
-) -> dict[str, float]:
-    """Averages over the responses of a batch: rewards of both sides, and lengths.
-
-    Args:
-        rewards_teacher: [P, N], without β.
-        rewards_student: [P, N], without β.
-        tokens: of the student's tokenizer, [P, N].
-        text_bytes: UTF-8 bytes, [P, N].
-
-    Returns:
-        ``reward/teacher``, ``reward/student``, ``length/tokens`` and ``length/bytes``.
-
-    """
-    values = {"reward/teacher": rewards_teacher, "reward/student": rewards_student}
-    lengths = {"length/tokens": tokens, "length/bytes": text_bytes}
-    return {name: value.double().mean().item() for name, value in (values | lengths).items()}
-
-
-def _top1_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) -> float:
-    """How often the student's best is one of the teacher's best."""
-    students_best_P_1 = scores_student_P_N.argmax(1, keepdim=True)
-    agrees_P_1 = scores_teacher_P_N.gather(1, students_best_P_1) == scores_teacher_P_N.amax(1, keepdim=True)
-    return agrees_P_1.float().mean().item()
-
-
-def _pairwise_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor) -> float:
-    first, second = zip(*combinations(range(scores_teacher_P_N.shape[1]), 2), strict=True)
-    side_T, side_S = (
-        (s[:, list(first)] - s[:, list(second)]).sign() for s in (scores_teacher_P_N, scores_student_P_N)
-    )
-    untied = side_T * side_S != 0
-    return (side_T == side_S)[untied].float().mean().item() if untied.any() else float("nan")
 
 
 class SignalMonitor:
@@ -143,6 +47,7 @@ class SignalMonitor:
         means = self._means({**metrics, **({} if loss is None else {"loss": loss})})
         found = {
             **_teacher_warnings(means),
+            **_sample_warnings(means),
             **_gradient_warnings(gradient_norm),
             **self._chance_warning(metrics),
             **self._displacement_warning(means),
@@ -224,6 +129,22 @@ def _teacher_warnings(means: Mapping[str, float]) -> dict[str, str]:
             f"The teacher puts only {mass:.0%} of its probability on option letters: it does not answer the choice"
             " it is asked, so selection probabilities are mostly noise. Lower alpha (0 uses the likelihood alone),"
             " or use a teacher that follows instructions."
+        )
+    return warnings
+
+
+def _sample_warnings(means: Mapping[str, float]) -> dict[str, str]:
+    warnings: dict[str, str] = {}
+    if (share := means.get("share/one_text", 0.0)) > MOST_ONE_TEXT:
+        warnings["one text"] = (
+            f"In {share:.0%} of sets all responses are the same text: they teach nothing, and agreement on the others"
+            " tells little. If the share grew during the run, the student has collapsed: start again with a lower"
+            " learning_rate. If it was so from the start, raise temperature."
+        )
+    if (share := means.get("share/cut", 0.0)) > MOST_CUT:
+        warnings["cut"] = (
+            f"{share:.0%} of responses are cut at their longest length, so the teacher judges beginnings, and length"
+            " tells nothing. Raise max_response_tokens."
         )
     return warnings
 

@@ -123,8 +123,9 @@ def batch_of(
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``response_mask`` [B, L] as ``logprobs.collate`` makes them;
-        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; and ``label_mass``,
-        ``order_disagreement`` and ``selection_spread`` [P], each if all sets have it.
+        ``rewards_teacher`` float32 [P, N]; ``text_bytes`` [P, N]; ``same_text``, the place of the first response of
+        the set with the same text, [P, N]; ``cut`` bool [P, N]; and ``label_mass``, ``order_disagreement`` and
+        ``selection_spread`` [P], each if all sets have it.
 
     Raises:
         RewardError: for a number that is missing or cannot be used.
@@ -146,6 +147,9 @@ def batch_of(
         _unconditional(sets) if normalization == "relative" else None,
     )
     batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}
+    texts = [[(response.text, response.finished) for response in each.responses] for each in sets]
+    batch["same_text"] = torch.tensor([[of_set.index(text) for text in of_set] for of_set in texts])
+    batch["cut"] = torch.tensor([[not finished for _, finished in of_set] for of_set in texts])
     return batch | _choice_of(sets)
 
 

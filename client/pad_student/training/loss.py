@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
-from pad_student.preference.diagnostics import choice_metrics, preference_metrics, response_metrics
 from pad_student.preference.losses import LOSSES, anchor_nll
+from pad_student.preference.metrics import choice_metrics, preference_metrics, response_metrics, sample_metrics
 from pad_student.preference.rewards import likelihood_reward, student_normalization
 
 
@@ -74,8 +74,9 @@ def batch_loss(
     loss_P = LOSSES[config.loss](scores_teacher_P_N, scores_student_P_N)
     metrics = {"loss/preference": loss_P.mean().item()}
     metrics |= preference_metrics(
-        scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass")
+        scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass"), batch["same_text"]
     )
+    metrics |= sample_metrics(batch["same_text"], batch["cut"])
     metrics |= choice_metrics(batch.get("selection_spread"), batch.get("order_disagreement"))
     metrics |= response_metrics(rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, batch["text_bytes"])
     if config.anchor:

@@ -62,6 +62,14 @@ CHARTS = (
         "Response length was not recorded: the run was made by an earlier version.",
     ),
     Chart(
+        "Responses that teach little",
+        "share",
+        "Cut: responses that stopped at their longest length. Copies: responses that repeat another of their set. One"
+        " text: sets whose responses are all the same, which have no preference to learn.",
+        ("share/",),
+        "Shares of cut and repeated responses were not recorded: the run was made by an earlier version.",
+    ),
+    Chart(
         "Label mass",
         "probability",
         "Probability that the teacher gave to the option letters. If it is small, selection probabilities are noise.",

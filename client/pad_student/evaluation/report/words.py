@@ -8,6 +8,8 @@ from pad_student.evaluation.report.collect import BeforeAfter, Curve, Run
 
 TREND_STEPS = 20  # with fewer steps, noise looks like a trend
 TREND_ERRORS = 2.0  # standard errors that a change must exceed to be called one
+COLLAPSED = 0.5  # of sets with one text alone, if it was less by COLLAPSE_GREW at the start
+COLLAPSE_GREW = 0.2
 GREW = 0.2  # relative change of length from which the report warns
 
 
@@ -21,7 +23,8 @@ class Finding:
 
 def findings(run: Run) -> list[Finding]:
     """All sentences about a run, its own warnings last."""
-    found = [progress(run), *_trends(run), *_lengths(run)]
+    collapse = _collapse(run)
+    found = [progress(run), *collapse, *([] if collapse else _trends(run)), *_lengths(run)]
     return [each for each in found if each] + [Finding(text, warns=True) for text in run.warnings]
 
 
@@ -33,6 +36,22 @@ def progress(run: Run) -> Finding:
     saved = "" if run.saved_step in (None, done) else f"; the newest checkpoint is of step {run.saved_step}"
     unfinished = run.max_steps is not None and done < run.max_steps
     return Finding(f"{done}{asked} steps are recorded{starts}{saved}.", warns=unfinished)
+
+
+def _collapse(run: Run) -> list[Finding]:
+    """The verdict on a student that gives one answer whatever it samples: its loss and agreement look perfect."""
+    curve = run.curves.get("share/one_text")
+    if curve is None or curve.last < COLLAPSED or curve.first > curve.last - COLLAPSE_GREW:
+        return []
+    rate = run.settings.get("learning_rate")
+    return [
+        Finding(
+            f"The student has collapsed: in {curve.last:.0%} of sets all its responses are the same text, in"
+            f" {curve.first:.0%} at the start. Loss and agreement tell nothing then. Start again with a lower"
+            f" learning_rate{f' than {rate:g}' if isinstance(rate, int | float) else ''}.",
+            warns=True,
+        )
+    ]
 
 
 def _trends(run: Run) -> list[Finding]:

@@ -191,6 +191,18 @@ def test_a_trend_is_told_only_beyond_noise(tmp_path: Path, steps: int, slope: fl
     assert says in said.text
 
 
+def test_a_collapsed_student_is_a_verdict_on_the_learning_rate(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, leave_out=("settings",))
+    lines = [{"step": k + 1, "loss": 1 / (k + 1), "share/one_text": min(1.0, k / 5)} for k in range(20)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "settings.json").write_text(json.dumps({"learning_rate": 5.0}))
+    said = findings(collect(run))
+    verdict = next(each for each in said if "collapsed" in each.text)
+    assert verdict.warns
+    assert "than 5" in verdict.text
+    assert not any(each.text.startswith("The loss fell") for each in said), "a trend would look like success"
+
+
 def test_preferences_are_those_of_plackett_and_luce(tmp_path: Path) -> None:
     compared = preferences(collect(fake_run(tmp_path)).answered[0], beta_teacher=10, beta_student=2)
     assert compared is not None

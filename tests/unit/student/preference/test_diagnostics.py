@@ -5,7 +5,8 @@ from math import isnan, log, nan
 import pytest
 import torch
 
-from pad_student.preference.diagnostics import SignalMonitor, choice_metrics, preference_metrics
+from pad_student.preference.diagnostics import SignalMonitor
+from pad_student.preference.metrics import choice_metrics, preference_metrics, sample_metrics
 
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [0.0, 1.0, 1.0]])
 STUDENT = torch.tensor([[1.0, 2.0, 0.0], [0.0, 5.0, 4.0]])
@@ -31,6 +32,32 @@ def test_normalised_entropy_runs_from_one_hot_to_uniform():
 
 def test_pairwise_agreement_of_ties_alone_is_not_a_number():
     assert isnan(preference_metrics(torch.zeros(1, 3), STUDENT[:1], STUDENT[:1])["agreement/pairwise"])
+
+
+def test_copies_of_a_text_count_as_one_response():
+    teacher, student = torch.tensor([[2.0, 1.0, 0.0]] * 2), torch.tensor([[1.0, 2.0, 0.0]] * 2)
+    same_text = torch.tensor([[0, 0, 2], [0, 0, 0]])
+    metrics = preference_metrics(teacher, student, student, same_text=same_text)
+    assert metrics["agreement/top1"] == 1, "the student's best has the teacher's best text"
+    assert metrics["agreement/pairwise"] == 1, "the pair that they order otherwise is two copies"
+    alike = preference_metrics(teacher, student, student, same_text=torch.zeros(2, 3, dtype=torch.long))
+    assert isnan(alike["agreement/top1"])
+    assert isnan(alike["agreement/pairwise"])
+
+
+def test_shares_count_cut_and_repeated_responses():
+    same_text = torch.tensor([[0, 0, 2, 2], [0, 0, 0, 0]])
+    found = sample_metrics(same_text, torch.tensor([[True, False, False, False]] * 2))
+    assert found == {"share/cut": 0.25, "share/copies": 0.625, "share/one_text": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("share/one_text", "learning_rate"), ("share/cut", "max_response_tokens")]
+)
+def test_responses_that_teach_nothing_are_warned_of(name, option):
+    assert warnings_after([healthy(**{name: 0.3})] * 5) == []
+    (said,) = warnings_after([healthy(**{name: 0.8})] * 5)
+    assert option in said
 
 
 def test_metrics_leave_the_graph_alone():

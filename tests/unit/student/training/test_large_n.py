@@ -13,8 +13,9 @@ from pad_student.errors import ConfigError
 from pad_student.evaluation.report.charts import charts
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
-from pad_student.preference.diagnostics import SignalMonitor, preference_metrics
+from pad_student.preference.diagnostics import SignalMonitor
 from pad_student.preference.losses import EXACT_LOSSES, LOSSES
+from pad_student.preference.metrics import preference_metrics
 from pad_student.preference.plackett_luce import entropy, estimated_entropy
 from pad_student.storage.run_directory import newest_whole
 from support.fake_run import fake_run, metrics
