@@ -1,79 +1,79 @@
 """The rule by which both sides turn a prompt and a response into token ids under a model's own tokenizer.
 
-- The prompt is rendered with the model's own chat template and its generation prompt.
-- The response is tokenised on its own, so its ids never depend on the prompt. Special tokens in it are plain text.
-- A finished response ends with the end-of-turn token, which is scored too (PAD, arXiv 2502.14272, equation 7).
+- The prompt is rendered with the model's own chat template, up to where the template itself puts an answer.
+- The response's ids are those it has there, in the conversation rendered as a whole.
+- A finished response ends with what closes it in the template, up to the end-of-turn token, which is scored too
+  (PAD, arXiv 2502.14272, equation 7).
+- Contents are text: what is typed in a prompt or a response never becomes a control token.
 
 Nothing here imports a tokenizer library.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Self
 
-from pad_wire.sets import Message, Prompt
+from pad_wire.rendering.answer_place import PROBE, AnswerPlace
+from pad_wire.rendering.control_tokens import ControlTokens, hidden_messages
+from pad_wire.rendering.template import Messages, Template, TemplateError, TemplateOptions, Tokenizer
+from pad_wire.rendering.turns import TurnCheck
+from pad_wire.sets import Prompt
 
-_PROBE = "pad-probe"
+__all__ = ["ChatEncoder", "TemplateError", "TemplateOptions", "Tokenizer", "as_messages", "as_text"]
 
-
-class Tokenizer(Protocol):
-    """The members of a Hugging Face tokenizer that the rule needs."""
-
-    chat_template: Any
-    eos_token_id: Any
-    added_tokens_decoder: Any
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
-        """Render a conversation to text or ids."""
-        ...
-
-    def __call__(self, text: Any, **options: Any) -> Any:
-        """Tokenise one text or a list of texts."""
-        ...
-
-    def decode(self, token_ids: Any, **options: Any) -> Any:
-        """Text of token ids."""
-        ...
-
-
-class TemplateError(ValueError):
-    """The chat template is missing, has no end-of-turn token, or refuses a conversation."""
+RULE = 2  # raised with every change of the ids
 
 
 @dataclass(frozen=True, slots=True)
 class ChatEncoder:
-    """A tokenizer, and the end-of-turn token with which its chat template closes an answer."""
+    """A tokenizer with its chat template, its control tokens, and the place of an answer."""
 
-    tokenizer: Tokenizer
-    end_of_turn: int
+    template: Template
+    control: ControlTokens
+    place: AnswerPlace
+    turns: TurnCheck
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> "ChatEncoder":
-        """Read the end-of-turn token from the template.
+    def of(cls, tokenizer: Tokenizer, options: TemplateOptions | None = None, ends: Collection[int] = ()) -> Self:
+        """Try the template, and find where it puts an answer and what closes it.
+
+        Args:
+            tokenizer: of a model.
+            options: the date and the arguments that the template reads.
+            ends: tokens that the model's generation config declares as ends, if one may close an answer.
 
         Raises:
-            TemplateError: if there is no chat template, or it closes an answer with no special token.
+            TemplateError: if there is no usable chat template, or it closes an answer with no special token.
 
         """
-        if not tokenizer.chat_template:
-            raise TemplateError("the tokenizer has no chat template; give it one with --chat-template FILE")
-        return cls(tokenizer, _end_of_turn(tokenizer))
+        template = Template.of(tokenizer, options or TemplateOptions())
+        control = ControlTokens(tokenizer, _plain_talk(template))
+        return cls(template, control, AnswerPlace.of(template, control, ends), TurnCheck(template))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self.template.tokenizer
+
+    @property
+    def end_of_turn(self) -> int:
+        """The token that closes a finished answer."""
+        return self.place.end_of_turn
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
-        """Ids of the rendered prompt, generation prompt included; a plain string is one user message.
+        """Ids of the rendered prompt, up to where an answer begins; a plain string is one user message.
 
         Raises:
-            TemplateError: if the model's template refuses the conversation, for example an unknown role.
-
+            TemplateError: if the model's template refuses the conversation, or leaves a message out.
         """
-        try:
-            return list(
-                self.tokenizer.apply_chat_template(
-                    as_messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
-                )
-            )
-        except Exception as error:  # templates raise jinja2 errors of their own making
-            raise TemplateError("the model's chat template refuses this conversation") from error
+        messages, hidden = hidden_messages(as_messages(prompt), self.control)
+        if self.place.after_generation_prompt:
+            text = self.template.render(messages, generation=True)
+        else:
+            text = self._begun(messages, "").rstrip(" ")
+        self.turns.check(messages, text)
+        return self.control.token_ids(text, hidden)
 
     def prefilled_ids(self, prompt: Prompt, answer: str) -> list[int]:
         """Ids of the rendered prompt and of an assistant's turn that has begun with ``answer`` and goes on.
@@ -86,24 +86,51 @@ class ChatEncoder:
         """
         if not answer:
             return self.prompt_ids(prompt)
-        turn = {"role": "assistant", "content": answer + _PROBE}
-        try:
-            text: str = self.tokenizer.apply_chat_template([*as_messages(prompt), turn], tokenize=False)
-        except Exception as error:  # templates raise jinja2 errors of their own making
-            raise TemplateError("the model's chat template refuses this conversation") from error
-        begun, probe, _ = text.rpartition(_PROBE)
-        if not probe or not begun.endswith(answer):
+        begun = {"role": "assistant", "content": answer}
+        (*messages, turn), hidden = hidden_messages([*as_messages(prompt), begun], self.control)
+        text = self._begun(messages, turn["content"])
+        if not text.endswith(turn["content"]):
             raise TemplateError("the model's chat template changes the text of an answer that has begun")
-        return list(self.tokenizer(begun, add_special_tokens=False)["input_ids"])
+        self.turns.check(messages, text)
+        return self.control.token_ids(text, hidden)
 
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
-        """Ids of each response, tokenised on its own. A finished response ends with the end-of-turn token."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [[*ids, self.end_of_turn] if done else list(ids) for ids, done in zip(encoded, finished, strict=True)]
+        """Ids of each response as an answer. A finished response ends with the end-of-turn token."""
+        place, hidden = self.place, self.control.hide(texts)
+        bodies = [text if text.startswith(place.blank) else place.blank + text for text in hidden.texts]
+        closed = [body + place.close if done else body for body, done in zip(bodies, finished, strict=True)]
+        if hidden.mark:
+            encoded = [self.control.token_ids(place.anchor + body, hidden) for body in closed]
+        else:
+            encoded = self.tokenizer([place.anchor + body for body in closed], add_special_tokens=False)["input_ids"]
+        known = len(place.anchor_ids)
+        rows: list[list[int]] = []
+        for text, body, ids, done in zip(texts, closed, encoded, finished, strict=True):
+            if list(ids[:known]) == list(place.anchor_ids):
+                row = list(ids[known:])
+            else:  # the first token would take in a part of the markup, which the prompt has already
+                row = self.control.literal_ids(hidden.restored(body), "inside")
+            row = row if text or done else []
+            rows.append([*row, place.end_of_turn] if done else row)
+        return rows
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ``ids``, special tokens included and spaces as they are."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def describe(self) -> str:
+        """All that decides the ids besides tokenizer and template, for a fingerprint."""
+        options = self.template.options
+        parts = [RULE, self.place.end_of_turn, options.date.isoformat(), dict(options.arguments)]
+        return json.dumps(parts, sort_keys=True, default=str)
+
+    def _begun(self, messages: Messages, answer: str) -> str:
+        """The conversation rendered whole with a turn that begins with ``answer``, and cut after it."""
+        turn = {"role": "assistant", "content": answer + PROBE}
+        text, probe, _ = self.template.render([*messages, turn], generation=False).rpartition(PROBE)
+        if not probe:
+            raise TemplateError("the model's chat template leaves out an assistant's turn")
+        return text
 
 
 def as_messages(prompt: Prompt) -> list[dict[str, str]]:
@@ -122,16 +149,13 @@ def as_text(prompt: Prompt) -> str:
     return "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in prompt)
 
 
-def _end_of_turn(tokenizer: Tokenizer) -> int:
-    """The first special token after an assistant's answer. In Gemma and Llama 3 it is not ``eos_token``."""
-    conversation = [Message(role="user", content="?"), Message(role="assistant", content=_PROBE)]
-    text: str = tokenizer.apply_chat_template(as_messages(conversation), tokenize=False)
-    tail: list[int] = tokenizer(text.rpartition(_PROBE)[2], add_special_tokens=False)["input_ids"]
-    # Not all_special_ids: that lists only the tokens with a named role, which an end of turn need not have.
-    added: dict[int, Any] = tokenizer.added_tokens_decoder
-    special = [token for token in tail if token in added and added[token].special]
-    if special:
-        return special[0]
-    if isinstance(tokenizer.eos_token_id, int):
-        return tokenizer.eos_token_id
-    raise TemplateError("the chat template closes an answer with no special token, and there is no eos_token")
+def _plain_talk(template: Template) -> str:
+    """A conversation of plain words, rendered without a generation prompt; shorter if the template takes no more."""
+    ask, answer = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "hello"}
+    for talk in ([ask, answer, ask], [ask, answer], [ask]):
+        try:
+            return template.render(talk, generation=False)
+        except TemplateError:
+            if talk == [ask]:
+                raise
+    raise AssertionError  # the loop returns or raises

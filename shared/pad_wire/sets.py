@@ -1,6 +1,6 @@
 """Response sets, as requests carry them, as the student sampled them, and as a teacher scored them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -10,10 +10,14 @@ MAX_ID_CHARS = 256
 MAX_RESPONSES = 256  # a set is compared as a whole, so it stays small
 
 
-class Message(WireModel):
-    """One turn of a conversation. The chat template decides which roles exist."""
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[str, ...] = get_args(Role)
 
-    role: Annotated[Text, Field(min_length=1, max_length=32)]
+
+class Message(WireModel):
+    """One turn of a conversation. A chat template may know fewer roles than these."""
+
+    role: Role
     content: Annotated[Text, Field(min_length=1)]
 
 

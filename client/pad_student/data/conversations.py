@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sized
 from typing import Any
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
+from pad_wire.sets import ROLES
+
 OF_SYSTEM = ("system", "developer")
 SHAREGPT_ROLES = {"human": "user"} | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "model"), "assistant")
 EMPTY_JSON = ("", "[]", "{}", "null")

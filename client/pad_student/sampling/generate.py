@@ -1,6 +1,7 @@
 """Samples responses from the student: ancestral sampling of one batch of prompts, reproducible from a seed."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from pad_student.errors import SamplingError
 from pad_student.model.logprobs import use_defined_attention
+from pad_torch.declared_ends import declared_ends, saved_ends
 from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder
 from pad_wire.model_names import is_missing_directory
 
+logger = logging.getLogger(__name__)
+
 EMPTY_RETRIES = 4
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+BYTES = 3  # of that character in UTF-8: each may be a token
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,10 @@ def load_encoder(name: str) -> ChatEncoder:
     """
     if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
-    return ChatEncoder.of(AutoTokenizer.from_pretrained(name))
+    encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name), ends=saved_ends(name))
+    if encoder.place.note:
+        logger.warning("%s: %s", name, encoder.place.note)
+    return encoder
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
@@ -169,18 +178,31 @@ def _generate_batch(model: Any, prompt_ids: list[list[int]], seed: int) -> list[
 def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
     """The response before the first end token; everything after it is padding."""
     length = next((i for i, token in enumerate(row) if token in ends), len(row))
+    finished = length < len(row)
+    text = _text(encoder, row[:length])
+    return Response(text=text if finished else _whole_characters(encoder, row, text), finished=finished)
+
+
+def _text(encoder: ChatEncoder, row: list[int]) -> str:
     tokenizer: Any = encoder.tokenizer
-    text = tokenizer.decode(row[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Response(text=text, finished=length < len(row))
+    return tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _whole_characters(encoder: ChatEncoder, row: list[int], text: str) -> str:
+    """``text`` without a character of which a cut response has only the first bytes: nobody wrote it."""
+    if not text.endswith(REPLACEMENT):
+        return text
+    (spelled,) = encoder.response_ids([text], [False])  # a model may write this very character
+    if row[-BYTES:] == spelled[-BYTES:]:
+        return text
+    # A decoder may spoil the whole run of bytes in which the cut lies, and a token may hold more than the cut bytes.
+    shorter = [text, *(_text(encoder, row[:-less]) for less in range(1, BYTES + 1))]
+    return max((each.rstrip(REPLACEMENT) for each in shorter), key=len)
 
 
 def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
     """Tokens that finish a response: the template's end of turn, and those that the model declares."""
-    declared = model.generation_config.eos_token_id
-    return {
-        encoder.end_of_turn,
-        *(declared if isinstance(declared, list) else [] if declared is None else [declared]),
-    }
+    return {encoder.end_of_turn, *declared_ends(model.generation_config)}
 
 
 def context_of(model: Any) -> float:

@@ -86,7 +86,8 @@ def template_at(where: str) -> Iterator[None]:
     try:
         yield
     except TemplateError as error:
-        raise Refusal("template_refused", str(error), where=where) from error
+        place = where if error.message is None or not where.endswith(".prompt") else f"{where}[{error.message}]"
+        raise Refusal("template_refused", str(error), where=place) from error
 
 
 def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: bool) -> list[Likelihood]:

@@ -13,7 +13,8 @@ from pad_teacher.errors import CannotServe
 from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
-from pad_wire.chat import ChatEncoder
+from pad_torch.declared_ends import saved_ends
+from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
 from pad_wire.question import QuestionForm
 
@@ -40,9 +41,10 @@ def _load(settings: ServeSettings) -> Teacher:
         raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizers: Any = AutoTokenizer
     tokenizer = tokenizers.from_pretrained(settings.model, revision=settings.revision)
-    if settings.chat_template:
-        tokenizer.chat_template = settings.chat_template.read_text(encoding="utf-8")
-    encoder = ChatEncoder.of(tokenizer)
+    options = TemplateOptions(file=settings.chat_template)
+    encoder = ChatEncoder.of(tokenizer, options, saved_ends(settings.model, settings.revision))
+    if encoder.place.note:
+        log.warning("unusual chat template", note=encoder.place.note)
     question = read_question(settings.question) if settings.question else QuestionForm()
     engine = _engine(settings)
     name = settings.name or Path(settings.model.rstrip("/")).name
@@ -63,7 +65,7 @@ def read_question(path: Path) -> QuestionForm:
         CannotServe: naming the file and the first thing that is wrong in it.
     """
     try:
-        return QuestionForm.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        return QuestionForm.model_validate(yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CannotServe(f"--question {path}: {' '.join(str(error).split())}") from None
     except ValidationError as error:

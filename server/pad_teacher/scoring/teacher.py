@@ -60,7 +60,7 @@ def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm) -> str
         engine.dtype,
         tokenizer.backend_tokenizer.to_str(),
         json.dumps(tokenizer.chat_template, sort_keys=True),
-        str(encoder.end_of_turn),
+        encoder.describe(),
         form.model_dump_json(),
     ]
     # Each length comes first, so that different parts never give the same bytes.

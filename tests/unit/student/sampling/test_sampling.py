@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from pad_student.errors import SamplingError
-from pad_student.sampling.generate import sample_responses
+from pad_student.sampling.generate import responses_with_text, sample_responses
+from pad_wire import Response
+from pad_wire.chat import ChatEncoder
+from support.chat_kinds import tokenizer_of
 from support.tiny_student import tiny_encoder, tiny_model
 
 ENCODER = tiny_encoder()
@@ -127,3 +130,37 @@ def test_a_batch_too_large_for_the_gpu_is_halved(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(model, "generate", limited)
     assert [len(each) for each in sample(model)] == [3, 3]
     assert sizes == [2, 1, 1]
+
+
+CUT = {  # text whose last bytes may be missing, and what is left of it
+    "an emoji, one byte": ("so 🙂", 3, "so "),
+    "an emoji, three bytes": ("so 🙂", 1, "so "),
+    "a kana": ("はい", 1, "は"),
+    "nothing missing": ("はい", 0, "はい"),
+    "the very character": ("a\ufffd", 0, "a\ufffd"),
+    "nothing but a part": ("🙂", 2, ""),
+}
+
+
+@pytest.mark.parametrize("kind", ["byte level", "prepend"])
+@pytest.mark.parametrize(("text", "missing", "left"), CUT.values(), ids=CUT)
+def test_a_character_that_was_cut_is_left_off(kind: str, text: str, missing: int, left: str) -> None:
+    encoder = ChatEncoder.of(tokenizer_of(kind, "chatml"))
+    (ids,) = encoder.response_ids([text], [False])
+    row = ids[: len(ids) - missing]
+    tries: list[int] = []
+
+    def generate(todo: list[int], retry: int) -> list[list[list[int]]]:
+        tries.append(retry)
+        return [[row]] * len(todo)
+
+    found = responses_with_text(encoder, {encoder.end_of_turn}, [0], 2, generate)
+    assert found == ({0: [Response(text=left, finished=False)]} if left else {})
+    assert tries == ([0] if left else [0, 1])
+
+
+def test_an_ended_response_keeps_what_was_written() -> None:
+    encoder = ChatEncoder.of(tokenizer_of("byte level", "chatml"))
+    row = [*encoder.response_ids(["🙂"], [False])[0][:-1], encoder.end_of_turn]
+    found = responses_with_text(encoder, {encoder.end_of_turn}, [0], 1, lambda todo, _: [[row]] * len(todo))
+    assert found == {0: [Response(text="\ufffd", finished=True)]}

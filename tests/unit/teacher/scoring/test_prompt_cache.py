@@ -24,7 +24,7 @@ class Counting(ChatEncoder):
 @pytest.fixture
 def encoder() -> Counting:
     Counting.asked.clear()
-    return Counting(byte_tokenizer(), 261)
+    return Counting.of(byte_tokenizer())
 
 
 def test_a_prompt_that_comes_again_is_not_tokenised_again(encoder: Counting) -> None:
@@ -44,7 +44,7 @@ def test_a_refused_conversation_is_refused_every_time(encoder: Counting) -> None
     cache = PromptCache()
     for _ in range(2):
         with pytest.raises(TemplateError):
-            cache.ids(encoder, [Message(role="bishop", content="x")])
+            cache.ids(encoder, [Message(role="tool", content="x")])
     assert len(cache) == 0
 
 
@@ -67,7 +67,7 @@ def test_conversations_that_look_alike_are_told_apart(encoder: Counting, one: li
 
 @given(st.lists(st.text(alphabet="abc", min_size=1, max_size=12), max_size=40))
 def test_a_bounded_cache_answers_as_the_tokenizer_does(prompts: list[str]) -> None:
-    plain = ChatEncoder(byte_tokenizer_once, 261)
+    plain = ChatEncoder.of(byte_tokenizer_once)
     cache = PromptCache(max_bytes=1200)  # an entry takes nearly 300 or more
     for prompt in prompts:
         assert cache.ids(plain, prompt) == plain.prompt_ids(prompt)

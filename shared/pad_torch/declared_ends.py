@@ -1,0 +1,28 @@
+"""The tokens that a model declares as ends of its output."""
+
+from typing import Any, cast
+
+from transformers import AutoConfig, GenerationConfig
+
+
+def declared_ends(*configs: Any) -> frozenset[int]:
+    """The ``eos_token_id`` of each config, which may be one id, several or none."""
+    ends: set[int] = set()
+    for config in configs:
+        declared: Any = getattr(config, "eos_token_id", None)
+        if isinstance(declared, list):
+            ends.update(cast(list[int], declared))
+        elif declared is not None:
+            ends.add(declared)
+    return frozenset(ends)
+
+
+def saved_ends(name: str, revision: str | None = None) -> frozenset[int]:
+    """As ``declared_ends``, of a model's directory or id on the Hub, without its weights."""
+    generations: Any = GenerationConfig
+    configs: Any = AutoConfig
+    try:
+        generation = generations.from_pretrained(name, revision=revision)
+    except OSError:  # a model need not have one
+        generation = None
+    return declared_ends(generation, configs.from_pretrained(name, revision=revision).get_text_config())
