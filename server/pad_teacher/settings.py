@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,9 @@ from pad_teacher.errors import TeacherError
 
 ENV_PREFIX = "PAD_TEACHER_"
 VLLM_FLAG = "--vllm."
+SERVICE_LINK = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_\w+)"
+)
 
 
 class ServeSettings(BaseSettings):
@@ -159,11 +163,28 @@ def read_settings(arguments: list[str]) -> ServeSettings:
 
 
 def _refuse_unknown_variables() -> None:
+    """Refuse a misspelt variable; drop service links, which are no settings.
+
+    Raises:
+        BadSettings: naming the variable.
+    """
     known = {f"{ENV_PREFIX}{field}".upper() for field in ServeSettings.model_fields}
-    for variable in os.environ:
+    for variable in list(os.environ):
         name = variable.upper()
-        if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(f"{ENV_PREFIX}VLLM__"):
+        if not name.startswith(ENV_PREFIX) or name.startswith(f"{ENV_PREFIX}VLLM__"):
+            continue
+        if is_service_link(name, os.environ[variable]):
+            # The settings' own reader would take PAD_TEACHER_PORT=tcp://… for --port.
+            del os.environ[variable]
+        elif name not in known:
             raise BadSettings(f"no setting is called {variable}")
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes, or Docker's links, put the variable there for a service whose name begins like ours."""
+    if SERVICE_LINK.fullmatch(name.removeprefix(ENV_PREFIX)):
+        return True
+    return name.endswith("PORT") and value.startswith(("tcp://", "udp://", "sctp://"))
 
 
 def _with_vllm_joined(arguments: list[str]) -> list[str]:

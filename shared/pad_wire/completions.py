@@ -29,6 +29,7 @@ class CompletionRequest(WireModel):
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     max_tokens: Annotated[int, Field(ge=0, le=1)] = 1
     temperature: Annotated[float, Field(ge=0, le=0)] = 0.0  # the new token is the most likely one
+    add_special_tokens: bool = True  # as vLLM has it: whether a text is tokenised with its BOS
     seed: int | None = None
     user: Text | None = None
     n: Literal[1] = 1

@@ -58,6 +58,13 @@ async def test_without_echo_only_the_new_token_comes_back(client: httpx.AsyncCli
     assert "logprobs" not in bare
 
 
+async def test_a_character_of_several_tokens_has_one_offset(client: httpx.AsyncClient) -> None:
+    body = {"prompt": "A👍B", "echo": True, "logprobs": 1, "max_tokens": 0}
+    choice = (await client.post("/v1/completions", json=body)).json()["choices"][0]
+    assert choice["text"] == "A👍B"
+    assert choice["logprobs"]["text_offset"] == [0, 1, 1, 1, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [

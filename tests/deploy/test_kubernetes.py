@@ -63,6 +63,7 @@ def test_the_teacher_is_not_root_and_writes_only_to_scratch() -> None:
     assert pod()["securityContext"]["runAsNonRoot"]
     assert pod()["securityContext"]["runAsUser"] == UID
     assert not pod()["automountServiceAccountToken"]
+    assert pod()["enableServiceLinks"] is False
     security = container()["securityContext"]
     assert security["readOnlyRootFilesystem"]
     assert not security["allowPrivilegeEscalation"]

@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from uuid import uuid4
 
-from pad_student.teacher.errors import TeacherError, TeacherNonsense, TeacherRefused, TeacherUnreachable, refusal
+from pad_student.teacher.errors import (
+    TeacherError,
+    TeacherNonsense,
+    TeacherRefused,
+    TeacherUnreachable,
+    printable,
+    refusal,
+)
 from pad_student.teacher.http import BadAddress, EndlessReply, HttpAddress, NoReply, Transport, UntrustedCertificate
 from pad_student.teacher.replies import Untrustworthy
 from pad_wire import ErrorDetail, ErrorReply, SampledSet
 from pad_wire.validation import InvalidBody, parse
 
 FEW_ATTEMPTS = 3  # for an untrustworthy reply and for status 500, which seldom pass by themselves
-TRANSIENT = frozenset({429, 502, 503, 504})
+# 408 and 425 come from gateways: the request was not read, or came too early.
+TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 
 Result = TypeVar("Result")
 
@@ -120,7 +128,7 @@ class Connection:
                 raise RetryLater(TeacherNonsense(message), FEW_ATTEMPTS) from None
         detail, transient = _error_detail(reply.content), reply.status in TRANSIENT
         if (reply.status < 500 and not transient) or (transient and detail and not detail.retryable):
-            raise refusal(self.url, reply.status, detail, call.sets)
+            raise refusal(self.url, reply.status, detail, call.sets, reply.location)
         reason = detail.message if detail else f"HTTP status {reply.status}"
         error = TeacherUnreachable(f"the teacher at {self.url} cannot answer now: {reason}; wait, or see its log")
         raise RetryLater(error, None if transient else FEW_ATTEMPTS, reply.retry_after)
@@ -134,6 +142,7 @@ def _header_text(url: str, name: str, text: str) -> str:
 
 def _error_detail(content: bytes) -> ErrorDetail | None:
     try:
-        return parse(ErrorReply, content).error
+        detail = parse(ErrorReply, content).error
+        return detail.model_copy(update={"message": printable(detail.message)})
     except InvalidBody:
         return None

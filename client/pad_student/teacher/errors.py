@@ -41,10 +41,23 @@ class TeacherNonsense(TeacherError):
     """The teacher's reply cannot be trusted."""
 
 
-def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence[SampledSet]) -> TeacherRefused:
-    """The error for a permanent 4xx. Without a ``detail`` another server than pad-teacher answered."""
+# What a gateway in front of the teacher, or a server in its place, means by a status, and the remedy.
+GATEWAY_SAYS = {
+    403: "it forbids the request; ask who runs the gateway in front of the teacher",
+    407: "a proxy wants a name and a password; put them into its URL, or except the host with NO_PROXY",
+    413: "the body is larger than the gateway in front of the teacher takes; raise the gateway's limit",
+}
+
+
+def refusal(
+    url: str, status: int, detail: ErrorDetail | None, request: Sequence[SampledSet], location: str | None = None
+) -> TeacherRefused:
+    """The error for a redirect or a permanent 4xx. Without a ``detail`` another server than pad-teacher answered."""
     if detail is None:
-        return TeacherRefused(f"{url} answered with HTTP status {status}; check that a pad-teacher serves there")
+        says = GATEWAY_SAYS.get(status, "check that a pad-teacher serves there")
+        if 300 <= status < 400 and location:
+            says = f"it sends to {printable(location)}; give that address as the teacher's"
+        return TeacherRefused(f"{url} answered with HTTP status {status}: {says}")
     if status == 401:
         hint = "give one with --key or PAD_STUDENT_KEY"
         return TeacherRefused(f"the teacher at {url} wants a valid key: {detail.message}; {hint}", detail.code)
@@ -54,6 +67,12 @@ def refusal(url: str, status: int, detail: ErrorDetail | None, request: Sequence
     place = f" ({detail.where}{_set_name(detail.where, request)})" if detail.where else ""
     message = f"the teacher at {url} refused: {detail.message}{place}; correct the input"
     return TeacherRefused(message, detail.code, detail.where)
+
+
+def printable(text: str, most: int = 300) -> str:
+    """A peer's text as one short line: without characters that steer a terminal, cut after ``most``."""
+    line = "".join(each if each.isprintable() else " " for each in text[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def _set_name(where: str, request: Sequence[SampledSet]) -> str:

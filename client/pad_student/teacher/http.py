@@ -1,6 +1,7 @@
 """One HTTP exchange with one address, under one deadline: the only file that knows the HTTP library."""
 
 import math
+import os
 import ssl
 import time
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import httpx
+
+from pad_student.teacher.proxies import proxy_for
 
 CONNECT_TIMEOUT = 10.0  # seconds
 MAX_REPLY_BYTES = 256 * 2**20
@@ -33,11 +36,15 @@ class UntrustedCertificate(NoReply):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A whole reply; ``retry_after`` is its Retry-After header in seconds, if it has a usable one."""
+    """A whole reply.
+
+    ``retry_after`` is its Retry-After header in seconds, ``location`` its Location header; None without a usable one.
+    """
 
     status: int
     content: bytes
     retry_after: float | None
+    location: str | None = None
 
 
 class HttpAddress:
@@ -72,7 +79,26 @@ class HttpAddress:
         self.has_answered = False
         self._peer = peer
         sent = {"Content-Type": "application/json", **(headers or {})}
-        self._http = httpx.Client(base_url=parsed, headers=sent, transport=transport)
+        self._proxy = None if transport else proxy_for(parsed)
+        self._http = self._client(parsed, sent, transport)
+
+    def _client(self, url: httpx.URL, headers: dict[str, str], transport: Transport | None) -> httpx.Client:
+        """The library's client, with no proxy but ours; it reads SSL_CERT_FILE from the environment itself."""
+        try:
+            if self._proxy:
+                return httpx.Client(base_url=url, headers=headers, proxy=self._proxy.url)
+            return httpx.Client(base_url=url, headers=headers, transport=transport or httpx.HTTPTransport())
+        except (ImportError, ValueError, httpx.InvalidURL):
+            if self._proxy is None:
+                raise
+            remedy = "install httpx[socks]" if self._proxy.url.startswith("socks5") else "mend it"
+            raise BadAddress(
+                f"{self._proxy.variable} names the proxy {self._proxy.shown}, which cannot be used;"
+                f" {remedy}, or set NO_PROXY={url.host}"
+            ) from None
+        except OSError:  # of SSL_CERT_FILE or SSL_CERT_DIR, also ssl.SSLError
+            names = " or ".join(name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ)
+            raise BadAddress(f"the certificates that {names} names cannot be read; mend or unset it") from None
 
     def add_header(self, name: str, value: str) -> None:
         """Send this header with every request from now on."""
@@ -113,7 +139,9 @@ class HttpAddress:
         except (httpx.TransportError, httpx.DecodingError) as error:
             self._fail(error, timeout)
         self.has_answered = True
-        return HttpReply(response.status_code, bytes(content), _retry_after(response))
+        return HttpReply(
+            response.status_code, bytes(content), _retry_after(response), response.headers.get("Location")
+        )
 
     def _fail(self, error: Exception, timeout: float) -> NoReturn:
         # The library's own text may quote a header, and so the key.
@@ -123,8 +151,13 @@ class HttpAddress:
         peer = f"the {self._peer} at {self.url}"
         if isinstance(error, httpx.TimeoutException):
             raise NoReply(f"{peer} gave no answer in {timeout:g} s; see its log, or allow more time") from error
-        if isinstance(error, httpx.ConnectError):
+        if isinstance(error, httpx.ConnectError | httpx.ProxyError):
             cause = _system_cause(error)
+            if self._proxy:
+                raise NoReply(
+                    f"cannot connect to {peer} through the proxy {self._proxy.shown}{cause}; mend"
+                    f" {self._proxy.variable}, or except the host with NO_PROXY"
+                ) from error
             raise NoReply(f"cannot connect to {peer}{cause}; start it, or check the address") from error
         raise NoReply(f"the connection to {peer} broke; see its log") from error
 

@@ -3,13 +3,13 @@
 import time
 import uuid
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, cast
 
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, Query
 from pad_teacher.errors import Refusal
 from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.teacher import Teacher
+from pad_teacher.scoring.token_texts import token_texts
 from pad_wire.completions import (
     CompletionChoice,
     CompletionLogprobs,
@@ -51,12 +51,13 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanB
 
 
 def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
-    """The token ids of each prompt; text is tokenised by the tokenizer's defaults, with its special tokens."""
+    """The token ids of each prompt; see ``text_ids`` for text."""
     tokenizer: Any = teacher.encoder.tokenizer
     prompts: Any = request.prompt
     if isinstance(prompts, str) or isinstance(prompts[0], int):
         prompts = [prompts]
-    texts = [tokenizer(text)["input_ids"] if isinstance(text, str) else text for text in prompts]
+    special = request.add_special_tokens
+    texts = [text_ids(tokenizer, text, special) if isinstance(text, str) else text for text in prompts]
     limit = teacher.engine.max_context_tokens - request.max_tokens
     for index, ids in enumerate(texts):
         where = f"prompt[{index}]"
@@ -68,6 +69,14 @@ def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
         if len(ids) > limit:
             raise Refusal("too_long", f"the text has {len(ids)} tokens; {limit} fit the teacher", where=where)
     return texts
+
+
+def text_ids(tokenizer: Any, text: str, add_special_tokens: bool) -> list[int]:
+    """A text by the tokenizer's defaults, with its special tokens; a BOS that the text begins with is not doubled."""
+    ids: list[int] = tokenizer(text, add_special_tokens=add_special_tokens)["input_ids"]
+    bos = tokenizer.bos_token_id
+    doubled = bos is not None and ids[:2] == [bos, bos] and text.count(tokenizer.bos_token) < ids.count(bos)
+    return ids[1:] if doubled else ids
 
 
 def _choice(
@@ -94,12 +103,12 @@ def _choice(
 def _logprobs(
     teacher: Teacher, scored: EchoLogprobs, rows: Sequence[tuple[int, float | None, int | None]], top: int
 ) -> CompletionLogprobs:
-    tokens = [teacher.encoder.decode([token]) for token, _, _ in rows]
+    tokens, offsets = token_texts([token for token, _, _ in rows], teacher.encoder.decode)
     return CompletionLogprobs(
         tokens=tokens,
         token_logprobs=[log_prob for _, log_prob, _ in rows],
         top_logprobs=[None if at is None else _top(teacher, scored, at) for _, _, at in rows] if top else None,
-        text_offset=list(accumulate(map(len, tokens[:-1]), initial=0)) if tokens else [],
+        text_offset=offsets,
     )
 
 

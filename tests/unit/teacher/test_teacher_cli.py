@@ -112,3 +112,25 @@ def test_version_is_printed_without_torch() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, f"pad-service {version('pad-service')}\n")
+
+
+@pytest.mark.parametrize("service", ["", "GEMMA_"])
+def test_service_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    links = {
+        "SERVICE_HOST": "10.96.14.7",
+        "SERVICE_PORT": "8010",
+        "SERVICE_PORT_HTTP": "8010",
+        "PORT": "tcp://10.96.14.7:8010",
+        "PORT_8010_TCP": "tcp://10.96.14.7:8010",
+        "PORT_8010_TCP_PROTO": "tcp",
+        "PORT_8010_TCP_PORT": "8010",
+        "PORT_8010_TCP_ADDR": "10.96.14.7",
+    }
+    for name, value in links.items():
+        monkeypatch.setenv(f"PAD_TEACHER_{service}{name}", value)
+    assert read_settings(["--model", "m"]).port == 8010
+    monkeypatch.setenv("PAD_TEACHER_PORT", "9000")
+    assert read_settings(["--model", "m"]).port == 9000, "a number is a setting"
+    monkeypatch.setenv("PAD_TEACHER_PROT", "9000")
+    with pytest.raises(BadSettings, match="PAD_TEACHER_PROT"):
+        read_settings(["--model", "m"])
