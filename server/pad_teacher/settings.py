@@ -1,5 +1,6 @@
 """Settings of ``pad-teacher serve``: flags over ``PAD_TEACHER_*`` variables over a YAML file over these defaults."""
 
+import datetime
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pydantic_settings import (
 )
 
 from pad_teacher.errors import TeacherError
+from pad_wire.rendering.template import DEFAULT_DATE
 
 ENV_PREFIX = "PAD_TEACHER_"
 VLLM_FLAG = "--vllm."
@@ -54,6 +56,12 @@ class ServeSettings(BaseSettings):
     )
     device: str = Field("auto", description="torch device; auto: the first GPU if there is one")
     chat_template: Path | None = Field(None, description="Jinja file that replaces the tokenizer's own chat template")
+    template_args: dict[str, Any] = Field(
+        {}, description='arguments of the chat template, as in {"enable_thinking": false}'
+    )
+    date: datetime.date = Field(
+        DEFAULT_DATE, description="day that a chat template which writes the date is told, the same for all replicas"
+    )
     question: Path | None = Field(
         None, description="YAML file with the multiple-choice question: system, user, option, separator, answer"
     )
@@ -100,6 +108,12 @@ class ServeSettings(BaseSettings):
                 raise ValueError(f"{field} is given in two spellings")
             typed[field] = yaml.safe_load(value) if isinstance(value, str) else value
         return typed
+
+    @field_validator("template_args")
+    @classmethod
+    def _as_values(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A flag NAME=VALUE gives a text: it is read as YAML, so that ``false`` is false."""
+        return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in arguments.items()}
 
     @model_validator(mode="after")
     def _fits_the_engine(self) -> "ServeSettings":

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from pad_teacher.scoring.teacher import Teacher
-from pad_wire.chat import ChatEncoder
+from pad_wire.chat import ChatEncoder, TemplateOptions
 from support.app import ExpectedLogLikelihood, Running
 from support.fakes import FakeEngine, byte_tokenizer
 
@@ -73,6 +73,14 @@ async def test_a_message_that_the_template_leaves_out_is_named(running: Running,
         error = refused.json()["error"]
         assert (refused.status_code, error["code"], error["where"]) == (422, "template_refused", "sets[1].prompt[1]")
         assert "developer" in error["message"]
+
+
+def test_what_the_template_reads_is_in_the_fingerprint(engine: FakeEngine) -> None:
+    tokenizer: Any = byte_tokenizer()
+    tokenizer.chat_template = "{{ strftime_now('%Y') }}{% if thinking %}think{% endif %}" + tokenizer.chat_template
+    given = [TemplateOptions(), TemplateOptions.of("2031-02-03", None), TemplateOptions.of(None, {"thinking": True})]
+    made = {Teacher.of("fake", ChatEncoder.of(tokenizer, each), engine).id.fingerprint for each in given}
+    assert len(made) == len(given)
 
 
 async def test_an_unknown_role_is_refused_with_the_roles(client: httpx.AsyncClient) -> None:

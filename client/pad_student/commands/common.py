@@ -7,15 +7,25 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from pad_student.commands.settings import PromptData, TeacherAccess
+from pad_student.commands.settings import ConversationSettings, PromptData, TeacherAccess
 from pad_student.data.prompts import PromptLine, PromptOptions, read_prompts
 from pad_student.teacher.client import Teacher
+from pad_wire.chat import TemplateOptions
 
 
 def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
     """A client of the teacher that the settings name; a continued run gives the ``fingerprint`` it began with."""
     key = access.key.get_secret_value() if access.key else None
     return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
+
+
+def template_options(settings: ConversationSettings) -> TemplateOptions:
+    """What the settings say of the student's chat template.
+
+    Raises:
+        TemplateError: the file cannot be read.
+    """
+    return TemplateOptions.of(settings.date, settings.template_args, settings.chat_template)
 
 
 def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
@@ -29,7 +39,7 @@ def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
     if options.max_prompt_tokens:
         from pad_student.sampling.generate import load_encoder
 
-        encoder = load_encoder(model)
+        encoder = load_encoder(model, template_options(data) if isinstance(data, ConversationSettings) else None)
     return read_prompts(source, options, encoder, closing_line)
 
 

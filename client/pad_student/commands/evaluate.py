@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from pad_student.commands.common import closing_line, connect, progress, prompts_of
+from pad_student.commands.common import closing_line, connect, progress, prompts_of, template_options
 from pad_student.commands.sample import SamplingOptions, sample_into, skipped_note
 from pad_student.commands.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
 from pad_student.data.prompts import PromptLine
@@ -73,7 +73,7 @@ def answers(settings: AnswerSettings) -> None:
     from pad_student.sampling.generate import load_student
 
     questions = read_questions(settings.benchmark, settings.questions, settings.temperature)
-    student = load_student(settings.model)
+    student = load_student(settings.model, template=template_options(settings))
     replies: dict[str, list[str]] = {question.id: [] for question in questions}
     empty = 0
     for turn in range(max(len(question.turns) for question in questions)):
@@ -103,9 +103,7 @@ def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str)
     if settings.prompts is None:
         raise EvaluationError(f"to sample from {model}, give --prompts")
     path = settings.out / f"{name}.jsonl"
-    how = SamplingOptions(
-        settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed
-    )
+    how = SamplingOptions.of(settings)
     skipped = sample_into(path, prompts_of(settings.prompts, settings, model), model, how)
     if skipped:
         closing_line(f"{path}: of {model}{skipped_note(skipped)}")

@@ -5,12 +5,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pad_student.commands.common import closing_line, progress, prompts_of
+from pad_student.commands.common import closing_line, progress, prompts_of, template_options
 from pad_student.commands.settings import GradeSettings, SampleSettings, WinRateSettings
-from pad_student.data.prompts import PromptLine, first_few
+from pad_student.data.prompts import PromptLine, first_few, try_templates
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
 from pad_wire import SampledSet
+from pad_wire.chat import TemplateOptions
 
 if TYPE_CHECKING:
     from pad_student.sampling.generate import Student
@@ -28,19 +29,19 @@ class SamplingOptions:
     max_new_tokens: int
     batch_size: int
     seed: int
+    template: TemplateOptions | None = None
 
     @classmethod
     def of(cls, settings: SampleSettings | GradeSettings | WinRateSettings) -> "SamplingOptions":
         """The options that a command was given."""
-        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+        same = (field.name for field in fields(cls) if field.name != "template")
+        return cls(**{name: getattr(settings, name) for name in same}, template=template_options(settings))
 
 
 def run(settings: SampleSettings) -> None:
     """Sample responses to the prompts that the output does not hold yet."""
     bind_file_to_settings(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
-    how = SamplingOptions(
-        settings.n, settings.temperature, settings.max_new_tokens, settings.batch_size, settings.seed
-    )
+    how = SamplingOptions.of(settings)
     prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)
     closing_line(f"{settings.out}: {settings.n} responses a prompt{skipped_note(skipped)}")
@@ -65,7 +66,8 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
             return []
         from pad_student.sampling.generate import fits, load_student, sample_responses
 
-        student = load_student(model) if isinstance(model, str) else model
+        student = load_student(model, template=how.template) if isinstance(model, str) else model
+        try_templates(str(out), prompts, student.encoder)
         with progress(total=len(ids), done=len(ids & sets.held), unit="prompts") as bar:
             for batch in _batches(prompts, how.batch_size):
                 missing = [each for each in batch if each.id not in sets.held]

@@ -7,7 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, CliSuppress, NoDecode
 
-from pad_student.preference.settings import OnPolicySettings, PreferenceSettings, QuestionSettings
+from pad_student.preference.settings import (
+    OnPolicySettings,
+    PreferenceSettings,
+    QuestionSettings,
+    TemplateSettings,
+)
 
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0)]
@@ -37,7 +42,14 @@ class TeacherAccess(Settings):
     """The job under which the teacher counts this work."""
 
 
-class SamplingSettings(Settings):
+class ConversationSettings(Settings, TemplateSettings):
+    """How the student's conversations are written."""
+
+    chat_template: Path | None = None
+    """Jinja file that replaces the tokenizer's own chat template."""
+
+
+class SamplingSettings(ConversationSettings):
     """How the student samples responses."""
 
     temperature: Temperature = 0.8
@@ -169,7 +181,7 @@ class ReportSettings(Settings):
     """The page; by default report.html in the run's directory."""
 
 
-class TrainingSettings(Settings, PreferenceSettings):
+class TrainingSettings(ConversationSettings, PreferenceSettings):
     """The settings of every command that trains.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag

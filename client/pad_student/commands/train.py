@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pad_student.commands.common import closing_line
+from pad_student.commands.common import closing_line, template_options
 from pad_student.commands.report import write_after
 from pad_student.commands.settings import TrainingSettings, TrainSettings
 from pad_student.errors import BatchError, DiskFull, JsonLinesError, TrackerMissing
@@ -87,7 +87,8 @@ def train(
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
     _check_trackers(config)
     # 16-bit weights would lose steps of 1e-6. With "bf16: true" weights stay in 32 bits, and 16 bits compute.
-    student = load_student(settings.model, dtype="auto" if settings.lora else "float32")
+    dtype = "auto" if settings.lora else "float32"
+    student = load_student(settings.model, dtype, template_options(settings))
     disable_progress_bar()  # transformers' bar for each checkpoint would break the run's own
     adapter = _adapter(settings.lora)
     trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)

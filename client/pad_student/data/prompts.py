@@ -103,6 +103,32 @@ def prompt_lines(name: str, rows: Iterable[PlacedRow], options: PromptOptions | 
     return list(lines.values())
 
 
+def try_templates(name: str, lines: Iterable[Any], encoder: ChatEncoder) -> None:
+    """Render one prompt of each sequence of roles, before anything is sampled: most templates refuse by role.
+
+    Raises:
+        PromptsError: naming the data and the prompt, with the template's own words.
+    """
+    tried: set[tuple[str, ...]] = set()
+    for line in lines:
+        roles = tuple(message["role"] for message in as_messages(line.prompt))
+        if roles not in tried:
+            prompt_tokens(name, line, encoder)
+            tried.add(roles)
+
+
+def prompt_tokens(name: str, line: Any, encoder: ChatEncoder) -> int:
+    """Tokens of a row's prompt, with its chat template.
+
+    Raises:
+        PromptsError: naming the row that the template refuses.
+    """
+    try:
+        return len(encoder.prompt_ids(line.prompt))
+    except TemplateError as error:
+        raise PromptsError(f"{name}, prompt {line.id!r}: {error}") from error
+
+
 def first_few(ids: Sequence[str]) -> str:
     """The first three ids, and how many more there are."""
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
@@ -127,9 +153,10 @@ def _short_enough(
 ) -> list[PromptLine]:
     if options.max_prompt_tokens and encoder is None:
         raise PromptsError("max_prompt_tokens needs the student's tokenizer, to count with")
+    count: Any = encoder
     limits: list[tuple[str, int | None, Callable[[PromptLine], int]]] = [
         ("characters", options.max_prompt_characters, _characters),
-        ("tokens", options.max_prompt_tokens, lambda line: _tokens(name, line, encoder)),
+        ("tokens", options.max_prompt_tokens, lambda line: prompt_tokens(name, line, count)),
     ]
     dropped: list[str] = []
     left = lines
@@ -150,13 +177,6 @@ def _short_enough(
 
 def _characters(line: PromptLine) -> int:
     return sum(len(message["content"]) for message in as_messages(line.prompt))
-
-
-def _tokens(name: str, line: PromptLine, encoder: Any) -> int:
-    try:
-        return len(encoder.prompt_ids(line.prompt))
-    except TemplateError as error:
-        raise PromptsError(f"{name}, prompt {line.id!r}: {error}") from error
 
 
 # pyright: standard

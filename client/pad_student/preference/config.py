@@ -14,6 +14,8 @@ from pad_student.preference.settings import (
     OnPolicySettings,
     PreferenceSettings,
     QuestionSettings,
+    TemplateSettings,
+    as_arguments,
     why_out_of_bounds,
 )
 from pad_wire.scoring import LETTERS
@@ -23,7 +25,7 @@ LIGER_LOSSES = ("cross_entropy", "fused_linear_cross_entropy")
 
 
 @dataclass
-class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, TrainingArguments):
+class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings, TrainingArguments):
     """Settings of a ``PADTrainer``: those of transformers' Trainer, and those of ``preference.settings``.
 
     Published settings (PAD, arXiv 2502.14272): n = 4, temperature 0.8, alpha 0.8, β = 10, ppd, learning rate 8e-7
@@ -62,6 +64,7 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Training
         super().__post_init__()
         if problem := why_out_of_bounds(self):
             raise ConfigError(problem)
+        self.template_args = as_arguments(self.template_args)
         if self.n % self.parts or self.part_size < 2:
             raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
         if self.part_size > most_responses(self.loss):

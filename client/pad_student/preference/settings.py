@@ -1,9 +1,11 @@
 """The settings that ``PADConfig`` and the commands share: name, type, default, bounds and help, each written once."""
 
+import datetime
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
-from pydantic import BaseModel, Field, ValidationError
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from pad_wire import Form, Orders
@@ -22,6 +24,48 @@ def with_help(settings: Settings) -> Settings:
         (info,) = (note for note in hints[each.name].__metadata__ if isinstance(note, FieldInfo))
         each.metadata = {"help": info.description}  # type: ignore[assignment]
     return settings
+
+
+def as_arguments(given: Any) -> Any:
+    """A template's arguments from a mapping, or from its text in YAML or JSON."""
+    try:
+        arguments: Any = yaml.safe_load(given) if isinstance(given, str) else given
+    except yaml.YAMLError:
+        arguments = given
+    if arguments is None:
+        return None
+    if not isinstance(arguments, dict):
+        raise ValueError('expected arguments as in {"enable_thinking": false}')
+    # A flag NAME=VALUE gives a text, and "false" is meant to be false.
+    values = cast(dict[str, Any], arguments).items()
+    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in values}
+
+
+def _a_date(given: Any) -> Any:
+    """YAML reads 2026-01-31 as a date; its text is kept, which checkpoints can hold."""
+    if isinstance(given, datetime.date):
+        return given.isoformat()
+    try:
+        return datetime.date.fromisoformat(given).isoformat() if isinstance(given, str) else given
+    except ValueError:
+        raise ValueError("expected a date as in 2026-01-31") from None
+
+
+@with_help
+@dataclass
+class TemplateSettings:
+    """What the student's chat template reads besides the conversation."""
+
+    template_args: Annotated[
+        dict[str, Any] | str | None,  # the text is for HfArgumentParser, which reads no dict
+        BeforeValidator(as_arguments),
+        Field(description='Arguments of the chat template, as in {"enable_thinking": false}.'),
+    ] = None
+    date: Annotated[
+        str | None,
+        BeforeValidator(_a_date),
+        Field(description="Day that a chat template which writes the date is told; by default 2024-07-26."),
+    ] = None
 
 
 @with_help
@@ -123,7 +167,7 @@ class OnPolicySettings:
     ] = "on-policy"
 
 
-class _Bounds(BaseModel, OnPolicySettings, PreferenceSettings, QuestionSettings):
+class _Bounds(BaseModel, OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings):
     """All of the above as a model that checks them."""
 
 

@@ -15,7 +15,7 @@ from pad_student.model.logprobs import use_defined_attention
 from pad_torch.declared_ends import declared_ends, saved_ends
 from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
-from pad_wire.chat import ChatEncoder
+from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Student:
     encoder: ChatEncoder
 
 
-def load_student(name: str, dtype: str = "auto") -> Student:
+def load_student(name: str, dtype: str = "auto", template: TemplateOptions | None = None) -> Student:
     """Load a model (directory or hub id), on the GPU if there is one; dtype ``auto`` is the one it was saved in.
 
     Raises:
@@ -41,13 +41,13 @@ def load_student(name: str, dtype: str = "auto") -> Student:
         SamplingError: there is no such directory.
         TemplateError: the tokenizer has no usable chat template.
     """
-    encoder = load_encoder(name)
+    encoder = load_encoder(name, template)
     model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     use_defined_attention(model)
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
 
-def load_encoder(name: str) -> ChatEncoder:
+def load_encoder(name: str, template: TemplateOptions | None = None) -> ChatEncoder:
     """The encoder of a model (directory or hub id), without the model's weights.
 
     Raises:
@@ -57,7 +57,7 @@ def load_encoder(name: str) -> ChatEncoder:
     """
     if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
-    encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name), ends=saved_ends(name))
+    encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name), template, saved_ends(name))
     if encoder.place.note:
         logger.warning("%s: %s", name, encoder.place.note)
     return encoder

@@ -2,6 +2,7 @@
 
 import os
 import time
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ def read(path: Path, model: type[Model]) -> Iterator[Model]:
     """
     for number, line in _lines(path):
         try:
-            yield parse(model, line)
+            yield parse(model, line.removeprefix(BOM_UTF8) if number == 1 else line)
         except InvalidBody as error:
             where = f"{error.detail.where}: " if error.detail.where else ""
             raise JsonLinesError(f"{path}, line {number}: {where}{error.detail.message}") from None

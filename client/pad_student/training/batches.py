@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pad_student.data.prompts import PromptLine, prompt_lines
+from pad_student.data.prompts import PromptLine, prompt_lines, try_templates
 from pad_student.data.readers import PlacedRow, placed_rows
 from pad_student.errors import DatasetError
 from pad_student.model.logprobs import collate
@@ -91,6 +91,7 @@ def usable_rows(
 
     Raises:
         DatasetError: for a mixture of prompts and scored sets, for prompts without a teacher, and if no row is left.
+        PromptsError: for a prompt that the student's template refuses.
     """
     prompts = [row for row in rows if isinstance(row, PromptLine)]
     sets = [row for row in rows if isinstance(row, ScoredSet)]
@@ -98,6 +99,7 @@ def usable_rows(
         raise DatasetError("the dataset mixes prompts with scored sets; train on one kind at a time")
     if prompts and not scores_more:
         raise DatasetError("the dataset has prompts without scores: give the trainer a teacher, or score them first")
+    try_templates("train_dataset", [*prompts, *sets], encoder)
     usable: list[TrainingRow] = [
         each for each in prompts if fits(model, encoder, each.prompt, config.max_response_tokens)
     ]

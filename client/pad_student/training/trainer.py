@@ -33,7 +33,7 @@ from pad_student.training.prompt_order import DecomposedOrder, prompts_per_step
 from pad_student.training.run_logs import CostLog, MetricsLog, StartLog
 from pad_student.training.step_metrics import StepMetrics
 from pad_torch.declared_ends import declared_ends
-from pad_wire.chat import ChatEncoder
+from pad_wire.chat import ChatEncoder, TemplateOptions
 
 
 class PADTrainer(Trainer):
@@ -73,7 +73,9 @@ class PADTrainer(Trainer):
         prepared = prepare_student(model, args, peft_config)
         self.shares_prompts = prepared.shares_prompts
         self._encoder = ChatEncoder.of(
-            processing_class, ends=declared_ends(getattr(model, "generation_config", None), model.config)
+            processing_class,
+            TemplateOptions.of(args.date, args.template_args),
+            declared_ends(getattr(model, "generation_config", None), model.config),
         )
         rows = usable_rows(
             as_rows(train_dataset), prepared.model, self._encoder, args, scores_more=teacher is not None

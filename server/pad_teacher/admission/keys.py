@@ -93,7 +93,7 @@ def read_keys(path: Path) -> list[KeyRecord]:
         KeyFileError: if the file cannot be read, or a line is not a key.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"cannot read the key file {path}: {error}") from error
     records: list[KeyRecord] = []

@@ -41,7 +41,7 @@ def _load(settings: ServeSettings) -> Teacher:
         raise FileNotFoundError(f"{settings.model}: no such model directory")
     tokenizers: Any = AutoTokenizer
     tokenizer = tokenizers.from_pretrained(settings.model, revision=settings.revision)
-    options = TemplateOptions(file=settings.chat_template)
+    options = TemplateOptions(settings.date, settings.template_args, settings.chat_template)
     encoder = ChatEncoder.of(tokenizer, options, saved_ends(settings.model, settings.revision))
     if encoder.place.note:
         log.warning("unusual chat template", note=encoder.place.note)

@@ -66,6 +66,15 @@ class TemplateOptions:
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     file: Path | None = None
 
+    @classmethod
+    def of(cls, day: str | None, arguments: Any, file: Path | None = None) -> "TemplateOptions":
+        """Options from settings, in which None stands for a default.
+
+        Raises:
+            ValueError: ``day`` is no date.
+        """
+        return cls(datetime.date.fromisoformat(day) if day else DEFAULT_DATE, arguments or {}, file)
+
 
 @dataclass(frozen=True, slots=True)
 class Template:

@@ -21,6 +21,15 @@ def test_flags_win_over_environment_over_yaml_over_defaults(tmp_path: Path, monk
     assert (settings.drain_seconds, settings.dtype) == (7, "auto")
 
 
+@pytest.mark.parametrize("given", ['{"enable_thinking": false}', "enable_thinking=false"])
+def test_arguments_of_the_template_are_typed(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(["--model", "m", "--template-args", given, "--date", "2031-02-03"])
+    assert settings.template_args == {"enable_thinking": False}
+    assert settings.date.isoformat() == "2031-02-03"
+    monkeypatch.setenv("PAD_TEACHER_TEMPLATE_ARGS", '{"enable_thinking": false}')
+    assert read_settings(["--model", "m"]).template_args == {"enable_thinking": False}
+
+
 def test_the_settings_file_can_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "teacher.yaml").write_text("model: m")
     monkeypatch.setenv("PAD_TEACHER_CONFIG", str(tmp_path / "teacher.yaml"))

@@ -11,9 +11,16 @@ from pad_student.commands.settings import DistillSettings, TrainSettings
 from pad_student.errors import ConfigError
 from pad_student.preference.config import PADConfig
 from pad_student.preference.losses import LOSSES
-from pad_student.preference.settings import Loss, OnPolicySettings, PreferenceSettings, QuestionSettings
+from pad_student.preference.settings import (
+    Loss,
+    OnPolicySettings,
+    PreferenceSettings,
+    QuestionSettings,
+    TemplateSettings,
+)
 
-SHARED = [each.name for part in (OnPolicySettings, PreferenceSettings, QuestionSettings) for each in fields(part)]
+PARTS = (OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings)
+SHARED = [each.name for part in PARTS for each in fields(part)]
 
 
 def test_every_loss_can_be_chosen() -> None:
@@ -30,7 +37,7 @@ def test_config_and_command_share_default_and_help(name: str) -> None:
 
 def test_train_has_the_settings_that_sample_nothing() -> None:
     shared = set(SHARED) & TrainSettings.model_fields.keys()
-    assert shared == {each.name for each in fields(PreferenceSettings)}
+    assert shared == {each.name for part in (PreferenceSettings, TemplateSettings) for each in fields(part)}
 
 
 def test_transformers_parser_reads_them(tmp_path: Path) -> None:
@@ -39,12 +46,21 @@ def test_transformers_parser_reads_them(tmp_path: Path) -> None:
     assert (config.loss, config.alpha, config.n) == ("vpd", 0.5, 4)
 
 
+def test_transformers_parser_reads_arguments_of_the_template(tmp_path: Path) -> None:
+    given = ["--template_args", '{"enable_thinking": false}', "--date", "2026-01-31"]
+    arguments = ["--output_dir", str(tmp_path), "--use_cpu", *given]
+    (config,) = HfArgumentParser(PADConfig).parse_args_into_dataclasses(arguments)
+    assert (config.template_args, config.date) == ({"enable_thinking": False}, "2026-01-31")
+
+
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
         ({"alpha": 2}, "alpha: .*less than or equal to 1, got 2"),
         ({"loss": "dpo"}, "loss: .*'ppd'.*got 'dpo'"),
         ({"orders": "none"}, "orders: .*got 'none'"),
+        ({"date": "31.1.2026"}, "date: .*as in 2026-01-31, got '31.1.2026'"),
+        ({"template_args": "a, b"}, "template_args: .*enable_thinking"),
         ({"staleness": -1}, "staleness: .*greater than or equal to 0, got -1"),
     ],
 )
