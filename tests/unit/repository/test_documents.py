@@ -155,6 +155,17 @@ def test_the_performance_page_quotes_the_committed_measurements() -> None:
         assert f"| {errors['root_mean_square']:.2e} | {errors['largest']:.1e} |" in text
 
 
+def test_the_families_on_the_verification_page_were_measured() -> None:
+    text = page("docs/verification.md")
+    rows = json.loads((ROOT / "benchmarks" / "results" / "families.json").read_text())["families"]
+    assert len(rows) > 12
+    for name, row in rows.items():
+        assert max(row["likelihood"], row["letters"]) < 1e-4
+        assert f"| {name} |" in text
+        quoted = f"| {row['tokens']} | {row['likelihood']:.1e} | {row['letters']:.1e} | `{row['end_of_turn']}` |"
+        assert quoted in text
+
+
 def test_the_vllm_page_quotes_how_far_the_engines_differ() -> None:
     text = page("docs/measurements/engines.md")
     for name, largest in (("parity_float32.json", 1e-4), ("parity.json", 0.1)):
