@@ -26,7 +26,7 @@ from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.question import QuestionForm
 
-PROMPTS = ("Name a colour.", "Écris un mot.\n\nWhy?  Say it twice: 日本 🙂")
+PROMPTS = ("Name a colour.", "Écris une phrase.\n\nWhy?  Say it twice: 日本 🙂")
 ANSWERS = ("Red", "Red, green and blue.\n\nThat is all.", "def f(x):\n    return x", "日本語です 🙂, naïve", "7")
 TOLERANCE = 1e-4  # nats a token
 

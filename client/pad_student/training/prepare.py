@@ -14,6 +14,8 @@ from pad_student.model.distributed.sharding import why_not_saved
 from pad_student.model.liger import apply_liger_kernels
 from pad_student.model.logprobs import use_defined_attention, why_not_shared
 from pad_student.preference.config import PADConfig
+from pad_torch.declared_ends import declared_ends
+from pad_wire.chat import ChatEncoder, TemplateOptions
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,16 @@ def prepare_student(model: Any, args: PADConfig, peft_config: Any = None) -> Pre
             apply_liger_kernels(model, args.liger_kernel_config, args.device)
         check_against_full_logits(model)
     return PreparedStudent(model, _can_share(model, args, sharded))
+
+
+def encoder_for(model: Any, tokenizer: Any, args: PADConfig) -> ChatEncoder:
+    """The encoder of a student with a tokenizer, with the run's arguments of the chat template.
+
+    Raises:
+        TemplateError: the tokenizer has no usable chat template.
+    """
+    ends = declared_ends(getattr(model, "generation_config", None), model.config)
+    return ChatEncoder.of(tokenizer, TemplateOptions.of(args.date, args.template_args), ends)
 
 
 def check_launch(state: Any, args: PADConfig, samples: bool) -> None:

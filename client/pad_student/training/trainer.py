@@ -28,12 +28,10 @@ from pad_student.teacher.client import Teacher
 from pad_student.training.batches import TrainingRow, as_rows, batch_of, usable_rows
 from pad_student.training.callbacks import ProgressBar, StopOnSignal
 from pad_student.training.loss import batch_loss, student_log_likelihoods
-from pad_student.training.prepare import check_launch, prepare_student
+from pad_student.training.prepare import check_launch, encoder_for, prepare_student
 from pad_student.training.prompt_order import DecomposedOrder, prompts_per_step
 from pad_student.training.run_logs import CostLog, MetricsLog, StartLog
 from pad_student.training.step_metrics import StepMetrics
-from pad_torch.declared_ends import declared_ends
-from pad_wire.chat import ChatEncoder, TemplateOptions
 
 
 class PADTrainer(Trainer):
@@ -72,11 +70,7 @@ class PADTrainer(Trainer):
     ) -> None:
         prepared = prepare_student(model, args, peft_config)
         self.shares_prompts = prepared.shares_prompts
-        self._encoder = ChatEncoder.of(
-            processing_class,
-            TemplateOptions.of(args.date, args.template_args),
-            declared_ends(getattr(model, "generation_config", None), model.config),
-        )
+        self._encoder = encoder_for(model, processing_class, args)
         rows = usable_rows(
             as_rows(train_dataset), prepared.model, self._encoder, args, scores_more=teacher is not None
         )
