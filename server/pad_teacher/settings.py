@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from pad_teacher.errors import TeacherError
+from pad_torch.findings import FindingName
 from pad_wire.rendering.template import DEFAULT_DATE
 
 ENV_PREFIX = "PAD_TEACHER_"
@@ -64,6 +65,11 @@ class ServeSettings(BaseSettings):
     )
     question: Path | None = Field(
         None, description="YAML file with the multiple-choice question: system, user, option, separator, answer"
+    )
+    allow: list[FindingName] = Field(
+        [],
+        description="findings at loading that are no reason to refuse: unused-weights, tokenizer-file,"
+        " tokenizer-round-trip",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8010, description="port to listen on")

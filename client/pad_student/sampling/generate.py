@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
 from pad_student.errors import SamplingError
 from pad_student.model.logprobs import use_defined_attention
+from pad_torch.checkpoint import load_model
+from pad_torch.context_length import context_length
 from pad_torch.declared_ends import declared_ends, saved_ends
+from pad_torch.findings import FindingName, NotAsSaved
 from pad_torch.modes import evaluating
+from pad_torch.own_tokenizer import load_tokenizer
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
@@ -21,6 +25,8 @@ from pad_wire.model_names import is_missing_directory
 logger = logging.getLogger(__name__)
 
 EMPTY_RETRIES = 4
+# A student may be odd in these ways: its own log-likelihoods are still those of the text that it trains on.
+ALLOWED: tuple[FindingName, ...] = ("unused-weights", "tokenizer-round-trip")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BYTES = 3  # of that character in UTF-8: each may be a token
 
@@ -37,12 +43,17 @@ def load_student(name: str, dtype: str = "auto", template: TemplateOptions | Non
     """Load a model (directory or hub id), on the GPU if there is one; dtype ``auto`` is the one it was saved in.
 
     Raises:
-        OSError: there is no such model.
-        SamplingError: there is no such directory.
+        OSError: there is no such model, or a file of it cannot be read.
+        SamplingError: there is no such directory, weights or ids are not those of its files, or the tokenizer has ids
+            that the model lacks.
         TemplateError: the tokenizer has no usable chat template.
     """
     encoder = load_encoder(name, template)
-    model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    try:
+        model = load_model(name, dtype=dtype, allow=ALLOWED)
+    except ValueError as error:
+        raise SamplingError(str(error)) from error
+    check_vocabulary(name, encoder, model)
     use_defined_attention(model)
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
@@ -52,15 +63,34 @@ def load_encoder(name: str, template: TemplateOptions | None = None) -> ChatEnco
 
     Raises:
         OSError: there is no such model.
-        SamplingError: there is no such directory.
+        SamplingError: there is no such directory, or the ids are not those of its files.
         TemplateError: the tokenizer has no usable chat template.
     """
     if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
-    encoder = ChatEncoder.of(AutoTokenizer.from_pretrained(name), template, saved_ends(name))
+    try:
+        tokenizer = load_tokenizer(name, allow=ALLOWED)
+    except NotAsSaved as error:
+        raise SamplingError(str(error)) from error
+    encoder = ChatEncoder.of(tokenizer, template, saved_ends(name))
     if encoder.place.note:
         logger.warning("%s: %s", name, encoder.place.note)
     return encoder
+
+
+def check_vocabulary(name: str, encoder: ChatEncoder, model: Any) -> None:
+    """Refuse a tokenizer with ids that the model has no embedding for.
+
+    Raises:
+        SamplingError: if the largest id is past the embeddings.
+    """
+    tokenizer: Any = encoder.tokenizer
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+    if largest >= rows:
+        raise SamplingError(
+            f"{name}: the tokenizer has an id of {largest} and the model only {rows} tokens; call"
+            f" model.resize_token_embeddings({largest + 1}) and save the model again"
+        )
 
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
@@ -207,7 +237,7 @@ def end_tokens(model: Any, encoder: ChatEncoder) -> set[int]:
 
 def context_of(model: Any) -> float:
     """Tokens that fit the model's context, prompt and response together; infinity if it declares none."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or float("inf")
+    return context_length(model.config) or float("inf")
 
 
 def stable_seed(*parts: object) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 import structlog
 import yaml
 from pydantic import ValidationError
-from transformers import AutoTokenizer
 
 from pad_teacher.engines.base import Engine
 from pad_teacher.errors import CannotServe
@@ -14,6 +13,7 @@ from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
 from pad_torch.declared_ends import saved_ends
+from pad_torch.own_tokenizer import load_tokenizer
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
 from pad_wire.question import QuestionForm
@@ -39,8 +39,7 @@ def load(settings: ServeSettings) -> Teacher:
 def _load(settings: ServeSettings) -> Teacher:
     if is_missing_directory(settings.model):
         raise FileNotFoundError(f"{settings.model}: no such model directory")
-    tokenizers: Any = AutoTokenizer
-    tokenizer = tokenizers.from_pretrained(settings.model, revision=settings.revision)
+    tokenizer = load_tokenizer(settings.model, revision=settings.revision, allow=settings.allow)
     options = TemplateOptions(settings.date, settings.template_args, settings.chat_template)
     encoder = ChatEncoder.of(tokenizer, options, saved_ends(settings.model, settings.revision))
     if encoder.place.note:
@@ -49,7 +48,7 @@ def _load(settings: ServeSettings) -> Teacher:
     engine = _engine(settings)
     name = settings.name or Path(settings.model.rstrip("/")).name
     try:
-        teacher = Teacher.of(name, encoder, engine, question)
+        teacher = Teacher.of(name, encoder, engine, question, settings.allow)
         difference = golden_check.check(teacher)
     except BaseException:
         engine.close()
@@ -86,7 +85,11 @@ def _engine(settings: ServeSettings) -> Engine:
             from pad_teacher.engines.embedded.engine import TransformersEngine
 
             return TransformersEngine.load(
-                settings.model, device=settings.device, max_forward_tokens=settings.max_batch_tokens, **common
+                settings.model,
+                device=settings.device,
+                max_forward_tokens=settings.max_batch_tokens,
+                allow=settings.allow,
+                **common,
             )
         case "vllm":
             from pad_teacher.engines.vllm.engine import VllmEngine

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +27,17 @@ class Teacher:
     prompts: PromptCache = field(default_factory=PromptCache)
 
     @classmethod
-    def of(cls, name: str, encoder: ChatEncoder, engine: Engine, question: QuestionForm | None = None) -> "Teacher":
+    def of(
+        cls,
+        name: str,
+        encoder: ChatEncoder,
+        engine: Engine,
+        question: QuestionForm | None = None,
+        allowed: Collection[str] = (),
+    ) -> "Teacher":
         """Join an engine, a tokenizer and the form of the multiple-choice question.
+
+        ``allowed`` names the findings at loading that were no reason to refuse; they belong to the fingerprint.
 
         Raises:
             ValueError: if the tokenizer has ids that the engine's vocabulary lacks.
@@ -40,7 +49,7 @@ class Teacher:
         largest = max(tokenizer.get_vocab().values())
         if largest >= engine.vocabulary:
             raise ValueError(f"the tokenizer has an id of {largest} and the model only {engine.vocabulary} tokens")
-        identity = TeacherId(model=name, fingerprint=fingerprint(encoder, engine, form))
+        identity = TeacherId(model=name, fingerprint=fingerprint(encoder, engine, form, allowed))
         return cls(identity, encoder, engine, _letters(encoder, form), form)
 
     def question_ids(self, request: str, options: Sequence[str]) -> list[int]:
@@ -52,8 +61,8 @@ class Teacher:
         return self.encoder.prefilled_ids(self.question.messages(request, options), self.question.answer)
 
 
-def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm) -> str:
-    """A digest of all that decides a score: weights, config, dtype, tokenizer, template and question."""
+def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm, allowed: Collection[str] = ()) -> str:
+    """A digest of all that decides a score: weights, config, dtype, tokenizer, template, question and allowances."""
     tokenizer: Any = encoder.tokenizer
     parts = [
         engine.digest(),
@@ -62,6 +71,7 @@ def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm) -> str
         json.dumps(tokenizer.chat_template, sort_keys=True),
         encoder.describe(),
         form.model_dump_json(),
+        *sorted(allowed),
     ]
     # Each length comes first, so that different parts never give the same bytes.
     digest = hashlib.sha256()

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import structlog
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from pad_teacher.engines.base import Engine, EngineFailed, RowTooLarge
 from pad_teacher.engines.embedded import packed_linear, padded_forward, tree_attention, tree_forward
@@ -18,6 +17,8 @@ from pad_teacher.engines.embedded.padded_forward import decoder_of
 from pad_teacher.engines.embedded.prefix_tree import pack
 from pad_teacher.engines.embedded.rows import Row, RowLogprobs, answer, rows_of
 from pad_teacher.engines.queries import Answer, FloatArray, Query
+from pad_torch.checkpoint import load_model, own_memory
+from pad_torch.context_length import context_length
 
 log = structlog.get_logger()
 
@@ -58,25 +59,35 @@ class TransformersEngine(Engine):
             log.warning("every response runs with a prompt of its own", reason=self.plain_because)
         self.dtype = str(model.dtype).removeprefix("torch.")
         self.vocabulary = self.output_head.vocabulary
-        own_limit = getattr(config, "max_position_embeddings", None) or max_context_tokens
+        own_limit = context_length(model.config) or max_context_tokens
         if own_limit is None:
             raise ValueError("the model's config states no context length; give one with --max-context-tokens")
         self.max_context_tokens = min(own_limit, max_context_tokens or own_limit)
+        if max_context_tokens and max_context_tokens > own_limit:
+            log.warning("--max-context-tokens is more than the model's config allows", lowered_to=own_limit)
 
     @classmethod
     def load(
-        cls, model: str, *, revision: str | None, dtype: str, device: str, **limits: Any
+        cls,
+        model: str,
+        *,
+        revision: str | None,
+        dtype: str,
+        device: str,
+        allow: Collection[str] = (),
+        **limits: Any,
     ) -> "TransformersEngine":
         """Load from a directory or a Hub id.
 
         The device ``auto`` is the first GPU, or the CPU if there is none. The dtype ``auto`` is the checkpoint's own
-        on a GPU and float32 on a CPU.
+        on a GPU and float32 on a CPU. ``allow`` names findings that are no reason to refuse the checkpoint.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         on_cpu = torch.device(device).type == "cpu"
         wanted = DTYPES.get(dtype, torch.float32 if on_cpu else "auto")
-        loaded: Any = AutoModelForCausalLM.from_pretrained(model, revision=revision, dtype=wanted)
+        loaded = load_model(model, revision=revision, dtype=wanted, allow=allow)
+        own_memory(loaded)
         engine = cls(loaded.to(device), **limits)
         engine.measure_memory()
         return engine
