@@ -6,6 +6,7 @@ StudentError
 ├── ConfigError              settings of a trainer that are wrong, or do not go together
 ├── BatchError               batch sizes that do not go together, or exceed the GPU's memory
 ├── OtherRun                 an output that other settings began
+├── InUse                    an output that another process writes
 ├── PromptsError             data that cannot be read, or that holds no prompt
 ├── JsonLinesError           a line of another shape, or a file that cannot be written
 ├── DatasetError             rows that cannot be trained on
@@ -56,6 +57,10 @@ class BatchError(StudentError):
 
 class OtherRun(StudentError):
     """An output that other settings began."""
+
+
+class InUse(StudentError):
+    """An output that another process writes at this moment."""
 
 
 class PromptsError(StudentError):

@@ -7,77 +7,97 @@ from typing import Any
 import orjson
 
 from pad_student.commands.common import closing_line, connect, progress, prompts_of, template_options
-from pad_student.commands.sample import SamplingOptions, sample_into, skipped_note
+from pad_student.commands.sample import WHICH_PROMPTS, SamplingOptions, sample_into, skipped_note
 from pad_student.commands.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
 from pad_student.data.prompts import PromptLine
 from pad_student.errors import EvaluationError
 from pad_student.evaluation.answer_files import Question, read_questions, write_answers
 from pad_student.evaluation.grading import Estimate, estimate, grades, lengths, load_grader, win
+from pad_student.evaluation.pairs import pair, unique
 from pad_student.storage import jsonl
-from pad_student.storage.jsonl import Appender
-from pad_student.storage.run_directory import bind_to_settings
+from pad_student.storage.contents import digest_of, digest_of_set, model_digests
+from pad_student.storage.jsonl import Appender, check_regular
+from pad_student.storage.locks import DirectoryClaim
+from pad_student.storage.run_directory import bind_file_to_settings, bind_to_settings, refuse_foreign
 from pad_wire import Message, SampledSet
 from pad_wire.chat import as_text
 
 
 def grade(settings: GradeSettings) -> None:
-    """Grade a model's responses; writes ``grades.jsonl`` (a line a prompt) and ``result.json``."""
+    """Grade a model's responses; writes ``grades.jsonl`` (a line a prompt) and ``result.json``.
+
+    Raises:
+        OtherRun: for an output of other settings, weights or prompts.
+        InUse: if another process evaluates into the same directory.
+    """
     grader = load_grader(settings.grader)
-    _bind(settings.out, settings)
-    sets = _responses(settings, settings.model, "responses")
-    graded = {each.id: grades(grader, each.id, as_text(each.prompt), each.responses) for each in sets}
-    means = {set_id: estimate(values).mean for set_id, values in graded.items()}
-    rows = [{"id": set_id, "grades": values, "mean": means[set_id]} for set_id, values in graded.items()]
-    (settings.out / "grades.jsonl").write_bytes(
-        b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-    )
-    # Responses to one prompt are correlated: only prompts count as independent values.
-    score = estimate(list(means.values()))
-    all_lengths = lengths([response for each in sets for response in each.responses])
-    _report(settings.out, "gold score", score, {"model": settings.model, **all_lengths})
+    with DirectoryClaim(settings.out):
+        prompts = _prompts(settings, settings.model)
+        _bind(settings.out, settings, settings.model)
+        sets = _responses(settings, settings.model, "responses", prompts)
+        graded = {each.id: grades(grader, each.id, as_text(each.prompt), each.responses) for each in sets}
+        means = {set_id: estimate(values).mean for set_id, values in graded.items()}
+        rows = [{"id": set_id, "grades": values, "mean": means[set_id]} for set_id, values in graded.items()]
+        (settings.out / "grades.jsonl").write_bytes(
+            b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+        )
+        # Responses to one prompt are correlated: only prompts count as independent values.
+        score = estimate(list(means.values()))
+        all_lengths = lengths([response for each in sets for response in each.responses])
+        _report(settings.out, "gold score", score, {"model": settings.model, **all_lengths})
 
 
 def win_rate(settings: WinRateSettings) -> None:
-    """Compare two models' responses; writes ``comparisons.jsonl`` and ``result.json``."""
-    _bind(settings.out, settings)
-    ours = _responses(settings, settings.model, "responses")
-    theirs = {each.id: each for each in _responses(settings, settings.baseline, "baseline")}
-    comparisons = [
-        SampledSet(id=f"{each.id}#{k}", prompt=each.prompt, responses=list(pair))
-        for each in ours
-        if each.id in theirs
-        for k, pair in enumerate(zip(each.responses, theirs[each.id].responses, strict=False))
-    ]
-    path = settings.out / "comparisons.jsonl"
-    teacher = _compare(settings, path, comparisons)
-    wins, preferences, masses = defaultdict(list), [], []
-    for row in map(orjson.loads, path.read_bytes().splitlines()):
-        wins[row["id"].rpartition("#")[0]].append(win(row["preference"]))
-        preferences.append(row["preference"])
-        masses.append(row["label_mass"])
-    rate = estimate([estimate(values).mean for values in wins.values()])
-    details = {
-        "model": settings.model,
-        "baseline": settings.baseline,
-        "teacher": teacher,
-        "mean_preference": estimate(preferences).mean,
-        "label_mass": estimate(masses).mean,
-        "model_lengths": lengths([each.responses[0] for each in comparisons]),
-        "baseline_lengths": lengths([each.responses[1] for each in comparisons]),
-    }
-    _report(settings.out, "win rate", rate, details)
+    """Compare two models' responses; writes ``comparisons.jsonl`` and ``result.json``.
+
+    Raises:
+        OtherRun: for an output of other settings, weights or prompts.
+        EvaluationError: for two files that have different prompts under one id, and if nothing can be compared.
+        InUse: if another process evaluates into the same directory.
+    """
+    with DirectoryClaim(settings.out):
+        prompts = {model: _prompts(settings, model) for model in (settings.model, settings.baseline)}
+        _bind(settings.out, settings, settings.model, settings.baseline)
+        ours = _responses(settings, settings.model, "responses", prompts[settings.model])
+        theirs = _responses(settings, settings.baseline, "baseline", prompts[settings.baseline])
+        paired = pair(ours, theirs)
+        teacher, rows = _compare(settings, settings.out / "comparisons.jsonl", paired.comparisons)
+        wins: dict[str, list[float]] = defaultdict(list)
+        for each, row in rows:
+            wins[each.id.rpartition("#")[0]].append(win(row["preference"]))
+        rate = estimate([estimate(values).mean for values in wins.values()])
+        details = {
+            "model": settings.model,
+            "baseline": settings.baseline,
+            "teacher": teacher,
+            "mean_preference": estimate([row["preference"] for _, row in rows]).mean,
+            "label_mass": estimate([row["label_mass"] for _, row in rows]).mean,
+            "not_compared": paired.not_compared,
+            "model_lengths": lengths([each.responses[0] for each, _ in rows]),
+            "baseline_lengths": lengths([each.responses[1] for each, _ in rows]),
+        }
+        if any(paired.not_compared.values()):
+            counts = ", ".join(f"{count} {what}" for what, count in paired.not_compared.items() if count)
+            closing_line(f"{settings.out}: not compared: {counts}")
+        _report(settings.out, "win rate", rate, details)
 
 
 def answers(settings: AnswerSettings) -> None:
-    """Answer a benchmark's questions turn by turn, and write the answers in its own format."""
+    """Answer a benchmark's questions turn by turn, and write the answers in its own format.
+
+    Raises:
+        OtherRun: for an output of other settings or weights, or with another question under an id.
+        QuestionsError: the question file has another form.
+    """
     from pad_student.sampling.generate import load_student
 
     questions = read_questions(settings.benchmark, settings.questions, settings.temperature)
+    _bind_answers(settings)
     student = load_student(settings.model, template=template_options(settings))
     replies: dict[str, list[str]] = {question.id: [] for question in questions}
     empty = 0
     for turn in range(max(len(question.turns) for question in questions)):
-        path = settings.out.with_name(f"{settings.out.name}.turn{turn + 1}.jsonl")
+        path = _turn_file(settings.out, turn)
         asked = [question for question in questions if len(question.turns) > turn]
         for temperature in sorted({question.temperature for question in asked}):
             prompts = [_turn(each, replies[each.id]) for each in asked if each.temperature == temperature]
@@ -96,45 +116,59 @@ def answers(settings: AnswerSettings) -> None:
     closing_line(f"{settings.out}: {len(questions)} answers of {name}{note}")
 
 
-def _responses(settings: GradeSettings | WinRateSettings, model: str, name: str) -> list[SampledSet]:
-    """Response sets from a file, or sampled from a model."""
+def _prompts(settings: GradeSettings | WinRateSettings, model: str) -> list[PromptLine]:
+    """The prompts to sample for; none for a file of response sets."""
     if model.endswith(".jsonl"):
-        return list(jsonl.read(Path(model), SampledSet))
+        return []
     if settings.prompts is None:
         raise EvaluationError(f"to sample from {model}, give --prompts")
+    return prompts_of(settings.prompts, settings, model)
+
+
+def _responses(
+    settings: GradeSettings | WinRateSettings, model: str, name: str, prompts: list[PromptLine]
+) -> list[SampledSet]:
+    """Response sets from a file, or sampled from a model: one to each prompt of this call, none of an earlier one's."""
+    if model.endswith(".jsonl"):
+        return unique(model, jsonl.read(Path(model), SampledSet))
     path = settings.out / f"{name}.jsonl"
     how = SamplingOptions.of(settings)
-    skipped = sample_into(path, prompts_of(settings.prompts, settings, model), model, how)
+    skipped = sample_into(path, prompts, model, how)
     if skipped:
         closing_line(f"{path}: of {model}{skipped_note(skipped)}")
-    return list(jsonl.read(path, SampledSet))
+    ids = {each.id for each in prompts}
+    return unique(str(path), (each for each in jsonl.read(path, SampledSet) if each.id in ids))
 
 
-def _compare(settings: WinRateSettings, path: Path, comparisons: list[SampledSet]) -> str | None:
-    """Have the teacher compare what ``path`` does not hold yet; return the teacher's fingerprint."""
-    with Appender(path) as rows:
+def _compare(
+    settings: WinRateSettings, path: Path, comparisons: list[SampledSet]
+) -> tuple[str | None, list[tuple[SampledSet, dict[str, Any]]]]:
+    """Have the teacher compare what ``path`` does not hold yet; the fingerprint, and each comparison with its row."""
+    contents = {each.id: digest_of([each.id, digest_of_set(each)]) for each in comparisons}
+    with Appender(path, key="content") as rows:
         first = next(iter(path.read_bytes().splitlines()), None)
         fingerprint = orjson.loads(first)["teacher"] if first else None
-        missing = [each for each in comparisons if each.id not in rows.held]
-        if not missing:
-            return fingerprint
-        with (
-            connect(settings, fingerprint) as teacher,
-            progress(total=len(comparisons), done=len(comparisons) - len(missing), unit="comparisons") as bar,
-        ):
-            teacher.model()
-            for each in teacher.selection(missing, form="pairwise", orders="both"):
-                preference = each.responses[0].selection_probability
-                rows.append(
-                    {
-                        "id": each.id,
-                        "preference": preference,
-                        "label_mass": each.label_mass,
-                        "teacher": teacher.fingerprint,
-                    }
-                )
-                bar.update()
-            return teacher.fingerprint
+        missing = [each for each in comparisons if contents[each.id] not in rows.held]
+        if missing:
+            with (
+                connect(settings, fingerprint) as teacher,
+                progress(total=len(comparisons), done=len(comparisons) - len(missing), unit="comparisons") as bar,
+            ):
+                teacher.model()
+                for each in teacher.selection(missing, form="pairwise", orders="both"):
+                    rows.append(
+                        {
+                            "content": contents[each.id],
+                            "id": each.id,
+                            "preference": each.responses[0].selection_probability,
+                            "label_mass": each.label_mass,
+                            "teacher": teacher.fingerprint,
+                        }
+                    )
+                    bar.update()
+                fingerprint = teacher.fingerprint
+    found = {row["content"]: row for row in map(orjson.loads, path.read_bytes().splitlines())}
+    return fingerprint, [(each, found[contents[each.id]]) for each in comparisons]
 
 
 def _turn(question: Question, replies: list[str]) -> PromptLine:
@@ -145,11 +179,28 @@ def _turn(question: Question, replies: list[str]) -> PromptLine:
     return PromptLine(id=question.id, prompt=[*messages, Message(role="user", content=question.turns[len(replies)])])
 
 
-def _bind(out: Path, settings: Settings) -> None:
+def _bind(out: Path, settings: Settings, *models: str) -> None:
     """Refuse to continue another evaluation, whose responses would count as this one's."""
-    bind_to_settings(
-        out / "settings.json", settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out"})
-    )
+    asked = settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out", *WHICH_PROMPTS})
+    for what, model in zip(("model", "baseline"), models, strict=False):
+        if not model.endswith(".jsonl"):
+            asked |= {f"{what}_{name}": digest for name, digest in model_digests(model).items()}
+    bind_to_settings(out / "settings.json", asked)
+
+
+def _bind_answers(settings: AnswerSettings) -> None:
+    """Bind the responses of the first turn, and so of all later ones, whose prompts hold them."""
+    check_regular(settings.out)
+    first = _turn_file(settings.out, 0)
+    asked = settings.model_dump(mode="json", exclude={"out", "name", "questions"}) | model_digests(settings.model)
+    bind_file_to_settings(first, asked)
+    if not first.exists():
+        refuse_foreign(settings.out, first)
+
+
+def _turn_file(out: Path, turn: int) -> Path:
+    """The responses to one turn of all questions."""
+    return out.with_name(f"{out.name}.turn{turn + 1}.jsonl")
 
 
 def _report(out: Path, what: str, value: Estimate, details: dict[str, Any]) -> None:

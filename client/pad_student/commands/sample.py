@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from pad_student.commands.common import closing_line, progress, prompts_of, template_options
 from pad_student.commands.settings import GradeSettings, SampleSettings, WinRateSettings
 from pad_student.data.prompts import PromptLine, first_few, try_templates
+from pad_student.errors import OtherRun
+from pad_student.storage import jsonl
+from pad_student.storage.contents import model_digests
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
 from pad_wire import SampledSet
@@ -39,8 +42,13 @@ class SamplingOptions:
 
 
 def run(settings: SampleSettings) -> None:
-    """Sample responses to the prompts that the output does not hold yet."""
-    bind_file_to_settings(settings.out, settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}))
+    """Sample responses to the prompts that the output does not hold yet.
+
+    Raises:
+        OtherRun: for an output of other settings or other weights, or with another prompt under an id.
+    """
+    asked = settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}) | model_digests(settings.model)
+    bind_file_to_settings(settings.out, asked)
     how = SamplingOptions.of(settings)
     prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)
@@ -59,9 +67,13 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
 
     Batches do not depend on what ``out`` holds, so a continued run samples the same as an uninterrupted one.
     A model given by name is loaded only if something is left to sample.
+
+    Raises:
+        OtherRun: ``out`` has another prompt under the id of one of ``prompts``.
     """
     ids = {prompt.id for prompt in prompts}
     with Appender(out) as sets:
+        _check_prompts(out, prompts)
         if ids <= sets.held:
             return []
         from pad_student.sampling.generate import fits, load_student, sample_responses
@@ -91,6 +103,16 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
                     )
                 bar.update(len(missing))
         return [each.id for each in prompts if each.id not in sets.held]
+
+
+def _check_prompts(out: Path, prompts: Sequence[PromptLine]) -> None:
+    """Refuse a prompt that was edited under its id: its responses would answer another one."""
+    given = {each.id: each.prompt for each in prompts}
+    for each in jsonl.read(out, SampledSet):
+        if given.get(each.id, each.prompt) != each.prompt:
+            raise OtherRun(
+                f"the prompt {each.id!r} is another one than in {out}; give it another id, or give another output"
+            )
 
 
 def _batches(prompts: Sequence[PromptLine], size: int) -> Iterator[Sequence[PromptLine]]:

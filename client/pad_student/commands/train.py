@@ -4,8 +4,9 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,15 @@ from pad_student.commands.report import write_after
 from pad_student.commands.settings import TrainingSettings, TrainSettings
 from pad_student.errors import BatchError, DiskFull, JsonLinesError, TrackerMissing
 from pad_student.storage import jsonl
-from pad_student.storage.run_directory import bind_to_settings, is_finished, newest_whole, steps_asked
+from pad_student.storage.contents import digest_of_file, model_digests
+from pad_student.storage.locks import DirectoryClaim
+from pad_student.storage.run_directory import (
+    bind_to_settings,
+    check_settings,
+    is_finished,
+    newest_whole,
+    steps_asked,
+)
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 
@@ -38,6 +47,19 @@ FREE_FIELDS = (
     "dataloader",
     "per_device",
 )
+FREE_SETTINGS = (
+    "teacher",
+    "key",
+    "job",
+    "output_dir",
+    "out",
+    "scored",  # its rows count
+    "max_steps",
+    "sampling_batch_size",
+    "report_prompts",
+    "max_forward_tokens",
+    "trainer",
+)
 SAMPLER = ("sampler_url", "sampler_tolerance")  # the server may move, or be left out after it died
 MICRO_BATCH = 4  # prompts with all their responses: as much as fits in memory with a large student
 FULL_BYTES = 2**20  # a disk with less free space is full
@@ -56,14 +78,19 @@ def run(settings: TrainSettings) -> None:
     if not sets:
         raise JsonLinesError(f"{settings.scored}: no scored sets")
     config = configure(settings, settings.out, n=len(sets[0].responses))
-    bind_output(settings, settings.out)
-    if not is_done(config):
-        train(settings, config, sets)
+    with output(settings, settings.out) as bind:
+        if not is_done(config):
+            train(settings, config, sets, bind=bind)
     leave_group()
 
 
 def train(
-    settings: TrainingSettings, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None" = None
+    settings: TrainingSettings,
+    config: "PADConfig",
+    rows: Sequence["TrainingRow"],
+    teacher: "Teacher | None" = None,
+    *,
+    bind: Callable[[], None],
 ) -> None:
     """Train from the newest whole checkpoint, and save the student with its tokenizer in the output directory.
 
@@ -72,6 +99,7 @@ def train(
         config: the trainer's, from ``configure``.
         rows: scored sets, or prompts if there is a teacher.
         teacher: scores the responses that are sampled during training.
+        bind: binds the output directory to the settings, once model, rows and teacher are known to be usable.
 
     Raises:
         TrackerMissing: ``report_to`` names a tracker that is not installed.
@@ -82,6 +110,7 @@ def train(
 
     from pad_student.model.distributed.processes import is_first
     from pad_student.sampling.generate import load_student
+    from pad_student.training.callbacks import NewLength
     from pad_student.training.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
@@ -92,12 +121,13 @@ def train(
     disable_progress_bar()  # transformers' bar for each checkpoint would break the run's own
     adapter = _adapter(settings.lora)
     trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
+    bind()
     if settings.report_prompts:
         trainer.add_callback(_samples_for_the_report(trainer, settings.report_prompts, student.encoder, teacher))
     output_dir = Path(str(config.output_dir))
     checkpoint = newest_whole(output_dir)
     if checkpoint and is_first():
-        _note_a_new_length(checkpoint, config)
+        trainer.add_callback(NewLength(steps_asked(checkpoint), closing_line))
     _fit(trainer, checkpoint, output_dir)
     if is_first():
         closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
@@ -125,15 +155,6 @@ def _samples_for_the_report(
     return BeforeAfterSamples(rows, count, encoder, trainer.args, teacher, trainer.gathered_weights)
 
 
-def _note_a_new_length(checkpoint: Path, config: "PADConfig") -> None:
-    before = steps_asked(checkpoint)
-    if 0 < before != config.max_steps > 0:
-        closing_line(
-            f"{config.output_dir}: begun to end after step {before}, now after {config.max_steps}:"
-            " from here on the learning rate is that of the new length"
-        )
-
-
 def _fit(trainer: "PADTrainer", checkpoint: Path | None, output_dir: Path) -> None:
     from torch import OutOfMemoryError
 
@@ -158,16 +179,49 @@ def _is_disk_full(error: Exception, folder: Path) -> bool:
     return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
-def bind_output(settings: TrainingSettings, output_dir: Path) -> None:
-    """Bind the output directory to the settings. Only how long to train and what to save may change later.
+@contextmanager
+def output(settings: TrainingSettings, output_dir: Path) -> Iterator[Callable[[], None]]:
+    """Claim the output directory for the block; give the function that binds it to the settings.
+
+    Nothing is bound before that is called: a misspelt model must not bind a directory.
 
     Raises:
-        OtherRun: naming the setting that differs.
+        InUse: another process trains into it.
+        OtherRun: an earlier start had other settings, weights or rows; named.
     """
-    free = {"teacher", "key", "job", "output_dir", "out", "max_steps", "sampling_batch_size", "report_prompts"}
-    asked = settings.model_dump(mode="json", exclude=free | {"max_forward_tokens", "trainer", *SAMPLER})
-    asked |= {name: value for name, value in settings.trainer.items() if not name.startswith(FREE_FIELDS)}
-    bind_to_settings(output_dir / "settings.json", asked)
+    from pad_student.model.distributed.processes import fail_together, is_first
+
+    record = output_dir / "settings.json"
+    asked: dict[str, Any] = {}
+    with ExitStack() as claimed:
+
+        def claim() -> None:
+            if is_first():
+                claimed.enter_context(DirectoryClaim(output_dir))
+                asked.update(decisive_settings(settings))
+                check_settings(record, asked)
+
+        fail_together(claim)
+        yield lambda: bind_to_settings(record, asked) if is_first() else None
+
+
+def decisive_settings(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings that decide what the student learns. Only how long to train and what to save may change later.
+
+    A field of TrainingArguments with its default value counts as not given.
+    """
+    from pad_student.preference.config import PADConfig
+
+    usual = {field.name: field.default for field in fields(PADConfig)}
+    asked = settings.model_dump(mode="json", exclude={*FREE_SETTINGS, *SAMPLER})
+    asked |= {
+        name: value
+        for name, value in settings.trainer.items()
+        if not name.startswith(FREE_FIELDS) and value != usual.get(name, MISSING)
+    }
+    if isinstance(settings, TrainSettings):
+        asked["scored_rows_digest"] = digest_of_file(settings.scored)
+    return asked | model_digests(settings.model)
 
 
 def is_done(config: "PADConfig") -> bool:

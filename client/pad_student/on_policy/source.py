@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pad_student.data.prompts import PromptLine, prompt_id
+from pad_student.data.prompts import PromptLine
 from pad_student.errors import EndedByAnother
 from pad_student.model.distributed.processes import fail_together, gather_from_all, wait_for_all
 from pad_student.on_policy.costs import Costs
@@ -16,6 +16,7 @@ from pad_student.on_policy.rounds import Rounds
 from pad_student.on_policy.schedule import Batches, NextPrompts, RoundSchedule, StepSets
 from pad_student.preference.config import PADConfig
 from pad_student.sampling.vllm_server import SamplerError
+from pad_student.storage.contents import digest_of
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.errors import TeacherError
 from pad_wire import ScoredSet
@@ -127,7 +128,7 @@ def open_schedule(
     rounds = Rounds(teacher, encoder, config, folder, config.process_index)
     rounds.bind_to_settings(
         model=model_name,
-        prompts=prompt_id([each.id for each in prompts]),
+        prompts_digest=digest_of([each.model_dump() for each in prompts]),
         prompts_per_step=prompts_per_step,
         processes=config.world_size,
     )

@@ -1,9 +1,9 @@
-"""JSON lines that survive a kill: only whole lines, and a rerun knows the ids that the file already holds."""
+"""JSON lines that survive a kill: only whole lines, one writer, and a rerun knows the ids that the file holds."""
 
 import os
 import time
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel
 
 from pad_student.errors import JsonLinesError
+from pad_student.storage.locks import claim
 from pad_wire.text import WireModel
 from pad_wire.validation import InvalidBody, parse
 
@@ -52,23 +53,35 @@ class Appender:
     """Appends objects to a file, one a line; fields that are None are left out.
 
     - The file holds whole lines only: opening cuts a torn last line off, and a failed ``append`` leaves no part.
+    - Nothing is cut before every whole line and the torn one are known to be of this kind.
+    - One process writes: another one's opening fails.
     - ``held`` has the ids of all lines, earlier and appended ones; ``key`` names the field with the id.
     - Lines reach the disk within ``SYNC_SECONDS`` of further appends, and on ``close``.
 
+    Args:
+        path: a regular file, or none yet.
+        key: name of the field with the id, which is a line's first.
+        held: ids of all lines, if the caller knows them; the file is then not read.
+
     Raises:
-        JsonLinesError: on opening, for a line that is not an object with an id; on appending, if the disk is full or
-            gone.
+        JsonLinesError: on opening, for what is no file, and for a line that is not an object with an id; on
+            appending, if the disk is full or gone.
+        InUse: on opening, if another process writes the file.
     """
 
-    def __init__(self, path: Path, key: str = "id") -> None:
+    def __init__(self, path: Path, key: str = "id", held: Iterable[Any] | None = None) -> None:
         self._path = path
         self._key = key
         path.parent.mkdir(parents=True, exist_ok=True)
+        check_regular(path)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._synced_at = time.monotonic()
         try:
-            self._size = _cut_torn_line(self._file)
-            self.held = {_id(path, number, line, key) for number, line in _lines(path)}
+            claim(self._file, path)
+            whole = _end_of_whole_lines(self._file)
+            read = (_id(path, number, line, key) for number, line in _lines(path, whole))
+            self.held = set(read if held is None else held)
+            self._size = self._mend(whole)
         except BaseException:
             os.close(self._file)
             raise
@@ -98,6 +111,25 @@ class Appender:
         os.fsync(self._file)
         os.close(self._file)
 
+    def _mend(self, whole: int) -> int:
+        """Cut a torn last line off, or end a whole one that lacks its newline; return the size in bytes."""
+        size = os.fstat(self._file).st_size
+        begin = b'{"%s":' % self._key.encode()
+        tail = os.pread(self._file, size - whole, whole)
+        if not tail:
+            return size
+        if not begin.startswith(tail[: len(begin)]) and not tail.replace(b'": ', b'":', 1).startswith(begin):
+            raise JsonLinesError(
+                f"{self._path}: its last line has no end and no {self._key!r}; move the file away, or give another"
+            )
+        try:
+            self.held.add(orjson.loads(tail)[self._key])
+        except orjson.JSONDecodeError:
+            os.ftruncate(self._file, whole)
+            return whole
+        os.pwrite(self._file, b"\n", size)
+        return size + 1
+
     def _write(self, data: bytes) -> None:
         written = 0
         while written < len(data):  # a disk that fills up first takes a part, and fails at the next call
@@ -108,27 +140,38 @@ class Appender:
         self._size += len(data)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def check_regular(path: Path) -> None:
+    """Refuse an output that is a directory, a device or a pipe.
+
+    Raises:
+        JsonLinesError: naming it.
+    """
+    if path.exists() and not path.is_file():
+        raise JsonLinesError(f"{path} is no regular file, so nothing is written to it; give another output")
+
+
+def _lines(path: Path, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not empty, with their numbers; those before ``end``, if it is given."""
     with path.open("rb") as file:
+        read = 0
         for number, line in enumerate(file, start=1):
+            read += len(line)
+            if end is not None and read > end:
+                return
             if line.strip():
                 yield number, line
 
 
-def _cut_torn_line(file: int) -> int:
-    """Cut everything after the last newline; return the remaining size in bytes."""
-    size = os.fstat(file).st_size
-    end = size
+def _end_of_whole_lines(file: int) -> int:
+    """The place after the last newline, in bytes."""
+    end = os.fstat(file).st_size
     while end:
         start = max(0, end - 65536)
         newline = os.pread(file, end - start, start).rfind(b"\n")
         if newline >= 0:
-            end = start + newline + 1
-            break
+            return start + newline + 1
         end = start
-    if end < size:
-        os.ftruncate(file, end)
-    return end
+    return 0
 
 
 def _id(path: Path, number: int, line: bytes, key: str) -> Any:

@@ -1,7 +1,8 @@
-"""Callbacks for the person at the terminal: one progress bar, and a clean stop on Ctrl-C or SIGTERM."""
+"""Callbacks for the person at the terminal: progress bar, a run's new length, a clean stop on Ctrl-C or SIGTERM."""
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -49,6 +50,27 @@ class ProgressBar(ProgressCallback):
         if self.training_bar is not None:
             self.training_bar.close()
             self.training_bar = None
+
+
+class NewLength(TrainerCallback):
+    """Says that a continued run now ends after another step: the learning rate follows the new length from here on.
+
+    Args:
+        before: the last step as the earlier start planned it; 0 if that is not known.
+        say: receives the line.
+    """
+
+    def __init__(self, before: int, say: Callable[[str], None]) -> None:
+        self._before = before
+        self._say = say
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Compare the lengths, whether steps or epochs set them."""
+        if 0 < self._before != state.max_steps:
+            self._say(
+                f"{args.output_dir}: begun to end after step {self._before}, now after {state.max_steps}:"
+                " from here on the learning rate is that of the new length"
+            )
 
 
 class StopOnSignal(TrainerCallback):

@@ -91,6 +91,7 @@ def test_a_run_killed_anywhere_continues_to_the_very_same_file(
     sample.run(sample_settings(model, prompts, whole))
     content = whole.read_bytes()
     torn.write_bytes(content[: int(len(content) * share)])
+    (tmp_path / "torn.jsonl.settings.json").write_bytes((tmp_path / "whole.jsonl.settings.json").read_bytes())
     sample.run(sample_settings(model, prompts, torn))
     assert torn.read_bytes() == content
 

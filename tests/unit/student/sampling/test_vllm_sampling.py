@@ -12,7 +12,7 @@ from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from pad_student.commands.settings import DistillSettings
-from pad_student.commands.train import bind_output
+from pad_student.commands.train import decisive_settings
 from pad_student.errors import ConfigError, SamplingError
 from pad_student.on_policy import rounds
 from pad_student.preference.config import PADConfig
@@ -267,6 +267,9 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_run_may_go_on_with_another_server_or_none(tmp_path: Path) -> None:
-    settings = {"model": "m", "prompts": "p", "output_dir": tmp_path, "teacher": "http://127.0.0.1:1"}
-    for sampler_url in (URL, "http://127.0.0.1:8001", None):
-        bind_output(DistillSettings(**settings, sampler_url=sampler_url), tmp_path)
+    settings = {"model": str(tmp_path), "prompts": "p", "output_dir": tmp_path, "teacher": "http://127.0.0.1:1"}
+    asked = [
+        decisive_settings(DistillSettings(**settings, sampler_url=sampler_url))
+        for sampler_url in (URL, "http://127.0.0.1:8001", None)
+    ]
+    assert asked[0] == asked[1] == asked[2]

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from pad_student.errors import JsonLinesError
+from pad_student.errors import InUse, JsonLinesError, OtherRun
 from pad_student.storage.jsonl import Appender, read
+from pad_student.storage.locks import DirectoryClaim
+from pad_student.storage.run_directory import bind_to_settings
 from pad_wire import Response, SampledSet
 
 
@@ -90,3 +92,50 @@ def test_a_full_disk_leaves_whole_lines_only(tmp_path: Path, monkeypatch: pytest
         assert "\n" not in str(caught.value)
         assert sets.held == {"a"}
     assert [each.id for each in read(path, SampledSet)] == ["a"]
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "sets.jsonl"
+    with Appender(path) as sets:
+        with pytest.raises(InUse, match=r"another pad-student.* writes .*sets\.jsonl"):
+            Appender(path)
+        sets.append(sampled("a"))
+    with Appender(path) as sets:
+        assert sets.held == {"a"}
+
+
+def test_a_directory_is_claimed_by_one_run_at_a_time(tmp_path: Path) -> None:
+    with DirectoryClaim(tmp_path), pytest.raises(InUse, match=rf"process {os.getpid()} on .* writes"):
+        DirectoryClaim(tmp_path)
+    with DirectoryClaim(tmp_path):
+        pass
+
+
+def test_a_whole_last_line_without_an_end_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sets.jsonl"
+    with Appender(path) as sets:
+        sets.append(sampled("a"), sampled("b"))
+    whole = path.read_bytes()
+    path.write_bytes(whole.removesuffix(b"\n"))
+    with Appender(path) as sets:
+        assert sets.held == {"a", "b"}
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "content", ["dear diary", '{"prompt": "mine"}', '{"id": "a"}\nnotes', '{"x": 1}\n{"id": "a"']
+)
+def test_nothing_of_another_kind_is_cut(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text(content)
+    with pytest.raises(JsonLinesError, match=r"notes\.txt"):
+        Appender(path)
+    assert path.read_text() == content
+
+
+def test_a_setting_that_is_dropped_differs_too(tmp_path: Path) -> None:
+    bind_to_settings(tmp_path / "settings.json", {"seed": 0, "bf16": True, "weights_digest": "a"})
+    with pytest.raises(OtherRun, match="begun with bf16 = True, which is not given now"):
+        bind_to_settings(tmp_path / "settings.json", {"seed": 0, "weights_digest": "a"})
+    with pytest.raises(OtherRun, match="begun without warmup_steps"):
+        bind_to_settings(tmp_path / "settings.json", {"seed": 0, "bf16": True, "warmup_steps": 3})
