@@ -128,7 +128,7 @@ def _prompts(settings: GradeSettings | WinRateSettings, model: str) -> list[Prom
 def _responses(
     settings: GradeSettings | WinRateSettings, model: str, name: str, prompts: list[PromptLine]
 ) -> list[SampledSet]:
-    """Response sets from a file, or sampled from a model: one to each prompt of this call, none of an earlier one's."""
+    """Response sets from a file, or sampled from a model: one to each prompt of this call alone."""
     if model.endswith(".jsonl"):
         return unique(model, jsonl.read(Path(model), SampledSet))
     path = settings.out / f"{name}.jsonl"

@@ -157,7 +157,8 @@ def test_a_file_with_an_id_twice_is_not_evaluated(tmp_path: Path, service: FakeT
 
 
 def sampling(folder: Path, **changes: Any) -> SampleSettings:
-    settings = {"model": str(folder / "model"), "prompts": folder / "p.jsonl", "out": folder / "sets.jsonl"}
+    settings: dict[str, Any] = {"model": str(folder / "model"), "prompts": folder / "p.jsonl"}
+    settings["out"] = folder / "sets.jsonl"
     return SampleSettings(**settings | {"n": 2, "max_new_tokens": 4} | changes)
 
 
