@@ -84,9 +84,10 @@ def _base_of_adapter(folder: Path, patterns: Iterable[str]) -> list[str]:
 
 
 def _revision(model: str) -> str:
-    from huggingface_hub import hf_hub_download
+    import huggingface_hub
 
+    hub: Any = huggingface_hub
     try:
-        return Path(hf_hub_download(model, "config.json")).parent.name
+        return Path(str(hub.hf_hub_download(model, "config.json"))).parent.name
     except Exception:  # noqa: BLE001 -- whatever is wrong, loading the model says it in words
         return "unknown"
