@@ -141,3 +141,13 @@ def test_every_line_of_the_log_is_json(shared_teacher: TeacherProcess) -> None:
     shared_teacher.http.get("/v1/models", headers={"X-Request-Id": "a\tb", "X-Job-Id": '"quoted"'})
     entries = [json.loads(line) for line in shared_teacher.log.read_text().splitlines()]
     assert any(entry.get("route") == "/v1/models" for entry in entries)
+
+
+def test_weights_truncated_in_place_end_no_service(tiny_directory: Path, tmp_path: Path) -> None:
+    served = shutil.copytree(tiny_directory, tmp_path / "served")
+    with teacher_process(served, tmp_path / "log") as teacher:
+        teacher.wait_until_ready()
+        with (served / "model.safetensors").open("r+b") as file:
+            file.truncate(0)
+        assert teacher.http.post("/v1/likelihood", json=ONE).status_code == 200
+        assert teacher.stop() == 0
