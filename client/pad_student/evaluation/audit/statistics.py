@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pad_student.evaluation.audit.asking import Array, Choices
+from pad_student.evaluation.bootstrap import interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RESAMPLES = 2000
 IDENTICAL = "identical"  # a copy of the right answer: it can neither win nor lose
 
 
@@ -62,7 +62,7 @@ def win_rate(scores: Sequence[Array], kinds: Sequence[Sequence[str]]) -> WinRate
     for won, of_set in zip(wins, kinds, strict=True):
         for k, value in zip(_others(of_set), won.tolist(), strict=True):
             by_kind.setdefault(of_set[k], []).append(value)
-    low, high = _interval(wins)
+    low, high = interval(wins)
     return WinRate(
         mean=float(np.concatenate(wins).mean()),
         low=low,
@@ -83,7 +83,7 @@ def paired_gain(scores: Sequence[Array], baseline: Sequence[Array], kinds: Seque
         _wins(score_N, of_set) - _wins(baseline_N, of_set)
         for score_N, baseline_N, of_set in zip(scores, baseline, kinds, strict=True)
     ]
-    return Gain(float(np.concatenate(differences).mean()), *_interval(differences))
+    return Gain(float(np.concatenate(differences).mean()), *interval(differences))
 
 
 def _others(kinds: Sequence[str]) -> list[int]:
@@ -95,14 +95,6 @@ def _wins(score_N: Array, kinds: Sequence[str]) -> Array:
     if not np.isfinite(score_N).all():
         raise ValueError("a score is not finite")
     return 0.5 * (np.sign(score_N[0] - score_N[_others(kinds)]) + 1)
-
-
-def _interval(wins: Sequence[Array]) -> tuple[float, float]:
-    """The 95 % interval of the mean over all pairs, with whole sets drawn again."""
-    sums, counts = np.array([won.sum() for won in wins]), np.array([len(won) for won in wins])
-    drawn = np.random.default_rng(0).integers(len(wins), size=(RESAMPLES, len(wins)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def letter_means(choices: Sequence[Choices]) -> list[float]:
