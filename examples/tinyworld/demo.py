@@ -4,27 +4,18 @@ import argparse
 import json
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Teacher and student take turns on the same cores: a waiting thread must not keep one busy.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 
-from tqdm import tqdm
+from served import run, teacher_service
 
-from pad_student.commands import cli
 from pad_student.commands.common import connect
 from pad_student.commands.settings import TeacherAccess
-
-HERE = Path(__file__).resolve().parent
-START_SECONDS = 120
 
 
 def main() -> int:
@@ -35,7 +26,7 @@ def main() -> int:
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     began = time.monotonic()
-    with teacher_service(options.out / "teacher.log") as url:
+    with teacher_service(HERE / "teacher", options.out / "teacher.log") as url:
         before = grade(HERE / "student", options.out / "before", options.seed)
         distil(url, options.out / "student", options.seed)
         after = grade(options.out / "student", options.out / "after", options.seed)
@@ -61,33 +52,6 @@ def main() -> int:
     return 0
 
 
-@contextmanager
-def teacher_service(log: Path) -> Iterator[str]:
-    """A teacher service on a free port of this machine, up for as long as the block runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(HERE / "teacher"), "--port", str(port)]
-    print("$ pad-teacher", *command[3:], flush=True)
-    with log.open("w") as output, subprocess.Popen(command, stderr=output) as server:
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}", server, log)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-
-
-def wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    with tqdm(desc="the teacher is loading", bar_format="{desc} {elapsed}") as bar:
-        while server.poll() is None and time.monotonic() < deadline:
-            with suppress(OSError), urllib.request.urlopen(f"{url}/v1/health/ready"):
-                return
-            time.sleep(0.2)
-            bar.update()
-    sys.exit(f"the teacher did not start; see {log}")
-
-
 def distil(url: str, out: Path, seed: int) -> None:
     """Train the student with the settings of ``distill.yaml``; paths do not depend on the working directory."""
     paths = ["--model", HERE / "student", "--prompts", HERE / "prompts.jsonl", "--output-dir", out]
@@ -100,14 +64,6 @@ def grade(model: Path, out: Path, seed: int) -> dict[str, float]:
     how = ["-n", 4, "--max-new-tokens", 24, "--batch-size", 100, "--seed", seed]
     run("eval", "grade", *what, *how, "--out", out)
     return json.loads((out / "result.json").read_text())
-
-
-def run(*arguments: object) -> None:
-    """One ``pad-student`` command, in this process: torch is imported once."""
-    words = [str(argument) for argument in arguments]
-    print("$ pad-student", *words, flush=True)
-    if status := cli.main(words):
-        sys.exit(status)
 
 
 if __name__ == "__main__":

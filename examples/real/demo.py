@@ -1,0 +1,162 @@
+"""``make demo-real``: distil a real student from a real teacher, and measure it before and after.
+
+    python examples/real/demo.py                                 # makes the models of make_models.py first
+    python examples/real/demo.py --student DIR_OR_HUB_ID --teacher DIR_OR_HUB_ID
+    python examples/real/demo.py --steps 10 --heldout 16 --out runs/smoke        # a few minutes
+
+It samples held-out responses before and after training. Rules that a program checks grade them, and so does the
+teacher's reward. It writes OUT/result.json: each gain, paired by prompt, with its 95 % bootstrap interval. The same
+command continues an interrupted run; another one needs another OUT.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import yaml
+from served import run, teacher_service
+
+MADE = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
+SAMPLES, LONGEST = 8, 48  # responses to each held-out prompt, and their tokens, as in distill.yaml
+MEASURES = ("rules_kept", "teacher_reward", "characters")
+
+
+def main() -> int:
+    options = parsed()
+    made = models(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    bind(options, made)
+    heldout = options.out / "heldout.jsonl"
+    heldout.write_text("".join((HERE / "heldout.jsonl").read_text().splitlines(keepends=True)[: options.heldout]))
+    began = time.monotonic()
+    with teacher_service(made[1], options.out / "teacher.log", start_seconds=600) as url:
+        before = measured(url, made[0], heldout, options.out / "before", options.seed)
+        distil(url, made[0], options)
+        after = measured(url, options.out / "student", heldout, options.out / "after", options.seed)
+    result = compared(before, after) | {
+        "student": Path(made[0]).name,
+        "teacher": Path(made[1]).name,
+        "heldout_prompts": len(before["rules_kept"]),
+        "samples_a_prompt": SAMPLES,
+        "steps": options.steps,
+        "seed": options.seed,
+        "seconds_of_this_start": round(time.monotonic() - began),
+    }
+    (options.out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    print("\n" + summary(result) + f"\n{options.out / 'result.json'}")
+    return 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", help="a directory or a hub id; by default one made from a wheel")
+    parser.add_argument("--teacher", help="a directory or a hub id; by default one made from wheels")
+    parser.add_argument("--models", type=Path, default=Path("runs/real-models"), help="where made models are kept")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo-real"))
+    parser.add_argument("--steps", type=int, default=settings()["max_steps"], help="of 8 prompts each")
+    parser.add_argument("--heldout", type=int, default=80, help="held-out prompts to measure with")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.steps < 1 or options.heldout < 2:
+        parser.error("give at least one step and two held-out prompts")
+    return options
+
+
+def settings() -> dict[str, Any]:
+    return yaml.safe_load((HERE / "distill.yaml").read_text())
+
+
+def models(options: argparse.Namespace) -> tuple[str, str]:
+    """Student and teacher, made if they are not given."""
+    if not (options.student and options.teacher):
+        if not all((options.models / name / "config.json").exists() for name in MADE) and not find_spec("gguf"):
+            sys.exit("making the models needs gguf (pip install gguf); or give --student and --teacher")
+        from make_models import make
+
+        make(options.models)
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    student, teacher = (str((options.models / name).resolve()) for name in MADE)
+    return options.student or student, options.teacher or teacher
+
+
+def bind(options: argparse.Namespace, made: tuple[str, str]) -> None:
+    """Refuse to continue another run in the same directory."""
+    from pad_student.errors import OtherRun
+    from pad_student.storage.run_directory import bind_to_settings
+
+    decisive = {"student": made[0], "teacher": made[1], "settings": settings()}
+    decisive |= {name: getattr(options, name) for name in ("steps", "heldout", "seed")}
+    try:
+        bind_to_settings(options.out / "settings.json", decisive)
+    except OtherRun as error:
+        sys.exit(str(error))
+
+
+def distil(url: str, student: str, options: argparse.Namespace) -> None:
+    """Train the student with the settings of ``distill.yaml``."""
+    what = ["--model", student, "--prompts", HERE / "prompts.jsonl", "--output-dir", options.out / "student"]
+    how = ["--max-steps", options.steps, "--seed", options.seed]
+    run("distill", HERE / "distill.yaml", "--teacher", url, *what, *how)
+
+
+def measured(url: str, model: str | Path, prompts: Path, out: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Sample held-out responses and grade them; each measure by prompt."""
+    what = ["--grader", f"{HERE / 'rules.py'}:grade", "--model", model, "--prompts", prompts]
+    how = ["-n", SAMPLES, "--max-new-tokens", LONGEST, "--seed", seed]
+    run("eval", "grade", *what, *how, "--out", out)
+    scored = out / "scored.jsonl"
+    run("score", "--teacher", url, "--sets", out / "responses.jsonl", "--out", scored, "--alpha", 0)
+    return means([json.loads(line) for line in scored.read_text().splitlines()], lines_by_id(out / "grades.jsonl"))
+
+
+def lines_by_id(path: Path) -> dict[str, Any]:
+    return {line["id"]: line for line in map(json.loads, path.read_text().splitlines())}
+
+
+def means(scored: list[dict[str, Any]], grades: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Each measure's mean over the samples of each prompt."""
+    values: dict[str, dict[str, float]] = {name: {} for name in MEASURES}
+    for each in scored:
+        responses = each["responses"]
+        values["rules_kept"][each["id"]] = grades[each["id"]]["mean"]
+        rewards = [response["log_likelihood"] / response["tokens"] for response in responses]
+        values["teacher_reward"][each["id"]] = sum(rewards) / len(rewards)
+        values["characters"][each["id"]] = sum(len(response["text"]) for response in responses) / len(responses)
+    return values
+
+
+def compared(before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """The paired gain of each measure, and by what share the responses became longer."""
+    from pad_student.evaluation.bootstrap import paired_gain
+
+    gains = {name: paired_gain(before[name], after[name]) for name in MEASURES}
+    length = gains["characters"]
+    return {name: asdict(gain) for name, gain in gains.items()} | {"longer_by": length.after / length.before - 1}
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The result in a few lines."""
+    names = {"rules_kept": "rules kept", "teacher_reward": "teacher's reward"}
+    lines = [
+        f"{name}: {result[key]['before']:.3f} before, {result[key]['after']:.3f} after, {result[key]['gain']:+.3f}"
+        f" (95 % interval {result[key]['low']:+.3f} to {result[key]['high']:+.3f})"
+        for key, name in names.items()
+    ]
+    prompts = f"{result['heldout_prompts']} held-out prompts, {result['samples_a_prompt']} samples each"
+    return "\n".join([*lines, f"mean length {result['longer_by']:+.1%}; {prompts}"])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
