@@ -10,6 +10,7 @@ or with the last words that are asked for.
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def instruction(rng: random.Random, topic: str) -> tuple[str, list[dict[str, Any
 CLASHES = [{"language", other} for other in ("includes", "excludes", "starts_with")]
 
 
-def drawn(rng: random.Random, topics: list[str], count: int, name: str) -> list[str]:
+def drawn(rng: random.Random, topics: Sequence[str], count: int, name: str) -> list[str]:
     """``count`` different instructions as JSON lines; topics take turns."""
     found: dict[str, str] = {}
     while len(found) < count:

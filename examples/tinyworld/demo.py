@@ -30,7 +30,7 @@ def main() -> int:
         before = grade(HERE / "student", options.out / "before", options.seed)
         distil(url, options.out / "student", options.seed)
         after = grade(options.out / "student", options.out / "after", options.seed)
-        with connect(TeacherAccess(teacher=url)) as teacher:
+        with connect(TeacherAccess(teacher=[url])) as teacher:
             tokens = sum(job.total_tokens for job in teacher.usage().jobs)
     result = {
         "grade_before": before["gold_score"],

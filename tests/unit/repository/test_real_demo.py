@@ -93,6 +93,10 @@ def test_missing_gguf_is_told_before_any_download(
     demo: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["demo.py", "--models", str(tmp_path)])
-    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+
+    def none_found(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(demo, "find_spec", none_found)
     with pytest.raises(SystemExit, match="pip install gguf"):
         demo.models(demo.parsed())
