@@ -1,5 +1,7 @@
 """The tokens that a model declares as ends of its output."""
 
+import json
+from pathlib import Path
 from typing import Any, cast
 
 from transformers import AutoConfig, GenerationConfig
@@ -18,7 +20,15 @@ def declared_ends(*configs: Any) -> frozenset[int]:
 
 
 def saved_ends(name: str, revision: str | None = None) -> frozenset[int]:
-    """As ``declared_ends``, of a model's directory or id on the Hub, without its weights."""
+    """As ``declared_ends``, of a model's directory or id on the Hub, without its weights.
+
+    An adapter's directory holds no config: its base model declares the ends.
+    """
+    adapter = Path(name) / "adapter_config.json"
+    if adapter.is_file() and not (Path(name) / "config.json").is_file():
+        settings = json.loads(adapter.read_bytes())
+        if base := settings.get("base_model_name_or_path"):
+            return saved_ends(base, settings.get("revision"))
     generations: Any = GenerationConfig
     configs: Any = AutoConfig
     try:

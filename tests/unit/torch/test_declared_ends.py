@@ -21,3 +21,12 @@ def test_ends_of_both_configs_count(tmp_path: Path, generation: object, config: 
 
 def test_a_model_may_declare_no_end() -> None:
     assert declared_ends(None, SimpleNamespace(eos_token_id=None)) == set()
+
+
+def test_an_adapter_has_the_ends_of_its_base(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "config.json").write_text(json.dumps(tiny_model().config.to_dict() | {"eos_token_id": [1, 2]}))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    assert saved_ends(str(adapter)) == {1, 2}
