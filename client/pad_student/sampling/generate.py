@@ -85,7 +85,8 @@ def check_vocabulary(name: str, encoder: ChatEncoder, model: Any) -> None:
         SamplingError: if the largest id is past the embeddings.
     """
     tokenizer: Any = encoder.tokenizer
-    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+    # Not the weight's shape, which is [0] on a process that holds a shard of it.
+    largest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
     if largest >= rows:
         raise SamplingError(
             f"{name}: the tokenizer has an id of {largest} and the model only {rows} tokens; call"
