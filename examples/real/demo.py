@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +28,7 @@ from served import run, teacher_service
 
 MADE = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 SAMPLES, LONGEST = 8, 48  # responses to each held-out prompt, and their tokens, as in distill.yaml
-MEASURES = ("rules_kept", "teacher_reward", "characters")
+MEASURES = ("rules_kept", "teacher_reward", "teacher_log_likelihood", "characters")
 
 
 def main() -> int:
@@ -39,15 +40,16 @@ def main() -> int:
     heldout.write_text("".join((HERE / "heldout.jsonl").read_text().splitlines(keepends=True)[: options.heldout]))
     began = time.monotonic()
     with teacher_service(made[1], options.out / "teacher.log", start_seconds=600) as url:
-        before = measured(url, made[0], heldout, options.out / "before", options.seed)
+        before = measured(url, made[0], heldout, options.out / "before", options)
         distil(url, made[0], options)
-        after = measured(url, options.out / "student", heldout, options.out / "after", options.seed)
+        after = measured(url, options.out / "student", heldout, options.out / "after", options)
     result = compared(before, after) | {
         "student": Path(made[0]).name,
         "teacher": Path(made[1]).name,
         "heldout_prompts": len(before["rules_kept"]),
         "samples_a_prompt": SAMPLES,
         "steps": options.steps,
+        "normalization": options.normalization,
         "seed": options.seed,
         "seconds_of_this_start": round(time.monotonic() - began),
     }
@@ -63,6 +65,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, default=Path("runs/real-models"), help="where made models are kept")
     parser.add_argument("--out", type=Path, default=Path("runs/demo-real"))
     parser.add_argument("--steps", type=int, default=settings()["max_steps"], help="of 8 prompts each")
+    parser.add_argument("--normalization", choices=("mean", "relative"), default="mean", help="of the reward")
     parser.add_argument("--heldout", type=int, default=80, help="held-out prompts to measure with")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -94,7 +97,7 @@ def bind(options: argparse.Namespace, made: tuple[str, str]) -> None:
     from pad_student.storage.run_directory import bind_to_settings
 
     decisive = {"student": made[0], "teacher": made[1], "settings": settings()}
-    decisive |= {name: getattr(options, name) for name in ("steps", "heldout", "seed")}
+    decisive |= {name: getattr(options, name) for name in ("steps", "normalization", "heldout", "seed")}
     try:
         bind_to_settings(options.out / "settings.json", decisive)
     except OtherRun as error:
@@ -104,17 +107,20 @@ def bind(options: argparse.Namespace, made: tuple[str, str]) -> None:
 def distil(url: str, student: str, options: argparse.Namespace) -> None:
     """Train the student with the settings of ``distill.yaml``."""
     what = ["--model", student, "--prompts", HERE / "prompts.jsonl", "--output-dir", options.out / "student"]
-    how = ["--max-steps", options.steps, "--seed", options.seed]
+    how = ["--max-steps", options.steps, "--normalization", options.normalization, "--seed", options.seed]
     run("distill", HERE / "distill.yaml", "--teacher", url, *what, *how)
 
 
-def measured(url: str, model: str | Path, prompts: Path, out: Path, seed: int) -> dict[str, dict[str, float]]:
+def measured(
+    url: str, model: str | Path, prompts: Path, out: Path, options: argparse.Namespace
+) -> dict[str, dict[str, float]]:
     """Sample held-out responses and grade them; each measure by prompt."""
     what = ["--grader", f"{HERE / 'rules.py'}:grade", "--model", model, "--prompts", prompts]
-    how = ["-n", SAMPLES, "--max-new-tokens", LONGEST, "--seed", seed]
+    how = ["-n", SAMPLES, "--max-new-tokens", LONGEST, "--seed", options.seed]
     run("eval", "grade", *what, *how, "--out", out)
     scored = out / "scored.jsonl"
-    run("score", "--teacher", url, "--sets", out / "responses.jsonl", "--out", scored, "--alpha", 0)
+    reward = ["--alpha", 0, *(["--unconditional"] if options.normalization == "relative" else [])]
+    run("score", "--teacher", url, "--sets", out / "responses.jsonl", "--out", scored, *reward)
     return means([json.loads(line) for line in scored.read_text().splitlines()], lines_by_id(out / "grades.jsonl"))
 
 
@@ -123,14 +129,19 @@ def lines_by_id(path: Path) -> dict[str, Any]:
 
 
 def means(scored: list[dict[str, Any]], grades: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Each measure's mean over the samples of each prompt."""
+    """Each measure's mean over the samples of each prompt.
+
+    The teacher's reward is the mean log-likelihood, less that after an empty request if it was asked for.
+    """
     values: dict[str, dict[str, float]] = {name: {} for name in MEASURES}
     for each in scored:
         responses = each["responses"]
         values["rules_kept"][each["id"]] = grades[each["id"]]["mean"]
-        rewards = [response["log_likelihood"] / response["tokens"] for response in responses]
-        values["teacher_reward"][each["id"]] = sum(rewards) / len(rewards)
-        values["characters"][each["id"]] = sum(len(response["text"]) for response in responses) / len(responses)
+        likelihoods = [response["log_likelihood"] / response["tokens"] for response in responses]
+        alone = [response.get("unconditional_log_likelihood", 0.0) / response["tokens"] for response in responses]
+        values["teacher_reward"][each["id"]] = fmean(likelihoods) - fmean(alone)
+        values["teacher_log_likelihood"][each["id"]] = fmean(likelihoods)
+        values["characters"][each["id"]] = fmean(len(response["text"]) for response in responses)
     return values
 
 
@@ -146,6 +157,8 @@ def compared(before: dict[str, dict[str, float]], after: dict[str, dict[str, flo
 def summary(result: dict[str, Any]) -> str:
     """The result in a few lines."""
     names = {"rules_kept": "rules kept", "teacher_reward": "teacher's reward"}
+    if result["normalization"] == "relative":
+        names["teacher_log_likelihood"] = "teacher's mean log-likelihood"
     lines = [
         f"{name}: {result[key]['before']:.3f} before, {result[key]['after']:.3f} after, {result[key]['gain']:+.3f}"
         f" (95 % interval {result[key]['low']:+.3f} to {result[key]['high']:+.3f})"

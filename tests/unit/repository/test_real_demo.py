@@ -43,8 +43,17 @@ def test_a_prompt_counts_by_the_mean_of_its_samples(demo: ModuleType) -> None:
     assert demo.means(sets, {"a": {"mean": 0.5}, "b": {"mean": 0.0}}) == {
         "rules_kept": {"a": 0.5, "b": 0.0},
         "teacher_reward": {"a": -1.5, "b": -3.0},
+        "teacher_log_likelihood": {"a": -1.5, "b": -3.0},
         "characters": {"a": 5.0, "b": 0.0},
     }
+
+
+def test_a_relative_reward_takes_off_the_empty_requests(demo: ModuleType) -> None:
+    sets = [scored("a", ("four", -2.0, 2), ("six", -4.0, 2))]
+    for response, alone in zip(sets[0]["responses"], (-6.0, -4.0), strict=True):
+        response["unconditional_log_likelihood"] = alone
+    found = demo.means(sets, {"a": {"mean": 0.5}})
+    assert (found["teacher_reward"], found["teacher_log_likelihood"]) == ({"a": 1.0}, {"a": -1.5})
 
 
 def test_the_comparison_is_paired_by_prompt(demo: ModuleType) -> None:
@@ -59,6 +68,7 @@ def test_the_comparison_is_paired_by_prompt(demo: ModuleType) -> None:
 def test_the_summary_names_both_gains_and_the_length(demo: ModuleType) -> None:
     gain = {"before": 0.25, "after": 0.5, "gain": 0.25, "low": 0.125, "high": 0.375}
     result = {"rules_kept": gain, "teacher_reward": gain, "longer_by": -0.05, "heldout_prompts": 80}
+    result["normalization"] = "mean"
     lines = demo.summary(result | {"samples_a_prompt": 4}).splitlines()
     assert lines[0] == "rules kept: 0.250 before, 0.500 after, +0.250 (95 % interval +0.125 to +0.375)"
     assert lines[2] == "mean length -5.0%; 80 held-out prompts, 4 samples each"
