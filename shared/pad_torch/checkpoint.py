@@ -116,7 +116,10 @@ def _with_adapter(folder: Path, dtype: Any, allow: Collection[str]) -> Any:
             reason = " ".join(str(error).split())[:300]
             raise NotAsSaved(f"the adapter {folder} does not fit its base model {base_name} ({reason})") from error
         _untie(adapted)
-        return adapted.merge_and_unload()
+        merged = adapted.merge_and_unload()
+    # An adapter that is trained on top names this as its base: the first one's own base would lack its change.
+    merged.name_or_path = merged.config._name_or_path = str(folder)
+    return merged
 
 
 def _untie(adapted: Any) -> None:

@@ -56,6 +56,9 @@ def load_tokenizer(name: str, *, revision: str | None = None, allow: Collection[
 
 def _file(name: str, revision: str | None) -> Path | None:
     """The checkpoint's ``tokenizer.json``; None if it has none."""
+    if Path(name).is_dir():
+        path = Path(name) / "tokenizer.json"
+        return path if path.is_file() else None
     found: Any = cached_file(
         name,
         "tokenizer.json",

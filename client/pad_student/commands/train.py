@@ -228,7 +228,7 @@ def is_done(config: "PADConfig") -> bool:
     """Whether an earlier start trained to the end; if so, save the student if it is not saved yet."""
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    from pad_student.sampling.generate import load_student
+    from pad_student.sampling.generate import load_encoder, load_student
 
     output_dir = Path(str(config.output_dir))
     checkpoint = newest_whole(output_dir)
@@ -237,9 +237,15 @@ def is_done(config: "PADConfig") -> bool:
     if config.process_index:
         return True  # the first process does the rest
     unset_hf_deepspeed_config()  # otherwise ZeRO-3 would divide the weights among all processes
-    student = load_student(str(checkpoint))
-    student.model.save_pretrained(output_dir)
-    tokenizer: Any = student.encoder.tokenizer
+    if adapter := list(checkpoint.glob("adapter_*")):
+        encoder = load_encoder(str(checkpoint))
+        for path in adapter:
+            shutil.copy2(path, output_dir)
+    else:
+        student = load_student(str(checkpoint))
+        encoder = student.encoder
+        student.model.save_pretrained(output_dir)
+    tokenizer: Any = encoder.tokenizer
     tokenizer.save_pretrained(output_dir)
     write_after(output_dir)
     closing_line(f"{output_dir}: already trained to its end")

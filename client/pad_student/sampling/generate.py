@@ -15,7 +15,7 @@ from pad_student.model.logprobs import use_defined_attention
 from pad_torch.checkpoint import load_model
 from pad_torch.context_length import context_length
 from pad_torch.declared_ends import declared_ends, saved_ends
-from pad_torch.findings import FindingName, NotAsSaved
+from pad_torch.findings import FindingName
 from pad_torch.modes import evaluating
 from pad_torch.own_tokenizer import load_tokenizer
 from pad_wire import Prompt, Response
@@ -70,7 +70,7 @@ def load_encoder(name: str, template: TemplateOptions | None = None) -> ChatEnco
         raise SamplingError(f"{name}: no such model directory")
     try:
         tokenizer = load_tokenizer(name, allow=ALLOWED)
-    except NotAsSaved as error:
+    except ValueError as error:
         raise SamplingError(str(error)) from error
     encoder = ChatEncoder.of(tokenizer, template, saved_ends(name))
     if encoder.place.note:

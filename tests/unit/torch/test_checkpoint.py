@@ -124,6 +124,19 @@ def test_an_adapter_is_as_peft_itself_loads_it(tmp_path: Path, options: dict[str
     assert (right - logits(load_model(base))).abs().max() > 1e-3, "the adapter changes something"
 
 
+@pytest.mark.filterwarnings("ignore:Could not find a config file")
+def test_an_adapter_on_an_adapter_names_it_as_its_base(tmp_path: Path) -> None:
+    base = load_model(str(saved(tmp_path / "base")))
+    get_peft_model(base, LoraConfig(r=2, init_lora_weights=False, target_modules=["q_proj"])).save_pretrained(
+        tmp_path / "first"
+    )
+    second = get_peft_model(
+        load_model(str(tmp_path / "first")), LoraConfig(r=2, init_lora_weights=False, target_modules=["v_proj"])
+    )
+    second.save_pretrained(tmp_path / "second")
+    assert (logits(load_model(str(tmp_path / "second"))) - logits(second)).abs().max() < 1e-4
+
+
 def test_an_adapter_of_prompts_is_refused(tmp_path: Path) -> None:
     base = load_model(str(saved(tmp_path / "base")))
     get_peft_model(base, PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")).save_pretrained(

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, normalizers
 
 from pad_torch.findings import NotAsSaved
 from pad_torch.own_tokenizer import HARD_TEXTS, load_tokenizer
+from pad_wire.model_names import is_missing_directory
 from support.fakes import byte_tokenizer
 
 
@@ -37,6 +38,15 @@ def test_a_tokenizer_that_loses_text_is_refused_unless_allowed(tmp_path: Path) -
     with pytest.raises(NotAsSaved, match=r"does not give .* back.*--allow tokenizer-round-trip"):
         load_tokenizer(str(folder))
     load_tokenizer(str(folder), allow=["tokenizer-round-trip"])
+
+
+def test_a_gguf_file_is_no_missing_directory(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    assert is_missing_directory(str(path))
+    path.write_bytes(b"GGUF")
+    assert not is_missing_directory(str(path))
+    with pytest.raises(ValueError, match=r"model\.gguf is a GGUF file"):
+        load_tokenizer(str(path))
 
 
 # pyright: standard
