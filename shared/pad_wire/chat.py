@@ -72,7 +72,7 @@ class ChatEncoder:
             text = self.template.render(messages, generation=True)
         else:
             text = self._begun(messages, "").rstrip(" ")
-        self.turns.check(messages, text)
+        self.turns.check(messages)
         return self.control.token_ids(text, hidden)
 
     def prefilled_ids(self, prompt: Prompt, answer: str) -> list[int]:
@@ -91,7 +91,7 @@ class ChatEncoder:
         text = self._begun(messages, turn["content"])
         if not text.endswith(turn["content"]):
             raise TemplateError("the model's chat template changes the text of an answer that has begun")
-        self.turns.check(messages, text)
+        self.turns.check(messages)
         return self.control.token_ids(text, hidden)
 
     def response_ids(self, texts: Sequence[str], finished: Sequence[bool]) -> list[list[int]]:
