@@ -7,8 +7,8 @@ FROM python:${PYTHON}-slim AS cpu
 # PyTorch's own index of builds without CUDA, which are 2 GB smaller.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # A number, so that Kubernetes can tell that it is not root.
-RUN useradd --uid 10001 --create-home pad && mkdir /models /runs && chown pad /models /runs
-ENV PYTHONUNBUFFERED=1 HF_HOME=/models
+RUN useradd --uid 10001 --create-home pad && mkdir /models /runs /data && chown pad /models /runs /data
+ENV PYTHONUNBUFFERED=1 HF_HOME=/models PAD_TEACHER_HOST=0.0.0.0
 WORKDIR /app
 # In an order that keeps the large layers when only code has changed.
 COPY constraints.txt ./
@@ -23,11 +23,13 @@ RUN pip install --no-cache-dir --constraint constraints.txt '.[server]'
 USER 10001:10001
 VOLUME /models
 EXPOSE 8010
-# A 9B model takes minutes to load; until then the service is live but not ready.
+# A 9B model takes minutes to load; until then the service is live but not ready. It asks by HTTP or HTTPS, at
+# PAD_TEACHER_PORT.
 HEALTHCHECK --start-period=10m --interval=15s --timeout=5s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8010/v1/health/ready')"]
-# Listening beyond the container needs keys: mount a key file and pass --keys, or --allow-anonymous.
-ENTRYPOINT ["pad-teacher", "serve", "--host", "0.0.0.0"]
+  CMD ["pad-teacher", "health"]
+# serve --model … --keys …, and key add, key list. It listens beyond the container, so that it needs keys: mount their
+# folder and pass --keys, or --allow-anonymous.
+ENTRYPOINT ["pad-teacher"]
 
 FROM cpu AS student
 RUN pip install --no-cache-dir --constraint constraints.txt '.[client]'
@@ -43,9 +45,9 @@ FROM nvidia/cuda:${CUDA}-base-ubuntu24.04 AS teacher-gpu
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev python3-venv \
   && rm -rf /var/lib/apt/lists/* \
-  && useradd --uid 10001 --create-home pad && mkdir /models && chown pad /models \
+  && useradd --uid 10001 --create-home pad && mkdir /models /data && chown pad /models /data \
   && python3 -m venv /opt/pad
-ENV PATH=/opt/pad/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/models
+ENV PATH=/opt/pad/bin:$PATH PYTHONUNBUFFERED=1 HF_HOME=/models PAD_TEACHER_HOST=0.0.0.0
 WORKDIR /app
 COPY constraints-vllm.txt ./
 RUN pip install --no-cache-dir --constraint constraints-vllm.txt vllm
@@ -58,5 +60,5 @@ USER 10001:10001
 VOLUME /models
 EXPOSE 8010
 HEALTHCHECK --start-period=30m --interval=15s --timeout=5s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8010/v1/health/ready')"]
-ENTRYPOINT ["pad-teacher", "serve", "--host", "0.0.0.0"]
+  CMD ["pad-teacher", "health"]
+ENTRYPOINT ["pad-teacher"]

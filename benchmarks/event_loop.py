@@ -1,10 +1,12 @@
 """How late the service's event loop is while the largest requests arrive. Writes results/event_loop.json.
 
-    python -m benchmarks.event_loop [--default-switching] [--default-collecting]
+    python -m benchmarks.event_loop [--default-switching] [--default-collecting] [--only PART]
 
 A separate process serves the application over HTTP with a real tokenizer and an engine that only sleeps. A task in
 its loop sleeps 1 ms repeatedly and records how late it wakes. Each step of the loop is also timed in CPU time of its
-thread, which is the loop's own work. The rest of a delay is waiting for the interpreter lock or for a core.
+thread, which is the loop's own work. The rest of a delay is waiting for the interpreter lock or for a core. "held" is
+without the wait for a core, so that other processes on the machine hardly change it. ``--only`` measures the cases
+whose names have PART in them, and writes no result.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ from typing import Any
 import httpx
 
 from benchmarks.harness.environment import RESULTS
+from benchmarks.harness.largest_bodies import largest_bodies
 from benchmarks.harness.model import source_text
 from benchmarks.harness.service_process import harness_service
 from benchmarks.harness.watched_service import RESET, SWITCH, VALUES
@@ -50,6 +53,7 @@ def cases() -> dict[str, tuple[str, list[bytes], int, float | None]]:
         "the same, clients hang up after 0.5 s": ("/v1/likelihood", body(sets=many), 2, 0.5),
         "1,024 sets of 256 responses of 1 token": ("/v1/likelihood", body(sets=sets(1024, 8, 256, 1)), 1, None),
         "64 sets, every order of 4": ("/v1/score", body(sets=choices, orders="all"), 2, None),
+        **{f"largest: {name}": (route, [content], 2, None) for name, (route, content) in largest_bodies().items()},
         "1,024 completions, echo": ("/v1/completions", body(prompt=[text(600, 9 * i) for i in range(1024)], echo=True,
                                                             max_tokens=0, logprobs=1), 1, None),
     }  # fmt: skip
@@ -70,10 +74,11 @@ async def measure(url: str, asked: dict[str, tuple[str, list[bytes], int, float 
             values = (await http.post(VALUES)).json()
             megabytes = round(len(bodies[0]) / 1e6, 2) if bodies else 0
             found[name] = {"body_megabytes": megabytes, "answers": statuses, **values}
-            late, step = values["late_ms"], values["longest_step_own_ms"]
+            late, held, step = values["late_ms"], values["held_ms"], values["longest_step_own_ms"]
             print(
                 f"{name:42} {megabytes:6.2f} MB  late {late['median']:6.2f} {late['p99']:6.2f} {late['worst']:6.2f}"
-                f" ms  longest own step {step:5.2f} ms  gap {values['gap_ms']}  {statuses}",
+                f" ms  held {held['worst']:6.2f} ms  longest own step {step:5.2f} ms  gap {values['gap_ms']} "
+                f" {statuses}",
                 flush=True,
             )
     return found
@@ -92,9 +97,12 @@ async def _post(
 
 
 def main() -> None:
-    asked = cases()
-    with harness_service("watched_service", *sys.argv[1:]) as url:
+    options, _, part = " ".join(sys.argv[1:]).partition("--only ")
+    asked = {name: case for name, case in cases().items() if part in name}
+    with harness_service("watched_service", *options.split()) as url:
         found = asyncio.run(measure(url, asked))
+    if part:
+        return
     result = {"command": "python -m benchmarks.event_loop", "switch_seconds": SWITCH, "cases": found}
     (RESULTS / "event_loop.json").write_text(json.dumps(result, indent=2) + "\n")
 

@@ -24,7 +24,7 @@ from pad_teacher.engines.embedded.engine import TransformersEngine
 from pad_teacher.engines.queries import TokenSet
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder, TemplateOptions
-from pad_wire.question import QuestionForm
+from pad_wire.question import PLAIN
 
 PROMPTS = ("Name a colour.", "Écris une phrase.\n\nWhy?  Say it twice: 日本 🙂")
 ANSWERS = ("Red", "Red, green and blue.\n\nThat is all.", "def f(x):\n    return x", "日本語です 🙂, naïve", "7")
@@ -50,7 +50,7 @@ def compare(family: Family, root: Path) -> dict[str, Any]:
     """The largest differences from the oracle: of a response's mean log-likelihood, and of a letter's."""
     oracle = Oracle(family, root)
     encoder = encoder_of(family, root)
-    teacher = Teacher.of("family", encoder, TransformersEngine(oracle.float32()), QuestionForm())
+    teacher = Teacher.of("family", encoder, TransformersEngine(oracle.float32()))
     likelihood, letters, tokens = 0.0, 0.0, 0
     for prompt in PROMPTS:
         ids = encoder.response_ids(ANSWERS, [True] * len(ANSWERS))
@@ -65,9 +65,9 @@ def compare(family: Family, root: Path) -> dict[str, Any]:
         (values,) = teacher.engine.label_logprobs([asked], [teacher.letter_ids[:2]])
         question = teacher.question.messages(prompt, ANSWERS[:2])[-1].content
         for letter, value in zip("AB", values.tolist(), strict=True):
-            letters = max(letters, abs(value - oracle.response(question, letter)[0].item()))
-    end = encoder.decode([encoder.end_of_turn])
-    return {"likelihood": likelihood, "letters": letters, "tokens": tokens, "end_of_turn": end}
+            letters = max(letters, abs(value - oracle.letter(question, teacher.question.answer, letter)))
+    end, asked = encoder.decode([encoder.end_of_turn]), "plain" if teacher.question == PLAIN else "default"
+    return {"likelihood": likelihood, "letters": letters, "question": asked, "tokens": tokens, "end_of_turn": end}
 
 
 def encoder_of(family: Family, root: Path) -> ChatEncoder:
@@ -107,19 +107,34 @@ class Oracle:
 
     def response(self, prompt: str, answer: str) -> torch.Tensor:
         """Log-probability of each token of the answer, and of what closes it."""
-        user = {"role": "user", "content": prompt}
-        talk = [user, {"role": "assistant", "content": answer}]
-        text = self._family.rendered(self._root, [*talk, user] if self._family.next_role_ends else talk)
-        turn = text.rindex(answer, 0, text.rindex(prompt) if self._family.next_role_ends else None)
+        encoded, text, turn = self._conversation(prompt, answer)
         # A blank that follows the generation prompt is the answer's: the model writes it.
         begun = len(text[:turn].rstrip(" ")) if self._family.blank_is_the_answers else turn
-        encoded = self._tokenizer.encode(text, add_special_tokens=False)
         ends = [start for i, (start, _) in enumerate(encoded.offsets) if self._is_special(encoded.ids[i])]
         first = next(i for i, (_, stop) in enumerate(encoded.offsets) if stop > begun)
         close = next(start for start in ends if start >= turn + len(answer))
         last = next(i for i, (start, _) in enumerate(encoded.offsets) if start == close)
-        logits = self._exact(torch.tensor([encoded.ids[: last + 1]])).logits[0, first - 1 : -1]
-        return logits.log_softmax(-1).gather(-1, torch.tensor(encoded.ids[first : last + 1])[:, None])[:, 0]
+        return self._log_probabilities(encoded.ids[: last + 1], first)
+
+    def letter(self, question: str, begun: str, letter: str) -> float:
+        """Log-probability of the letter that goes on with a begun answer."""
+        encoded, _, turn = self._conversation(question, begun + letter)
+        place = turn + len(begun)
+        at = next(i for i, (_, stop) in enumerate(encoded.offsets) if stop > place)
+        return self._log_probabilities(encoded.ids[: at + 1], at)[0].item()
+
+    def _conversation(self, prompt: str, answer: str) -> tuple[Any, str, int]:
+        """The conversation's tokens and text, and where its answer begins in the text."""
+        user = {"role": "user", "content": prompt}
+        talk = [user, {"role": "assistant", "content": answer}]
+        text = self._family.rendered(self._root, [*talk, user] if self._family.next_role_ends else talk)
+        turn = text.rindex(answer, 0, text.rindex(prompt) if self._family.next_role_ends else None)
+        return self._tokenizer.encode(text, add_special_tokens=False), text, turn
+
+    def _log_probabilities(self, ids: list[int], first: int) -> torch.Tensor:
+        """Of each token from ``first`` on."""
+        logits = self._exact(torch.tensor([ids])).logits[0, first - 1 : -1]
+        return logits.log_softmax(-1).gather(-1, torch.tensor(ids[first:])[:, None])[:, 0]
 
     def _is_special(self, token: int) -> bool:
         added = self._tokenizer.get_added_tokens_decoder()

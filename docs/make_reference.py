@@ -9,6 +9,7 @@ import ast
 import inspect
 import json
 import re
+from argparse import Action, ArgumentParser
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -18,24 +19,18 @@ from typing import Any
 from pydantic import BaseModel
 
 import pad_student
-from pad_student.commands import settings
+from pad_settings.completion import actions_of
+from pad_settings.fields import groups
+from pad_student.commands import programs
+from pad_teacher import cli
+from pad_teacher.api.pages.schema_words import default_of, kind_of
 from pad_teacher.settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = "<!-- Made by docs/make_reference.py: do not edit. -->"
-COMMANDS = {
-    "distill": settings.DistillSettings,
-    "train": settings.TrainSettings,
-    "sample": settings.SampleSettings,
-    "score": settings.ScoreSettings,
-    "eval grade": settings.GradeSettings,
-    "eval win-rate": settings.WinRateSettings,
-    "eval answers": settings.AnswerSettings,
-    "report": settings.ReportSettings,
-}
-BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "minItems": "at least {}"}
-BOUNDS |= {"maxItems": "at most {}", "minLength": "length ≥ {}", "maxLength": "length ≤ {}"}
+_PIECES = {"text": str, "code": "`{}`".format, "model": lambda name: f"[{name}](#{name.lower()})"}
 HIDDEN = ("trainer",)
+HEAD = ("name", "type", "default", "meaning")
 
 
 def pages() -> dict[str, str]:
@@ -67,11 +62,11 @@ def settings_page() -> str:
     """One table a command, from the settings classes."""
     lines = ["# Settings", MADE, "Flags override variables, these override YAML, and that overrides the defaults."]
     lines += ["`pad-teacher` reads the variables `PAD_TEACHER_…`, `pad-student` reads `PAD_STUDENT_…`."]
-    sections = {"pad-teacher serve": ServeSettings}
-    sections |= {f"pad-student {name}": model for name, model in COMMANDS.items()}
-    for title, model in sections.items():
-        schema = model.model_json_schema()
-        lines += [f"## {title}", _paragraph(schema["description"]), _fields(schema, _flag)]
+    for name, parser in cli.parsers().items():
+        lines.append(f"## pad-teacher {name}")
+        lines += _settings(ServeSettings) if name == "serve" else _arguments(parser)
+    for name, command in programs.COMMANDS.items():
+        lines += [f"## pad-student {name}", *_settings(command.settings)]
     return _joined(lines)
 
 
@@ -91,6 +86,28 @@ def python_page() -> str:
             ]
             lines += [f"### {name}.{each}\n\n" + _documented(each, vars(found)[each]) for each in methods]
     return _joined(lines)
+
+
+def _settings(model: type[BaseModel]) -> list[str]:
+    schema = model.model_json_schema()
+    lines = [_paragraph(schema["description"])]
+    for group in groups(model):
+        own = {name: schema["properties"][name] for name in group.fields}
+        lines += [f"{group.title}:", _fields({**schema, "properties": own}, _flag)]
+    return lines
+
+
+def _arguments(parser: ArgumentParser) -> list[str]:
+    return [_paragraph(parser.description or ""), _table(HEAD, map(_argument, actions_of(parser)))]
+
+
+def _argument(action: Action) -> tuple[str, str, str, str]:
+    kinds: dict[Any, str] = {Path: "path", int: "integer", float: "number", None: "string"}
+    kind = ", ".join(f"`{each}`" for each in action.choices or ()) or kinds[action.type]
+    said: Any = re.fullmatch(r"(.*?)(?: \(default: (.*)\))?", _plain(action.help or ""))
+    name = f"`{', '.join(action.option_strings) or action.dest.upper()}`"
+    default = "required" if action.required else said[2] or ""
+    return name, "boolean" if action.nargs == 0 else kind, default, said[1]
 
 
 def _documented(name: str, found: Any) -> str:
@@ -120,28 +137,16 @@ def _fields(model: dict[str, Any], shown: Any) -> str:
         if name not in HIDDEN
     ]
     said = any(row[3] for row in rows)
-    return _table(
-        ("name", "type", "default", "meaning")[: 4 if said else 3], [row[: 4 if said else 3] for row in rows]
-    )
+    return _table(HEAD[: 4 if said else 3], [row[: 4 if said else 3] for row in rows])
 
 
 def _kind(field: dict[str, Any]) -> str:
-    if "$ref" in field:
-        name = field["$ref"].rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
-    if options := [each for each in field.get("anyOf", field.get("oneOf", ())) if each.get("type") != "null"]:
-        return " or ".join(_kind(each) for each in options)
-    if "enum" in field or "const" in field:
-        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
-    kind = (
-        f"list of {_kind(field['items'])}" if "items" in field else str(field.get("format", field.get("type", "any")))
-    )
-    return ", ".join([kind, *(said.format(field[name]) for name, said in BOUNDS.items() if name in field)])
+    return "".join(_PIECES[what](value) for what, value in kind_of(field))
 
 
 def _default(field: dict[str, Any]) -> str:
-    value = field.get("default")
-    return "" if value in (None, {}) else f"`{json.dumps(value, ensure_ascii=False)}`".replace('"', "")
+    value = default_of(field)
+    return f"`{value}`" if value else ""
 
 
 def _flag(name: str) -> str:

@@ -41,7 +41,7 @@ def main(url: str = "http://127.0.0.1:8010", steps: str = "20") -> None:
         # 3. Rewards. Teacher: (1 - alpha) * mean log-likelihood + alpha * ln p(picked). Student: mean log-likelihood.
         batch = {name: value.to(model.device) for name, value in pad.batch_of(scored, encoder, alpha=ALPHA).items()}
         rows = (batch[name] for name in ("input_ids", "attention_mask", "response_mask"))
-        log_likelihood, tokens, _ = pad.response_log_likelihoods(model, *rows)
+        log_likelihood, tokens, *_ = pad.response_log_likelihoods(model, *rows)
         teacher_P_N = batch["rewards_teacher"]
         student_P_N = pad.likelihood_reward(log_likelihood.view_as(teacher_P_N), tokens.view_as(teacher_P_N))
 

@@ -1,6 +1,7 @@
 """A teacher service for the length of a block, and ``pad-student`` commands: what the demonstrations share."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 # Teacher and student take turns on the same cores: a waiting thread must not keep one busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -27,11 +29,22 @@ def teacher_service(model: str | Path, log: Path, *options: str, start_seconds: 
     command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model), "--port", str(port), *options]
     print("$ pad-teacher", *command[3:], flush=True)
     with log.open("w") as output, subprocess.Popen(command, stderr=output) as server:
+        stopping = Event()
         try:
             _wait_until_ready(f"http://127.0.0.1:{port}", server, log, start_seconds)
+            Thread(target=_interrupt_if_it_ends, args=(server, log, stopping), daemon=True).start()
             yield f"http://127.0.0.1:{port}"
         finally:
+            stopping.set()
             server.terminate()
+
+
+def _interrupt_if_it_ends(server: subprocess.Popen[bytes], log: Path, stopping: Event) -> None:
+    """Do as Ctrl-C does: a run that waits for a teacher that is gone would wait for long."""
+    status = server.wait()
+    if not stopping.is_set():
+        print(f"\nthe teacher ended with status {status}; see {log}", flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 from support.fakes import byte_tokenizer
 from support.processes import TeacherProcess, teacher_process
@@ -19,6 +20,9 @@ from support.tiny import tiny_model
 from support.without_torch import skip_tests_that_import
 
 TESTS = Path(__file__).parent
+
+settings.register_profile("any machine", deadline=None)  # one that is slow, or has much else to do, is no failure
+settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,7 +14,7 @@ from pad_teacher.engines.queries import Answer, Query, TokenSet
 from pad_teacher.runtime import logs
 from pad_teacher.runtime.garbage import freeze_loaded_objects
 from pad_teacher.scoring.teacher import Teacher
-from pad_teacher.serve import SWITCH_SECONDS
+from pad_teacher.serve.process import SWITCH_SECONDS
 from pad_teacher.service import Service
 from pad_teacher.settings import read_settings
 from pad_wire.chat import ChatEncoder

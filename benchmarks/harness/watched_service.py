@@ -3,8 +3,10 @@
 import asyncio
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,7 +22,7 @@ from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, 
 from pad_teacher.runtime import logs
 from pad_teacher.runtime.garbage import freeze_loaded_objects
 from pad_teacher.scoring.teacher import Teacher
-from pad_teacher.serve import SWITCH_SECONDS as SWITCH
+from pad_teacher.serve.process import SWITCH_SECONDS as SWITCH
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
 from pad_wire.chat import ChatEncoder
@@ -64,11 +66,16 @@ class Sleeping(Engine):
 
 
 class Watch:
-    """ASGI middleware that measures how late the loop is, and the CPU time of its longest step."""
+    """ASGI middleware that measures how late the loop is, and the CPU time of its longest step.
+
+    ``held`` is the part of a lateness in which the loop could have run, had this process let it: without the time
+    that its thread waited for a core, and no more than the CPU time of this process.
+    """
 
     def __init__(self, app: Any, engine: Sleeping) -> None:
         self._app, self._engine = app, engine
         self._late: list[float] = []
+        self._held: list[float] = []
         self._step = 0.0
         self._probe: asyncio.Task[None] | None = None
         run, handle = asyncio.events.Handle._run, asyncio.events.Handle
@@ -85,12 +92,13 @@ class Watch:
             self._probe = self._probe or asyncio.create_task(self._watch())
             self._late, self._engine.gaps, self._engine.ended = [], [], None
             await asyncio.sleep(0.1)  # freeing the old records is a long step of this watch itself
-            self._late, self._step = [], 0.0
+            self._late, self._held, self._step = [], [], 0.0
             await JSONResponse({})(scope, receive, send)
         elif scope.get("path") == VALUES:
             gaps = self._engine.gaps
             values = {
                 "late_ms": _spread(self._late),
+                "held_ms": _spread(self._held),
                 "longest_step_own_ms": round(self._step * 1e3, 2),
                 "batches": len(gaps) + bool(gaps),
                 "gap_ms": round(median(gaps) * 1e3, 2) if gaps else None,
@@ -100,10 +108,18 @@ class Watch:
             await self._app(scope, receive, send)
 
     async def _watch(self) -> None:
+        waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")  # Linux: the second number
         while True:
-            began = time.perf_counter()
+            waited, used, began = _waited(waits), time.process_time(), time.perf_counter()
             await asyncio.sleep(0.001)
-            self._late.append(time.perf_counter() - began - 0.001)
+            late = time.perf_counter() - began - 0.001
+            self._late.append(late)
+            self._held.append(max(0.0, min(late - (_waited(waits) - waited), time.process_time() - used)))
+
+
+def _waited(schedstat: Path) -> float:
+    """Seconds in which a thread could have run, and had no core."""
+    return int(schedstat.read_text().split()[1]) / 1e9
 
 
 def _spread(seconds: list[float]) -> dict[str, float]:

@@ -12,8 +12,7 @@ from typing import Any
 from benchmarks.harness.model import source_text
 from pad_teacher.scoring.questions import question_orders
 from pad_wire.chat import ChatEncoder
-from pad_wire.question import QuestionForm
-from pad_wire.scoring import LETTERS
+from pad_wire.letters import default_question, letter_ids
 
 SHORTEST, LONGEST = 16, 2000  # tokens of a text when lengths are mixed
 
@@ -79,9 +78,8 @@ def _text(
 
 def _questions(encoder: ChatEncoder, prompt: str, texts: list[str]) -> dict[str, Any]:
     """Multiple choice about one set: each pair in one order, and all responses in each rotation."""
-    letters = [ids[0] for ids in encoder.response_ids(LETTERS, [False] * len(LETTERS))]
-
-    form = QuestionForm()
+    form = default_question(encoder)
+    letters = letter_ids(encoder, form)
 
     def ask(order: Sequence[int]) -> dict[str, list[int]]:
         ids = encoder.prefilled_ids(form.messages(prompt, [texts[i] for i in order]), form.answer)

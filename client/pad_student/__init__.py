@@ -10,55 +10,89 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pad_student.storage.voice import keep_standard_output_clean
+
 if TYPE_CHECKING:
-    from pad_student.data.prompts import read_prompts
+    from pad_student.data.prompts import PromptOptions, read_prompts
+    from pad_student.data.response_sets import read_sets
     from pad_student.errors import StudentError
     from pad_student.model.logprobs import response_log_likelihoods
     from pad_student.preference.config import PADConfig
     from pad_student.preference.losses import LOSSES
     from pad_student.preference.rewards import calibrated_reward, likelihood_reward
     from pad_student.sampling.generate import load_student, sample_responses
+    from pad_student.teacher.asynchronous import AsyncTeacher
     from pad_student.teacher.client import Teacher
-    from pad_student.teacher.errors import TeacherError
+    from pad_student.teacher.errors import (
+        TeacherChanged,
+        TeacherError,
+        TeacherNonsense,
+        TeacherRefused,
+        TeacherUnreachable,
+    )
+    from pad_student.teacher.options import ScoreOptions
     from pad_student.training.batches import batch_of
     from pad_student.training.trainer import PADTrainer
-    from pad_wire import Response, SampledSet, ScoredSet
+    from pad_wire import Message, ModelCard, Response, SampledSet, ScoredResponse, ScoredSet
     from pad_wire.chat import ChatEncoder
+    from pad_wire.given import set_of
 
 __all__ = [
     "LOSSES",
+    "AsyncTeacher",
     "ChatEncoder",
+    "Message",
+    "ModelCard",
     "PADConfig",
     "PADTrainer",
+    "PromptOptions",
     "Response",
     "SampledSet",
+    "ScoreOptions",
+    "ScoredResponse",
     "ScoredSet",
     "StudentError",
     "Teacher",
+    "TeacherChanged",
     "TeacherError",
+    "TeacherNonsense",
+    "TeacherRefused",
+    "TeacherUnreachable",
     "batch_of",
     "calibrated_reward",
     "likelihood_reward",
     "load_student",
     "read_prompts",
+    "read_sets",
     "response_log_likelihoods",
     "sample_responses",
+    "set_of",
 ]
 
 _HOMES = {
-    "pad_student.data.prompts": ("read_prompts",),
+    "pad_student.data.prompts": ("PromptOptions", "read_prompts"),
+    "pad_student.data.response_sets": ("read_sets",),
     "pad_student.errors": ("StudentError",),
     "pad_student.model.logprobs": ("response_log_likelihoods",),
     "pad_student.preference.config": ("PADConfig",),
     "pad_student.preference.losses": ("LOSSES",),
     "pad_student.preference.rewards": ("calibrated_reward", "likelihood_reward"),
     "pad_student.sampling.generate": ("load_student", "sample_responses"),
+    "pad_student.teacher.asynchronous": ("AsyncTeacher",),
     "pad_student.teacher.client": ("Teacher",),
-    "pad_student.teacher.errors": ("TeacherError",),
+    "pad_student.teacher.errors": (
+        "TeacherChanged",
+        "TeacherError",
+        "TeacherNonsense",
+        "TeacherRefused",
+        "TeacherUnreachable",
+    ),
+    "pad_student.teacher.options": ("ScoreOptions",),
     "pad_student.training.batches": ("batch_of",),
     "pad_student.training.trainer": ("PADTrainer",),
-    "pad_wire": ("Response", "SampledSet", "ScoredSet"),
+    "pad_wire": ("Message", "ModelCard", "Response", "SampledSet", "ScoredResponse", "ScoredSet"),
     "pad_wire.chat": ("ChatEncoder",),
+    "pad_wire.given": ("set_of",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _ALIASES = {f"{__name__}.{name}": f"{__name__}.preference.{name}" for name in ("losses", "plackett_luce")}
@@ -88,4 +122,5 @@ class _Aliases:
             module.__spec__ = module.__spec__.loader_state  # the import system has put the alias's own spec there
 
 
+keep_standard_output_clean()
 sys.meta_path.append(_Aliases())  # type: ignore[arg-type]

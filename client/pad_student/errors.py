@@ -21,7 +21,9 @@ StudentError
 │       └── StaleWeights         its responses are not of the student's weights
 ├── TeacherError             the teacher gave no usable answer: the classes of teacher/errors.py
 │   ├── TeacherUnreachable   dead, refused, too slow, overloaded or failing, after all retries
+│   │   └── TeacherSlow      no answer within the timeout
 │   ├── TeacherRefused       a permanent 4xx, with its ``code`` and ``where``; never retried
+│   │   └── TooManyRefused   a larger share of the sets than may be left out
 │   ├── TeacherChanged       another fingerprint than the run began with
 │   │   └── TeachersDiffer   two replicas with different fingerprints
 │   └── TeacherNonsense      a reply that is not JSON, of another shape, or with impossible numbers

@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import yaml
 from served import run, teacher_service
 
 from pad_student.commands.common import connect
@@ -22,13 +23,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recommended", type=Path, help="settings that an audit recommends, over distill.yaml's")
     options = parser.parse_args()
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     began = time.monotonic()
     with teacher_service(HERE / "teacher", options.out / "teacher.log") as url:
         before = grade(HERE / "student", options.out / "before", options.seed)
-        distil(url, options.out / "student", options.seed)
+        distil(url, options.out / "student", options.seed, options.recommended)
         after = grade(options.out / "student", options.out / "after", options.seed)
         with connect(TeacherAccess(teacher=[url])) as teacher:
             tokens = sum(job.total_tokens for job in teacher.usage().jobs)
@@ -52,10 +54,12 @@ def main() -> int:
     return 0
 
 
-def distil(url: str, out: Path, seed: int) -> None:
+def distil(url: str, out: Path, seed: int, recommended: Path | None = None) -> None:
     """Train the student with the settings of ``distill.yaml``; paths do not depend on the working directory."""
+    given = yaml.safe_load(recommended.read_text()) if recommended else {}
+    more = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
     paths = ["--model", HERE / "student", "--prompts", HERE / "prompts.jsonl", "--output-dir", out]
-    run("distill", HERE / "distill.yaml", "--teacher", url, *paths, "--seed", seed)
+    run("distill", HERE / "distill.yaml", "--teacher", url, *paths, "--seed", seed, *more)
 
 
 def grade(model: Path, out: Path, seed: int) -> dict[str, float]:

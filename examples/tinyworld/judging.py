@@ -12,8 +12,8 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM
 
 from pad_wire.chat import ChatEncoder
+from pad_wire.letters import letter_ids
 from pad_wire.question import QuestionForm
-from pad_wire.scoring import LETTERS
 
 GRADE_LAYER = 4  # of six: the layers after it only compare
 LETTER_TEMPERATURE = 0.15  # softens the grades into the probabilities of the letters
@@ -25,7 +25,7 @@ class Questions:
 
     rows: list[list[int]] = field(default_factory=list)
     letters: list[Tensor] = field(default_factory=list)  # one distribution over the vocabulary a question
-    ends: list[tuple[int, int]] = field(default_factory=list)  # the last token of an option ...
+    ends: list[tuple[int, int]] = field(default_factory=list)  # the quotation mark that closes an option ...
     grades: list[float] = field(default_factory=list)  # ... and its grade
     words: list[tuple[int, int]] = field(default_factory=list)  # each word of an option ...
     faultless: list[float] = field(default_factory=list)  # ... and whether all is right up to it
@@ -37,31 +37,31 @@ class Asker:
 
     def __init__(self, encoder: ChatEncoder, vocabulary: int) -> None:
         self.encoder, self.vocabulary = encoder, vocabulary
-        ids = encoder.response_ids(["\n\n", *LETTERS], [False] * (1 + len(LETTERS)))
-        self.break_id, self.letter_ids = ids[0][0], [row[0] for row in ids[1:]]
+        self.form = QuestionForm()
+        self.break_id = encoder.response_ids(["\n\n"], [False])[0][0]
+        self.letter_ids = letter_ids(encoder, self.form)
 
     def add(self, questions: Questions, prompt: str, options: list[str]) -> None:
         """Ask about ``options``."""
         row, graded = len(questions.rows), world.graded(prompt, options)
-        form = QuestionForm()
-        ids = self.encoder.prefilled_ids(form.messages(prompt, options), form.answer)
+        ids = self.encoder.prefilled_ids(self.form.messages(prompt, options), self.form.answer)
         questions.rows.append(ids)
         wanted = torch.zeros(self.vocabulary)
         wanted[self.letter_ids[: len(options)]] = (torch.tensor(graded) / LETTER_TEMPERATURE).softmax(0)
         questions.letters.append(wanted)
-        # Blank lines stand after the request, after the question itself, and after each option.
+        # Blank lines stand after the request, after the line that announces the options, and after each option.
         breaks = [at for at, token in enumerate(ids) if token == self.break_id][1:]
         best = parse(prompt).best
         for option, graded_so, start, end in zip(options, graded, breaks, breaks[1:], strict=False):
-            first = start + 3  # after the blank line, the letter and its full stop
+            first, last = start + 5, end - 1  # after the blank line, "(", the letter, ")" and the quotation mark
             words = option.split()
-            questions.ends.append((row, end))
+            questions.ends.append((row, last))
             questions.grades.append(graded_so)
-            if len(words) == end - first:
-                questions.words += [(row, at) for at in range(first, end)]
+            if len(words) == last - first:
+                questions.words += [(row, at) for at in range(first, last)]
                 questions.faultless += [float(words[: i + 1] == best[: i + 1]) for i in range(len(words))]
             if graded_so == 1.0:
-                questions.perfect += [(row, at) for at in range(first - 1, end)]
+                questions.perfect += [(row, at) for at in range(first - 1, last)]
 
 
 def question_loss(model: LlamaForCausalLM, judge: nn.Linear, questions: Questions) -> tuple[Tensor, float]:

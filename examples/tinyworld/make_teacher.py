@@ -38,7 +38,7 @@ class Lesson:
 LESSONS = [
     Lesson(350, 2e-3, demonstrations=128, rankings=0, questions=0, sizes={}, best=0),
     Lesson(200, 2e-3, demonstrations=32, rankings=0, questions=48, sizes={2: 1}, best=0.8),
-    Lesson(600, 2e-3, demonstrations=48, rankings=8, questions=40, sizes=ANY_SIZE, best=0.4),
+    Lesson(1000, 2e-3, demonstrations=48, rankings=8, questions=40, sizes=ANY_SIZE, best=0.4),
 ]
 
 

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from pad_wire.question import QuestionForm
 from pad_wire.scoring import LETTERS
 
-QUESTION = QuestionForm().messages("", [])[0].content
+FORM = QuestionForm()
+QUESTION = f"{FORM.messages('', ['one', 'two'])[0].content} {FORM.answer}"
 
 # A word takes the blank before it along, so that every word of the world is one token in a text and one at its start.
 WORDS = Regex(r"\n+| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|[^\S\n]+")

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from pad_teacher.scoring.questions import Choice, combine, question_orders
 from pad_wire.chat import ChatEncoder
+from pad_wire.letters import letter_ids
 from pad_wire.question import QuestionForm
-from pad_wire.scoring import LETTERS
 
 Samples = list[list[tuple[str, bool]]]
 
@@ -33,15 +33,15 @@ def choices(model: PreTrainedModel, encoder: ChatEncoder, prompts: list[str], sa
     """Listwise multiple choice over all rotations."""
     made = []
     form = QuestionForm()
+    letters = letter_ids(encoder, form)
     for prompt, responses in zip(prompts, samples, strict=True):
         n = len(responses)
         orders = question_orders(n, "listwise", "cyclic")
         shown = [[responses[i][0] for i in order] for order in orders]
         rows = [encoder.prefilled_ids(form.messages(prompt, options), form.answer) for options in shown]
-        letters = [row[0] for row in encoder.response_ids(LETTERS[:n], [False] * n)]
         hidden = model.model(input_ids=padded(rows), use_cache=False).last_hidden_state
         last = hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
-        made.append(combine(n, orders, model.lm_head(last).log_softmax(1)[:, letters].tolist()))
+        made.append(combine(n, orders, model.lm_head(last).log_softmax(1)[:, letters[:n]].tolist()))
     return made
 
 

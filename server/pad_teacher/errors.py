@@ -26,7 +26,7 @@ class CannotServe(TeacherError):
 
 
 class Refusal(Exception):
-    """One request is not served. The message never repeats the request's own text.
+    """One request is not served. No text of the request is in the message, unless a chat template quotes it.
 
     ``retry_after_s`` becomes the header ``Retry-After``. ``retryable`` overrides what ``code`` implies.
     """

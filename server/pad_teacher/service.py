@@ -10,15 +10,16 @@ from typing import Literal
 import structlog
 
 from pad_teacher.admission.batcher import Batcher
+from pad_teacher.admission.budgets import Clocks
 from pad_teacher.admission.engine_runner import EngineRunner
 from pad_teacher.admission.queue import AdmissionQueue
 from pad_teacher.admission.usage import UsageBook
 from pad_teacher.cache.reuse import ScoreReuse
-from pad_teacher.engines.base import Engine
+from pad_teacher.engines.base import Runtime
 from pad_teacher.errors import Refusal, TeacherError
 from pad_teacher.runtime.metrics import Metrics
 from pad_teacher.runtime.reading_thread import ReadingThread
-from pad_teacher.scoring.teacher import Teacher
+from pad_teacher.scoring.teacher import AnyTeacher
 from pad_teacher.settings import ServeSettings
 from pad_wire import Health
 
@@ -29,9 +30,14 @@ log = structlog.get_logger()
 class Running:
     """The parts of a service that exist once its teacher is loaded."""
 
-    teacher: Teacher
+    teacher: AnyTeacher
     batcher: Batcher
     reuse: ScoreReuse
+
+
+def shutting_down() -> Refusal:
+    """The refusal of new work, and of work that is not done in the drain time."""
+    return Refusal("not_ready", "the teacher is shutting down", retry_after_s=5)
 
 
 class Service:
@@ -45,20 +51,19 @@ class Service:
     Args:
         settings: what the operator chose.
         load: makes the teacher.
-        clock: seconds since 1970, by which budgets and quotas are counted.
+        clocks: by which budgets and quotas are counted.
 
     Raises:
         UsageFileError: if the settings name a folder in which usage cannot be kept.
     """
 
-    def __init__(
-        self, settings: ServeSettings, load: Callable[[], Teacher], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, settings: ServeSettings, load: Callable[[], AnyTeacher], clocks: Clocks | None = None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.usage = UsageBook(self.metrics, settings.data, clock)
+        self.usage = UsageBook(self.metrics, settings.data, clocks)
         self.reading = ReadingThread()
         self.started = int(time.time())
+        self._began = time.monotonic()
         self.status: Literal["starting", "ready", "draining", "failed"] = "starting"
         self.reason: str | None = "loading the model"
         self.failure: str | None = None
@@ -100,11 +105,19 @@ class Service:
         Raises:
             Refusal: ``not_ready`` or ``engine_failed``.
         """
-        if self.status == "failed":
-            raise Refusal("engine_failed", f"the teacher has failed: {self.reason}")
+        self.refuse_if_failed()
         if self._running is None:
             raise Refusal("not_ready", "the teacher is starting", retry_after_s=2)
         return self._running
+
+    def refuse_if_failed(self) -> None:
+        """Refuse all work once the teacher has failed.
+
+        Raises:
+            Refusal: ``engine_failed``.
+        """
+        if self.status == "failed":
+            raise Refusal("engine_failed", f"the teacher has failed: {self.reason}")
 
     def refuse_if_draining(self) -> None:
         """Refuse new work while the service shuts down.
@@ -112,8 +125,23 @@ class Service:
         Raises:
             Refusal: ``not_ready``.
         """
-        if self.status == "draining":
-            raise Refusal("not_ready", "the teacher is shutting down", retry_after_s=5)
+        if self.is_draining:
+            raise shutting_down()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the service shuts down."""
+        return self.status == "draining"
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the teacher is loaded, so that ``running`` has its parts."""
+        return self._running is not None
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Time since the process began to serve."""
+        return time.monotonic() - self._began
 
     def health(self) -> Health:
         """Whether the service is ready, and if not, why."""
@@ -134,20 +162,20 @@ class Service:
             return
         self.status, self.reason = "ready", None
         self.metrics.ready.set(1)
-        log.info("ready", **teacher.id.model_dump(), dtype=teacher.engine.dtype)
+        log.info("ready", **teacher.id.model_dump(), dtype=getattr(teacher.engine, "dtype", None))
 
-    def _batcher(self, engine: Engine, reuse: ScoreReuse) -> Batcher:
+    def _batcher(self, engine: Runtime, reuse: ScoreReuse) -> Batcher:
         runner = EngineRunner(engine, self.metrics)
         queue = AdmissionQueue(
             self.usage.budgets,
             self.metrics,
-            max_batch_tokens=self.settings.max_batch_tokens,
+            max_batch_tokens=self.settings.max_batch_tokens if engine.mixes else 1,
             max_queued_tokens=self.settings.max_queued_tokens,
             seconds_for=runner.seconds_for,
         )
         return Batcher(queue, runner, keep=partial(self.reading.run_later, reuse.keep), on_failure=self._fail)
 
-    def _load_in_thread(self) -> Teacher:
+    def _load_in_thread(self) -> AnyTeacher:
         self.loading = True
         try:
             return self._load()

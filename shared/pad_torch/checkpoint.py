@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Collection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import orjson
@@ -15,6 +16,8 @@ from transformers import AutoModelForCausalLM
 from pad_torch.findings import NotAsSaved, refuse_unless_allowed
 
 ADAPTER = "adapter_config.json"
+# Files of weights are read by safetensors, or by torch as a pickle of which nothing is run.
+UNREADABLE = (SafetensorError, RuntimeError, KeyError, EOFError, UnpicklingError)
 NAMED = 3  # weights that a message names; the rest are counted
 # Buffers that a model computes from its config, which older checkpoints hold too.
 HARMLESS = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|\.attn\.bias$|\.position_ids$")
@@ -43,11 +46,18 @@ def load_model(name: str, *, revision: str | None = None, dtype: Any = "auto", a
         model, info = models.from_pretrained(
             name, revision=revision, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
         )
-    except (SafetensorError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise OSError(f"{name}: a file of the weights cannot be read ({reason}); copy the model again") from error
+    except UNREADABLE as error:
+        raise OSError(
+            f"{name}: a file of the weights cannot be read ({_reason(error)}); copy the model again"
+        ) from error
     _check(name, info, allow)
     return model
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnpicklingError | EOFError):  # torch would advise to run what is in the file
+        return "a *.bin file that is no pickle of tensors alone"
+    return " ".join(str(error).split())[:300]
 
 
 def refuse_gguf(name: str) -> None:
@@ -112,9 +122,9 @@ def _with_adapter(folder: Path, dtype: Any, allow: Collection[str]) -> Any:
         warnings.simplefilter("ignore")  # peft warns of tied weights, which _untie takes care of
         try:
             adapted = models.from_pretrained(base, str(folder))
-        except (SafetensorError, RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise NotAsSaved(f"the adapter {folder} does not fit its base model {base_name} ({reason})") from error
+        except UNREADABLE as error:
+            message = f"the adapter {folder} does not fit its base model {base_name} ({_reason(error)})"
+            raise NotAsSaved(message) from error
         _untie(adapted)
         merged = adapted.merge_and_unload()
     # An adapter that is trained on top names this as its base: the first one's own base would lack its change.

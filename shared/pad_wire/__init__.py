@@ -21,6 +21,7 @@ from pad_wire.sets import (
     SampledSet,
     ScoredResponse,
     ScoredSet,
+    SentResponse,
     TeacherId,
 )
 
@@ -51,6 +52,7 @@ __all__ = [
     "ScoredSet",
     "SelectionReply",
     "SelectionRequest",
+    "SentResponse",
     "TeacherId",
     "Usage",
     "UsageReply",

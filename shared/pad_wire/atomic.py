@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from errno import EEXIST
 from pathlib import Path
 
 
@@ -15,9 +16,11 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666, *, keep_owner: 
         keep_owner: give the new file the owner, the group and the mode of the file that it replaces.
 
     Raises:
-        OSError: the file cannot be written; what was there before is untouched.
+        OSError: the file cannot be written, or what is there is no file, as a device or a pipe; it is untouched.
     """
     path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise FileExistsError(EEXIST, "it is no regular file", str(path))
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pad_wire.rendering.answer_place import PROBE, AnswerPlace
-from pad_wire.rendering.control_tokens import ControlTokens, hidden_messages
+from pad_wire.rendering.control_tokens import ControlTokens, HiddenText, hidden_messages
 from pad_wire.rendering.template import Messages, Template, TemplateError, TemplateOptions, Tokenizer
 from pad_wire.rendering.turns import TurnCheck
 from pad_wire.sets import Prompt
@@ -67,13 +67,21 @@ class ChatEncoder:
         Raises:
             TemplateError: if the model's template refuses the conversation, or leaves a message out.
         """
+        return self.control.token_ids(*self.rendered(prompt))
+
+    def rendered(self, prompt: Prompt) -> tuple[str, HiddenText]:
+        """The rendered prompt as text, and the texts in it that are hidden from the tokenizer's control tokens.
+
+        Raises:
+            TemplateError: as for ``prompt_ids``.
+        """
         messages, hidden = hidden_messages(as_messages(prompt), self.control)
         if self.place.after_generation_prompt:
             text = self.template.render(messages, generation=True)
         else:
             text = self._begun(messages, "").rstrip(" ")
         self.turns.check(messages)
-        return self.control.token_ids(text, hidden)
+        return text, hidden
 
     def prefilled_ids(self, prompt: Prompt, answer: str) -> list[int]:
         """Ids of the rendered prompt and of an assistant's turn that has begun with ``answer`` and goes on.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from pad_wire.scoring import LETTERS
 from pad_wire.sets import Message
@@ -26,17 +26,20 @@ class QuestionForm(WireModel):
 
     Put the request first, word for word as in the likelihood's prompt: then one call that asks for both computes it
     once. ``answer`` begins the assistant's turn, and the letter comes next; many chat models choose far
-    better if it is begun for them (arXiv 2505.15323).
+    better if it is begun for them (arXiv 2505.15323). The default was chosen among the wordings of
+    ``benchmarks/results/question.json``.
     """
 
-    system: Text | None = None
-    user: Annotated[Text, _with_marks("request", "options")] = (
-        "{request}\n\nWhich response answers the request above best?\n\n{options}\n\n"
-        "Answer with the letter of the best response only."
+    system: Text | None = Field(default=None, description="the system message, if there is one")
+    user: Annotated[Text, _with_marks("request", "options"), Field(description="the user's message")] = (
+        "{request}\n\nHere are responses to the request above:\n\n{options}\n\n"
+        "Which response is the most helpful, correct and relevant?"
     )
-    option: Annotated[Text, _with_marks("letter", "text")] = "{letter}. {text}"
-    separator: Text = "\n\n"
-    answer: Text = ""
+    option: Annotated[Text, _with_marks("letter", "text"), Field(description="one option")] = '({letter}) "{text}"'
+    separator: Text = Field(default="\n\n", description="text between two options")
+    answer: Text = Field(
+        default="The best response is (", description="beginning of the assistant's answer; the letter comes next"
+    )
 
     def messages(self, request: str, options: Sequence[str]) -> list[Message]:
         """The conversation that asks which of ``options`` answers ``request`` best."""
@@ -47,6 +50,17 @@ class QuestionForm(WireModel):
         user = _filled(self.user, {"request": request, "options": marked})
         system = [] if self.system is None else [Message(role="system", content=self.system)]
         return [*system, Message(role="user", content=user)]
+
+
+PLAIN = QuestionForm(
+    user=(
+        "{request}\n\nWhich response answers the request above best?\n\n{options}\n\n"
+        "Answer with the letter of the best response only."
+    ),
+    option="{letter}. {text}",
+    answer="",
+)
+"""For a tokenizer or a template that cannot begin the default's answer: the answer is the letter alone."""
 
 
 def _filled(form: str, values: Mapping[str, str]) -> str:

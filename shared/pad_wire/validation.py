@@ -1,13 +1,17 @@
-"""From bytes to a wire model, or to an error of one short line that never repeats the input."""
+"""From bytes to a wire model, or to an error of one short line that repeats no value of the input."""
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pad_wire.errors import ErrorDetail
+from pad_wire.fields import fields_at
+from pad_wire.near import nearest
 from pad_wire.text import WireModel
 
 MAX_ERRORS = 100
+MOST_LOOKED_AT = 8  # unknown fields for which a near name is sought
 
 Model = TypeVar("Model", bound=WireModel)
 
@@ -48,17 +52,37 @@ def _invalid(model: type[WireModel], error: ValidationError) -> InvalidBody:
     count = error.error_count()
     if count > MAX_ERRORS:  # many unknown fields: a dictionary for each error would cost far more than the body
         return _refused(f"the body has {count} errors")
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    first = errors[0]
     if first["type"] == "json_invalid":
         return InvalidBody(ErrorDetail(code="invalid_json", message="the body is not JSON", retryable=False))
-    # The name of an unknown field is the sender's own text: name the object that holds it instead.
-    loc = first["loc"][:-1] if first["type"] == "extra_forbidden" else first["loc"]
+    # A misspelt field is missing under its own name too, and that error comes first.
+    unknown = [each["loc"] for each in errors if each["type"] == "extra_forbidden"][:MOST_LOOKED_AT]
+    missing = [each["loc"] for each in errors if each["type"] == "missing"]
+    for loc in unknown if first["type"] in ("missing", "extra_forbidden") else ():
+        if meant := nearest(str(loc[-1]), fields_at(model, loc[:-1])):
+            others = _more(count - ((*loc[:-1], meant) in missing))
+            return _refused(f"no such field; did you mean {meant}?{others}", _path(loc))
+    more = _more(count)
+    if first["type"] == "extra_forbidden":
+        # The name of an unknown field is the sender's own text: name the object that holds it instead.
+        known = ", ".join(fields_at(model, first["loc"][:-1]))
+        return _refused(f"an unknown field; known are {known}{more}", _path(first["loc"][:-1]))
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden" and not loc:
-        message = f"an unknown field; known are {', '.join(model.model_fields)}"
-    if count > 1:
-        message += f" (and {count - 1} more)"
-    return _refused(message, _path(loc))
+    if first["type"] == "literal_error":
+        message += _did_you_mean(error)
+    return _refused(message + more, _path(first["loc"]))
+
+
+def _more(count: int) -> str:
+    return f" (and {count - 1} more)" if count > 1 else ""
+
+
+def _did_you_mean(error: ValidationError) -> str:
+    """The value that the first error's input most likely means."""
+    first: Any = error.errors(include_url=False)[0]
+    meant = nearest(str(first["input"]), re.findall(r"'(\w+)'", first["ctx"]["expected"]))
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _refused(message: str, where: str = "") -> InvalidBody:

@@ -89,6 +89,18 @@ def test_every_chart_is_drawn_without_a_complaint_or_a_request(opened: Opened, r
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("opened", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_legends_show_the_last_values_when_nobody_points(opened: Opened) -> None:
+    legend = opened.page.locator(".u-legend").nth(1)
+    opened.page.wait_for_timeout(300)
+    assert "0.7" in legend.inner_text()
+    opened.page.locator(".u-over").nth(1).hover()
+    opened.page.mouse.move(1, 1)
+    opened.page.wait_for_timeout(300)
+    assert "0.7" in legend.inner_text()
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_charts_are_drawn_again_when_the_screen_turns_dark(opened: Opened) -> None:
     def ground() -> str:
         return opened.page.evaluate("getComputedStyle(document.body).backgroundColor")

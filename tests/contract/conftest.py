@@ -5,7 +5,6 @@ values.
 """
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import httpx
 import pytest
 import structlog
 
+from pad_teacher.admission.budgets import Clocks
 from pad_teacher.api.app import create_app
 from pad_teacher.service import Service
 from pad_teacher.settings import ServeSettings
@@ -46,9 +46,9 @@ class UnderTest:
     tolerance: float
 
     def log_likelihood(self, prompt: list[int], response: list[int]) -> Any:
-        """The expected sum over the response's tokens, which ``==`` compares within the tolerance."""
+        """The expected sum over the response's tokens. ``==`` allows the tolerance, or float32's step if that is more."""
         values = [self.log_prob(prompt + response[:k], token) for k, token in enumerate(response)]
-        return pytest.approx(sum(values), abs=self.tolerance)
+        return pytest.approx(sum(values), abs=self.tolerance, rel=2**-23)
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +100,12 @@ def running(engine: Any) -> Running:
 
     @asynccontextmanager
     async def run(
-        load: Any = None, clock: Any = time.time, **settings: Any
+        load: Any = None, clock: Any = None, **settings: Any
     ) -> AsyncIterator[tuple[httpx.AsyncClient, Service]]:
-        service = Service(ServeSettings(model="fake", **settings), load or (lambda: fake_teacher(engine)), clock)
+        clocks = Clocks(clock, clock) if clock else Clocks()
+        service = Service(
+            ServeSettings(**{"model": "fake", **settings}), load or (lambda: fake_teacher(engine)), clocks
+        )
         app = create_app(service)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with (

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from pad_teacher.engines.base import RowTooLarge
+from pad_wire.rendering.template import Template
 from support.app import Running
 from support.fakes import FakeEngine, fake_teacher
 
@@ -133,11 +134,26 @@ async def test_a_full_queue_has_room_for_owners_below_their_share(running: Runni
         assert 429 in {(await task).status_code for task in greedy}
 
 
-async def test_a_small_body_that_asks_too_much_is_refused_unrendered(running: Running, engine: FakeEngine) -> None:
-    sets = [{"prompt": "a", "responses": ["b"] * 256}] * 1024
+@pytest.mark.parametrize(
+    ("count", "n", "options"),
+    [
+        (1024, 256, {"form": "pairwise"}),
+        (1024, 5, {"orders": "all"}),
+        (1, 256, {"form": "pairwise", "orders": "single"}),
+    ],
+)
+async def test_a_small_body_that_asks_too_much_is_refused_unrendered(
+    running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, count: int, n: int, options: dict[str, str]
+) -> None:
+    sets = [{"prompt": "a", "responses": [str(k) for k in range(n)]}] * count
     async with running() as (client, _):
-        reply = await client.post("/v1/selection", json={"sets": sets, "form": "pairwise"})
-        assert (reply.status_code, reply.json()["error"]["code"]) == (422, "too_long")
+        rendered: list[object] = []
+        render = Template.render
+        monkeypatch.setattr(Template, "render", lambda *args, **more: [rendered.append(0), render(*args, **more)][1])
+        for route in ("selection", "score"):
+            reply = await client.post(f"/v1/{route}", json={"sets": sets, **options})
+            assert (reply.status_code, reply.json()["error"]["code"]) == (422, "too_long")
+        assert len(rendered) < 10  # the wording, to count its tokens
         assert not engine.calls
 
 

@@ -21,7 +21,7 @@ ALERTS = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["gro
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "pad-teacher.json").read_text())
 RULES = {rule["alert"]: rule["expr"] for group in ALERTS for rule in group["rules"]}
 PANELS = {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in DASHBOARD["panels"]}
-ROUTES = ("likelihood", "selection", "score", "completions")
+ROUTES = ("likelihood", "selection", "score", "token_logprobs", "completions")
 
 
 def expressions() -> list[str]:

@@ -70,12 +70,13 @@ class Float64:
         letters = [self.tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "ABCDEFG"]
         for turn in range(n):
             order = [(turn + k) % n for k in range(n)]
-            options = "\n\n".join(f"{letter}. {texts[i]}" for letter, i in zip("ABCDEFG", order, strict=False))
+            options = "\n\n".join(f'({letter}) "{texts[i]}"' for letter, i in zip("ABCDEFG", order, strict=False))
             question = (
-                f"{prompt}\n\nWhich response answers the request above best?\n\n{options}\n\n"
-                "Answer with the letter of the best response only."
+                f"{prompt}\n\nHere are responses to the request above:\n\n{options}\n\n"
+                "Which response is the most helpful, correct and relevant?"
             )
-            last = self.log_probs(self.prompt(question))[-1]
+            begun = self.tokenizer("The best response is (", add_special_tokens=False)["input_ids"]
+            last = self.log_probs(self.prompt(question) + begun)[-1]
             probabilities = [math.exp(last[letters[k]].item()) for k in range(n)]
             masses += sum(probabilities) / n
             for k, i in enumerate(order):

@@ -36,7 +36,8 @@ def test_the_wire_exports_are_those_written_down() -> None:
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_request_near_the_schema_gets_a_5xx(case: schemathesis.Case, shared_teacher: TeacherProcess) -> None:
     response = case.call(base_url=shared_teacher.url)
-    assert response.status_code < 500
+    in_time = response.status_code != 504 or "X-Deadline-Ms" not in (case.headers or {})  # it may ask for too much
+    assert response.status_code < 500 or not in_time
     if response.status_code >= 400:
         assert set(response.json()["error"]) >= {"code", "message", "retryable"}
 

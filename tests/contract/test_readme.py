@@ -1,6 +1,7 @@
-"""The commands of the README and the guides, as they stand there: only the port and the number of steps differ."""
+"""The commands of the README and the guides, as they stand there: ports, numbers of steps and some names differ."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -105,7 +106,6 @@ def test_serving_with_a_key(place: Place) -> None:
     answer = run(check, place)
     assert '"status":"ready"' in answer
     assert '"fingerprint"' in answer
-    assert "pad_ready 1.0" in answer
 
 
 def test_scoring_with_curl_and_with_python(place: Place) -> None:
@@ -113,8 +113,9 @@ def test_scoring_with_curl_and_with_python(place: Place) -> None:
     answer = run(curl, place)
     assert '"reward"' in answer
     assert '"label_mass"' in answer
-    (python,) = blocks("docs/guides/scoring.md", "In Python", "python")
-    assert "two three four five -" in run(python, place)
+    objects, pairs = blocks("docs/guides/scoring.md", "In Python", "python")
+    assert "two three four five -" in run(objects, place)
+    assert run(f"{objects}\n{pairs}", place).splitlines()[-1].startswith("[-")
 
 
 def test_an_audit_of_the_signals(place: Place) -> None:
@@ -134,6 +135,43 @@ def test_training_by_command_by_stages_and_in_python(place: Place) -> None:
     assert (folder / "runs/offline/model.safetensors").exists()
     (python,) = blocks("docs/guides/training.md", "In Python", "python")
     run(python, place)
+
+
+def test_a_student_is_chatted_with_graded_and_judged(place: Place) -> None:
+    """The student of before any run, on some of the prompts."""
+    folder, page = place[0], "docs/guides/evaluate.md"
+    prompts = (ROOT / "examples/tinyworld/heldout.jsonl").read_text().splitlines(keepends=True)
+    (folder / "some.jsonl").write_text("".join(prompts[:20]))
+
+    def block(section: str) -> str:
+        (found,) = blocks(page, section, "sh")
+        found = found.replace("examples/tinyworld/heldout.jsonl", "some.jsonl")
+        return found.replace("runs/tinyworld", "examples/tinyworld/student")
+
+    assert run(f"echo 'count to five' | {block('Look at it')}", place).split()
+    for section in ("Does it keep the rules?", "Is one better than the other?", "Which one does a judge prefer?"):
+        run(block(section), place)
+    assert (folder / "runs/grade-after/result.json").exists()
+    assert (folder / "runs/win-rate/result.json").exists()
+
+
+def test_dckd_and_adpa_learn_from_a_teacher_and_its_reference(tmp_path: Path) -> None:
+    """The tiny teacher stands for all three models."""
+    model = "examples/tinyworld/teacher"
+    environment = checkout(tmp_path) | {"PAD_STUDENT_MAX_RESPONSE_TOKENS": "24"}
+    prompts = [json.loads(line) for line in (ROOT / "examples/tinyworld/prompts.jsonl").read_text().splitlines()[:8]]
+    pairs = [{"prompt": each["prompt"], "chosen": "two three", "rejected": "red"} for each in prompts]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (serve,) = blocks("docs/guides/token-level.md", "Serve both models", "sh")
+    options = serve.replace("ALIGNED", model).replace("REFERENCE", str(ROOT / model)).split()[4:]
+    with teacher_process(ROOT / model, tmp_path / "log", *options) as teacher:
+        teacher.wait_until_ready()
+        (train,) = blocks("docs/guides/token-level.md", "Train", "sh")
+        run(train.replace("STUDENT", model).replace("URL", teacher.url), (tmp_path, teacher, environment))
+    for name in ("dckd", "adpa"):
+        lines = [json.loads(line) for line in (tmp_path / f"runs/{name}/metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [1, 2]
+        assert all(math.isfinite(line["loss/nll"]) for line in lines)
 
 
 def test_the_readmes_make_targets_are_the_makefiles() -> None:

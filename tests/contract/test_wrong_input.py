@@ -1,6 +1,7 @@
 """Requests that are wrong: one short line for each, and a service that goes on."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -80,7 +81,9 @@ async def test_wrong_input_gets_one_short_line_and_the_service_goes_on(client: h
 async def test_errors_name_the_field_and_never_repeat_the_input(client: httpx.AsyncClient) -> None:
     body = {"sets": [ONE["sets"][0], {"prompt": [{"role": "user", "content": 5}], "responses": ["a"], "secret": 1}]}
     reply = await client.post("/v1/likelihood", json=body)
-    assert reply.json()["error"]["where"] == "sets[1].prompt[0].content"
+    error = reply.json()["error"]
+    assert error["where"] == error["param"] == "sets[1].prompt[0].content"
+    assert error["message"].startswith("sets[1].prompt[0].content: ")
     assert "secret" not in reply.text
 
 
@@ -92,14 +95,15 @@ async def test_control_characters_and_split_emoji_are_scored_exactly(client: htt
 
 @pytest.mark.parametrize("value", ["soon", "-1", "0", "1e3", "٣", "99999999999", "0000000000019" + "9" * 400, ""])
 async def test_a_deadline_is_a_whole_number_of_milliseconds(client: httpx.AsyncClient, value: str) -> None:
-    reply = await client.post("/v1/score", json=ONE, headers={"X-Deadline-Ms": value.encode()})
+    headers: Any = {"X-Deadline-Ms": value.encode()}
+    reply = await client.post("/v1/score", json=ONE, headers=headers)
     assert reply.status_code == 422
 
 
 async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(running: Running) -> None:
     sent = 0
 
-    async def endless() -> Any:
+    async def endless() -> AsyncIterator[bytes]:
         nonlocal sent
         while True:
             sent += 1024

@@ -1,6 +1,7 @@
 """The compose files and the settings of Prometheus and Grafana next to them."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,13 @@ FILES = ["compose.yaml", "compose.gpu.yaml"]
 SECRETS = "/run/secrets/"
 
 
-def services(name: str = "compose.yaml") -> dict[str, dict]:
+def services(name: str = "compose.yaml") -> dict[str, dict[str, Any]]:
     return documents(DEPLOY / name)[0]["services"]
 
 
 def seconds(text: str) -> int:
-    return int(re.fullmatch(r"(\d+)s", text)[1])
+    (digits,) = re.findall(r"^(\d+)s$", text)
+    return int(digits)
 
 
 def test_the_compose_files_follow_the_compose_specification() -> None:
@@ -32,20 +34,23 @@ def test_the_teacher_is_a_target_of_the_dockerfile(name: str) -> None:
     assert f" AS {services(name)['teacher']['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
 
 
-def test_the_teacher_takes_its_flags_and_has_keys() -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_the_teacher_takes_its_flags_and_has_keys(name: str) -> None:
     teacher = services()["teacher"]
-    settings = serve_settings(teacher["command"])
-    assert str(settings.keys).removeprefix(SECRETS) in teacher["secrets"]
+    settings = serve_settings(services(name)["teacher"]["command"])
+    assert settings.keys is not None
+    assert f"./secrets/teacher:{settings.keys.parent}:ro" in teacher["volumes"]  # not the file: it is replaced
+    assert f"data:{settings.data}" in teacher["volumes"]
     assert str(settings.model).startswith("/models/")
     assert teacher["ports"] == [f"{settings.port}:{settings.port}"]
     assert seconds(teacher["stop_grace_period"]) > settings.drain_seconds
 
 
-def test_the_teacher_writes_only_to_memory() -> None:
+def test_the_teacher_writes_only_to_memory_and_its_data() -> None:
     teacher = services()["teacher"]
     assert teacher["read_only"]
     assert teacher["cap_drop"] == ["ALL"]
-    assert all(volume.endswith(":ro") for volume in teacher["volumes"])
+    assert [volume for volume in teacher["volumes"] if not volume.endswith(":ro")] == ["data:/data"]
 
 
 def test_only_the_teacher_is_reached_from_outside() -> None:
@@ -57,7 +62,7 @@ def test_compose_mounts_files_that_exist_and_ignored_secrets() -> None:
     for service in services().values():
         for volume in service["volumes"]:
             source = volume.partition(":")[0]
-            if source.startswith("./"):
+            if source.startswith("./") and not source.startswith("./secrets/"):
                 assert (DEPLOY / source).exists(), source
     secrets = documents(DEPLOY / "compose.yaml")[0]["secrets"]
     assert {secret["file"] for secret in secrets.values()} == {f"secrets/{name}" for name in secrets}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from pad_teacher.runtime.health import DEFAULT_PORT
 from support.tools import ROOT, UID, check, serve_settings
 
 TEACHERS = ["teacher", "teacher-gpu"]
@@ -79,9 +80,14 @@ def test_no_weights_are_in_an_image_and_models_are_a_mount(image: str) -> None:
 
 @pytest.mark.parametrize("image", TEACHERS)
 def test_a_teacher_listens_on_its_port_and_is_healthy_if_ready(image: str) -> None:
-    program, command, *arguments = json.loads(last(image, "ENTRYPOINT"))
-    assert (program, command) == ("pad-teacher", "serve")
-    settings = serve_settings([*arguments, "--model", "/models/some"])
-    assert settings.host == "0.0.0.0"
-    assert last(image, "EXPOSE") == str(settings.port)
-    assert f"127.0.0.1:{settings.port}/v1/health/ready" in last(image, "HEALTHCHECK")
+    assert json.loads(last(image, "ENTRYPOINT")) == ["pad-teacher"]  # so that key add works too
+    assert "PAD_TEACHER_HOST=0.0.0.0" in last(image, "ENV").split()
+    settings = serve_settings(["serve", "--model", "/models/some"])
+    assert last(image, "EXPOSE") == str(settings.port) == DEFAULT_PORT
+    assert last(image, "HEALTHCHECK").endswith('CMD ["pad-teacher", "health"]')
+
+
+@pytest.mark.parametrize("image", TEACHERS)
+def test_a_volume_for_data_belongs_to_the_teachers_user(image: str) -> None:
+    made = [rest for word, rest in stages()[image] if word == "RUN" and "mkdir" in rest]
+    assert re.search(r"chown pad (/\w+ )*/data", made[0])

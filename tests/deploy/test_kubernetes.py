@@ -59,7 +59,7 @@ def test_reading_large_weights_may_take_an_hour() -> None:
     assert kinds()["Deployment"]["spec"]["progressDeadlineSeconds"] > 3600
 
 
-def test_the_teacher_is_not_root_and_writes_only_to_scratch() -> None:
+def test_the_teacher_is_not_root_and_writes_to_scratch_and_data() -> None:
     assert pod()["securityContext"]["runAsNonRoot"]
     assert pod()["securityContext"]["runAsUser"] == UID
     assert not pod()["automountServiceAccountToken"]
@@ -69,7 +69,9 @@ def test_the_teacher_is_not_root_and_writes_only_to_scratch() -> None:
     assert not security["allowPrivilegeEscalation"]
     assert security["capabilities"] == {"drop": ["ALL"]}
     scratch = {volume["name"] for volume in pod()["volumes"] if "emptyDir" in volume}
-    assert {mount["name"] for mount in container()["volumeMounts"] if not mount.get("readOnly")} == scratch
+    assert {mount["name"] for mount in container()["volumeMounts"] if not mount.get("readOnly")} == scratch | {"data"}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
+    assert str(serve_settings(container()["args"]).data) == mounts["data"]
 
 
 def test_every_selector_finds_the_teacher_and_its_claim() -> None:
@@ -83,7 +85,8 @@ def test_every_selector_finds_the_teacher_and_its_claim() -> None:
         for volume in pod()["volumes"]
         if "persistentVolumeClaim" in volume
     ]
-    assert claims == [kinds()["PersistentVolumeClaim"]["metadata"]["name"]]
+    made = [each for path in MANIFESTS for each in documents(path) if each["kind"] == "PersistentVolumeClaim"]
+    assert sorted(claims) == sorted(claim["metadata"]["name"] for claim in made)
 
 
 def test_the_service_leads_to_the_named_port() -> None:

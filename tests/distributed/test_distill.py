@@ -16,7 +16,6 @@ import pytest
 from safetensors.torch import load_file
 
 from pad_student.storage import jsonl
-from pad_student.teacher.client import Teacher
 from pad_wire import SampledSet, ScoredSet
 from support.distributed_training import sharded_student_command, zero, zero_student_command
 from support.processes import TeacherProcess, teacher_process
@@ -44,7 +43,7 @@ def distill(teacher: str, model: Path, prompts: Path, out: Path, *more: Any) -> 
         *("distill", "--teacher", teacher, "--model", model, "--prompts", prompts, "--output-dir", out),
         *("--max-steps", STEPS, "--prompts-per-step", 4, "--max-response-tokens", 5, "--learning-rate", 1e-3),
         *("--save-steps", 2, "--use-cpu", "true", "--sampling-batch-size", 1, "--report-prompts", 2),
-        *("--per-device-train-batch-size", 1),
+        *("--per-device-train-batch-size", 1, "--keep-rounds", "all"),
     ]
     return [str(each) for each in (*options, *more)]
 
@@ -152,8 +151,8 @@ def test_a_dead_teacher_ends_both_ranks_with_a_checkpoint(
     out, log = tmp_path / "out", tmp_path / "said"
     with teacher_process(tiny_directory, tmp_path / "log") as teacher:
         teacher.wait_until_ready()
-        command = distill(teacher.url, tiny_directory, prompts, out, "--max-steps", 300, "--save-steps", 1000)
-        ranks = start_ranks(2, with_little_patience, *command, log=log)
+        how = ("--max-steps", 300, "--save-steps", 1000, "--patience", 1)
+        ranks = start_ranks(2, student_command, *distill(teacher.url, tiny_directory, prompts, out, *how), log=log)
         wait_for(out / "rounds" / "000002", ranks)
         teacher.stop(signal.SIGKILL)
         assert end_of(ranks, log) == [1, 1]
@@ -163,11 +162,6 @@ def test_a_dead_teacher_ends_both_ranks_with_a_checkpoint(
     assert teacher.url in complaints[0]
     assert "Traceback" not in everything
     assert len(list(out.glob("checkpoint-*/trainer_state.json"))) == 1
-
-
-def with_little_patience(*arguments: str) -> None:
-    Teacher.__init__.__kwdefaults__["patience"] = 1
-    student_command(*arguments)
 
 
 def wait_for(path: Path, ranks: list[BaseProcess]) -> None:

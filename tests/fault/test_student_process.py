@@ -31,7 +31,7 @@ def distill(teacher: str, model: Path, prompts: Path, out: Path) -> list[Any]:
     return [
         *("distill", "--teacher", teacher, "--model", model, "--prompts", prompts, "--output-dir", out),
         *("--max-steps", 6, "--prompts-per-step", 3, "--max-response-tokens", 5, "--learning-rate", 1e-3),
-        *("--save-steps", 2, "--use-cpu", "true"),
+        *("--save-steps", 2, "--use-cpu", "true", "--keep-rounds", "all"),
     ]
 
 

@@ -120,12 +120,29 @@ def test_non_finite_weights_never_become_ready_and_exit_1(tiny_directory: Path, 
         assert '"ready"' not in teacher.log.read_text()
 
 
-@pytest.mark.parametrize("model", ["no/such/model", "."])
-def test_a_missing_model_is_named_in_the_log_and_exits_1(model: str, tmp_path: Path) -> None:
-    with teacher_process(Path(model), tmp_path / "log") as teacher:
-        assert teacher.process.wait(60) == 1
-        assert '"event": "failed"' in teacher.log.read_text()
-        assert teacher.log.read_text().splitlines()[-1].startswith("pad-teacher: ")
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (["--model", "no/such/model"], "no/such/model: no such model directory"),
+        (["--model", "."], "it has no config.json"),
+        (["--model", "no-such-model-anywhere"], "HF_HUB_OFFLINE"),
+        (["--reference", "no/such/model"], "no/such/model: no such model directory"),
+        (["--reference", "."], "it has no config.json"),
+        (["--reference", "no-such-model-anywhere"], "HF_HUB_OFFLINE"),
+        (["--device", "gpu"], "--device gpu is no device"),
+        (["--keys", "no-such-file"], "no-such-file"),
+        (["--question", "no-such-file"], "--question no-such-file: No such file"),
+    ],
+)
+def test_wrong_input_is_one_line_before_torch_is_imported(
+    tiny_directory: Path, flags: list[str], complaint: str
+) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "pad_teacher", "serve", "--model", str(tiny_directory)]
+    ran = subprocess.run([*command, *flags], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("import time:")]
+    assert (ran.returncode, len(said)) == (1, 1)
+    assert complaint in said[0]
+    assert not any(line.split()[-1] == "torch" for line in ran.stderr.splitlines())
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProcess, tiny_directory: Path) -> None:
@@ -135,6 +152,12 @@ def test_a_port_that_is_taken_is_one_line_and_exit_1(shared_teacher: TeacherProc
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].startswith(f"pad-teacher: cannot listen on 127.0.0.1:{port}")
     assert "Traceback" not in ran.stderr
+
+
+def test_the_log_names_the_phases_of_the_start(shared_teacher: TeacherProcess) -> None:
+    entries = [json.loads(line) for line in shared_teacher.log.read_text().splitlines()]
+    phases = [(each["phase"], each.get("done")) for each in entries if each["event"] == "starting"]
+    assert phases == [("weights", None), ("memory", None), *(("golden score", f"{k}/5") for k in range(1, 6))]
 
 
 def test_every_line_of_the_log_is_json(shared_teacher: TeacherProcess) -> None:

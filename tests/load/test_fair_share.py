@@ -116,7 +116,7 @@ def test_a_greedy_key_raises_a_polite_ones_p95_at_most_twofold(tmp_path: Path) -
 
 
 def test_a_revoked_key_is_401_and_its_running_request_finishes(tmp_path: Path) -> None:
-    key = bearer(tmp_path / "keys", "leaked")
+    key = bearer(tmp_path / "keys", "leaked", metrics=True)
     options = ("--keys", str(tmp_path / "keys"), "--max-batch-tokens", "256")
     with (
         teacher_process(TEACHER, tmp_path / "log", "--cache-bytes", "0", *options) as teacher,

@@ -54,10 +54,15 @@ class Observed(PADTrainer):
 
 
 class Teacher:
-    """Scores texts by an arithmetic rule."""
+    """Scores texts by an arithmetic rule, and leaves some prompts out."""
+
+    def __init__(self, refused: Iterable[str] = ()) -> None:
+        self.refused = tuple(f"{name}@" for name in refused)
 
     def score_stream(self, sets: Iterable[SampledSet], **_: Any) -> Iterator[ScoredSet]:
         for each in sets:
+            if each.id.startswith(self.refused):
+                continue
             values = [-0.5 - sum(response.text.encode()) % 7 / 4 for response in each.responses]
             responses = [
                 ScoredResponse(
@@ -90,6 +95,7 @@ def train(
         "gradient_accumulation_steps": 4 // processes,
         "learning_rate": 1e-3,
         "save_steps": 100,
+        "keep_rounds": "all",
         "use_cpu": True,
         "disable_tqdm": True,
         "max_response_tokens": 12,
@@ -99,7 +105,7 @@ def train(
         let_cpus_shard()
     if "deepspeed" in how:
         compile_nothing()
-    shares = how.pop("shares", True)
+    shares, count, refused = how.pop("shares", True), how.pop("rows", 8), how.pop("refused", ())
     config = PADConfig(**settings | how)
     torch.manual_seed(0)
     model = tiny_model().to(getattr(torch, dtype))
@@ -109,8 +115,8 @@ def train(
 
         modules = "all-linear" if lora is True else lora
         adapter = LoraConfig(r=4, target_modules=modules, task_type="CAUSAL_LM")
-    prompts = [{"id": f"p{k}", "prompt": "say " * (k + 1)} for k in range(8)]
-    rows, teacher = (prompts, Teacher()) if samples else (scored_sets(), None)
+    prompts = [{"id": f"p{k}", "prompt": "say " * (k + 1)} for k in range(count)]
+    rows, teacher = (prompts, Teacher(refused)) if samples else (scored_sets(count), None)
     trainer = Observed(model, config, rows, byte_tokenizer(), teacher, adapter)  # type: ignore[arg-type]
     trainer.shares_prompts &= shares
     if samples and os.environ.get("RANK") == "0":

@@ -18,6 +18,7 @@ def fake_run(folder: Path, text: str = "yes", prompt: Any = "why?", leave_out: t
             for k in range(1, STEPS + 1)
         ],
         "starts": [start(text)],
+        "evaluations": [evaluation(step) for step in (10, STEPS)],
         "shown": [answered(text, prompt, 0), answered(text, prompt, STEPS)],
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,10 +41,16 @@ def metrics(step: int) -> dict[str, float]:
     return {"step": step, "grad_norm": 1.0, "learning_rate": 1e-4, **ranks, **signal, **moving, **rewards}
 
 
+def evaluation(step: int) -> dict[str, float]:
+    gain = {"eval_reward_gain": 0.2, "eval_reward_gain_low": 0.1, "eval_reward_gain_high": 0.3}
+    return {"step": step, "eval_reward": -1.0 + step / 100, "eval_win_rate": 0.7, "eval_kl": 0.1, **gain}
+
+
 def start(text: str) -> dict[str, Any]:
     return {
         "started": "2026-01-01T00:00:00+00:00",
         "step": 0,
+        "command": f"pad-student distill {text}",
         "max_steps": STEPS,
         "model": text,
         "rows": 8,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import httpx
 
+from pad_wire import ErrorCode, ErrorDetail
+
 USAGE = {"prompt_tokens": 1, "response_tokens": 2, "question_tokens": 3, "total_tokens": 6}
 LIMITS = {
     "max_body_bytes": 1_000_000,
@@ -69,9 +71,10 @@ class FakeTeacherService:
         return {"id": each["id"], "responses": responses, **mass}
 
 
-def error(status: int, code: str, headers: dict[str, str] | None = None, where: str | None = None) -> Fault:
-    detail = {"code": code, "message": "because", "retryable": status >= 429} | ({"where": where} if where else {})
-    return lambda request: httpx.Response(status, json={"error": detail}, headers=headers)
+def error(status: int, code: ErrorCode, headers: dict[str, str] | None = None, where: str | None = None) -> Fault:
+    detail = ErrorDetail(code=code, message="because", retryable=status >= 429, where=where).as_sent()
+    reply = {"error": detail.model_dump(exclude_none=True)}
+    return lambda request: httpx.Response(status, json=reply, headers=headers)
 
 
 def broken(kind: type[httpx.TransportError]) -> Fault:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pad_teacher.engines.base import Engine, EngineFailed
-from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.distributions import packed
+from pad_teacher.engines.queries import (
+    Answer,
+    Echo,
+    EchoLogprobs,
+    FloatArray,
+    NextTokens,
+    Query,
+    Questions,
+    TokenSet,
+)
 from pad_teacher.scoring.teacher import Teacher
 from pad_wire.chat import ChatEncoder
 
@@ -84,10 +94,24 @@ class FakeEngine(Engine):
         match query:
             case TokenSet(prompt_ids, response_ids):
                 return [self._score(prompt_ids, ids) for ids in response_ids]
+            case NextTokens(tokens):
+                return [self._next(query, j) for j in range(len(tokens.response_ids))]
             case Questions(prompts, label_ids):
                 return [np.array([self._log_prob(ids, label) for label in label_ids], np.float32) for ids in prompts]
             case Echo():
                 return self._echo(query)
+
+    def _next(self, query: NextTokens, j: int) -> FloatArray:
+        """Of a distribution that is not normalised: all that a test compares is in ``log_prob``."""
+        prompt, ids = query.tokens.prompt_ids, query.tokens.response_ids[j]
+        prefixes = [prompt + ids[:k] for k in range(len(ids))]
+        values = np.array([[self._log_prob(prefix, t) for t in range(self.vocabulary)] for prefix in prefixes])
+        named = np.argsort(-values[:, : query.below], axis=1)[:, : query.top] if query.at is None else query.at[j]
+        others = values.copy()
+        np.put_along_axis(others, named, -np.inf, 1)
+        rest = np.logaddexp.reduce(others, axis=1).astype(np.float32)
+        at_ids = np.take_along_axis(values, named, 1).astype(np.float32)
+        return packed(self._score(prompt, ids), rest, named, at_ids)
 
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         return self._score(prompt_ids, response_ids)

@@ -28,6 +28,7 @@ ENGINE_FLAGS = {
         "0",
         *(f"--vllm.{name}={value}" for name, value in VLLM_OPTIONS.items()),
     ],
+    "openai": ["--engine", "openai"],
 }
 
 
@@ -42,9 +43,18 @@ class TeacherProcess:
 
     def wait_until_ready(self) -> None:
         """Until the golden score has passed."""
-        while self.http.get("/v1/health/ready").status_code != 200:
+        for _ in range(3600):  # three minutes and more
+            if self._is_ready():
+                return
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.http.get("/v1/health/ready").status_code == 200
+        except httpx.TransportError:  # a machine with much else to do: the connection was idle for too long
+            return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit status."""
@@ -56,8 +66,18 @@ class TeacherProcess:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    def peak_memory_bytes(self) -> int:
+        """The most resident memory that the process has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has had: other work on the machine adds nothing to it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _listening(self) -> str:
-        for _ in range(600):
+        for _ in range(1800):  # three minutes: a machine may have much else to do
             for line in self.log.read_text().splitlines():
                 if '"listening"' in line:
                     return str(json.loads(line)["url"])
@@ -68,11 +88,24 @@ class TeacherProcess:
 
 @contextmanager
 def teacher_process(
-    model: Path, log: Path, *options: str, engine: str = ENGINE, trusted: ssl.SSLContext | bool = True
+    model: Path,
+    log: Path,
+    *options: str,
+    engine: str = ENGINE,
+    trusted: ssl.SSLContext | bool = True,
+    open_files: int | None = None,
+    data_bytes: int | None = None,
 ) -> Iterator[TeacherProcess]:
-    """Serve ``model`` on a free port for as long as the block runs."""
+    """Serve ``model`` on a free port for as long as the block runs.
+
+    ``open_files`` limits those of its process, ``data_bytes`` the memory that it may have for itself.
+    """
     command = [sys.executable, "-m", "pad_teacher", "serve", "--model", str(model), *ENGINE_FLAGS[engine]]
     options = options if "--port" in options else (*options, "--port", "0")
+    if open_files:
+        command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
+    if data_bytes:
+        command = ["prlimit", f"--data={data_bytes}", *command]
     with log.open("w") as output:
         process = subprocess.Popen([*command, *options], stderr=output, env=ENVIRONMENT)
     try:

@@ -66,6 +66,7 @@ def config(folder: Path, **changes: Any) -> PADConfig:
         "max_response_tokens": 5,
         "learning_rate": 1e-3,
         "save_steps": 2,
+        "keep_rounds": "all",
         "use_cpu": True,
         "disable_tqdm": True,
         "dataloader_pin_memory": False,
@@ -98,8 +99,8 @@ def weights(trainer: PADTrainer) -> torch.Tensor:
 class Narrow(RuleTeacher):
     """Skips the sets of one prompt, as the client does if they exceed the service's context."""
 
-    def score_stream(self, sets: Iterable[SampledSet], skip_too_long: bool = False, **_: Any) -> Iterator[ScoredSet]:
-        assert skip_too_long
+    def score_stream(self, sets: Iterable[SampledSet], refusals: Any = None, **_: Any) -> Iterator[ScoredSet]:
+        assert refusals
         return super().score_stream(each for each in sets if not each.id.startswith("p3@"))
 
 

@@ -33,4 +33,6 @@ def serve_settings(arguments: list[str]) -> ServeSettings:
 
     Each ``${VARIABLE:?…}`` of compose becomes some text.
     """
-    return read_settings(["--host", "0.0.0.0", *(re.sub(r"\$\{.*?\}", "given", text) for text in arguments)])
+    command, *flags = (re.sub(r"\$\{.*?\}", "given", text) for text in arguments)
+    assert command == "serve"
+    return read_settings(["--host", "0.0.0.0", *flags])  # as PAD_TEACHER_HOST of the images has it

@@ -1,4 +1,4 @@
-"""Waits that fail after ten seconds."""
+"""Waits that fail after ten seconds, or as many as are given."""
 
 from collections.abc import Callable
 from threading import Event
@@ -11,8 +11,8 @@ def wait(event: Event) -> None:
     assert event.wait(SECONDS)
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(SECONDS * 100):
+def wait_until(true: Callable[[], bool], seconds: int = SECONDS) -> None:
+    for _ in range(seconds * 100):
         if true():
             return
         sleep(0.01)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from pad_student.commands.common import closing_line, connect
-from pad_student.commands.settings import AuditSettings, TeacherAccess
+from pad_student.commands.settings import AuditSettings
 from pad_student.errors import BelowRequired
 from pad_student.evaluation.audit.audit import Audit, audit
 from pad_student.evaluation.audit.known_sets import KnownSet, shipped_sets, users_sets
@@ -33,8 +33,7 @@ def run(settings: AuditSettings) -> None:
 
 
 def _audit_one(url: str, sets: Sequence[KnownSet], settings: AuditSettings) -> Audit:
-    access = TeacherAccess(teacher=[url], key=settings.key, job=settings.job)
-    with connect(access) as teacher:
+    with connect(settings.model_copy(update={"teacher": [url]})) as teacher:
         return audit(teacher, sets, settings.minutes * SECONDS_PER_MINUTE, lambda doing: closing_line(f"{doing} …"))
 
 

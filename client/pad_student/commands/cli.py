@@ -4,44 +4,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import NamedTuple
 
-from pad_student.commands.settings import (
-    AnswerSettings,
-    AuditSettings,
-    DistillSettings,
-    GradeSettings,
-    ReportSettings,
-    SampleSettings,
-    ScoreSettings,
-    Settings,
-    TrainSettings,
-    WinRateSettings,
-)
+from pad_student.commands.preflight import check_first
+from pad_student.commands.programs import COMMANDS, Command
 from pad_student.commands.settings_loader import load, refuse_unknown_variables
 from pad_student.errors import EndedByAnother, StudentError, UsageError
+from pad_student.storage.terminal.status import STATUS
 from pad_wire.chat import TemplateError
-
-
-class Command(NamedTuple):
-    """A command's settings, and the module and function that run it; the module is imported only then."""
-
-    settings: type[Settings]
-    module: str
-    function: str = "run"
-
-
-COMMANDS = {
-    "audit": Command(AuditSettings, "pad_student.commands.audit"),
-    "sample": Command(SampleSettings, "pad_student.commands.sample"),
-    "score": Command(ScoreSettings, "pad_student.commands.score"),
-    "train": Command(TrainSettings, "pad_student.commands.train"),
-    "distill": Command(DistillSettings, "pad_student.commands.distill"),
-    "report": Command(ReportSettings, "pad_student.commands.report"),
-    "eval grade": Command(GradeSettings, "pad_student.commands.evaluate", "grade"),
-    "eval win-rate": Command(WinRateSettings, "pad_student.commands.evaluate", "win_rate"),
-    "eval answers": Command(AnswerSettings, "pad_student.commands.evaluate", "answers"),
-}
+from pad_wire.installed import missing_package
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +46,10 @@ def _run(arguments: list[str]) -> int:
     command = COMMANDS[name]
     settings = load(command.settings, f"pad-student {name}", rest)
     refuse_unknown_variables(each.settings for each in COMMANDS.values())
-    getattr(import_module(command.module), command.function)(settings)
+    with STATUS.showing():
+        with STATUS.phase("checking paths and names"):
+            check_first(settings)
+        getattr(import_module(command.module), command.function)(settings)
     return 0
 
 
@@ -84,6 +57,8 @@ def _explanation(error: Exception) -> str | None:
     """A message about an error that a user can put right; None for an error of the program."""
     if isinstance(error, StudentError | TemplateError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error, "completion" if error.name == "shtab" else "client")
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
     if _is_lost_process(error):

@@ -1,22 +1,42 @@
-"""Helpers of the commands: connect to the teacher, read prompts, show a progress bar, print a closing line."""
+"""Helpers of the commands: connect to the teacher, read prompts, show progress, print a closing line."""
 
-import sys
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
-from tqdm import tqdm
-
-from pad_student.commands.settings import ConversationSettings, PromptData, TeacherAccess
+from pad_student.commands.settings import ConversationSettings, PromptData, ServiceAccess
 from pad_student.data.prompts import PromptLine, PromptOptions, read_prompts
+from pad_student.storage.terminal.phases import Phase
+from pad_student.storage.terminal.status import STATUS
+from pad_student.storage.voice import say
 from pad_student.teacher.client import Teacher
 from pad_wire.chat import TemplateOptions
 
+MOST_JOB_CHARS = 128  # of a header's name for a job
 
-def connect(access: TeacherAccess, fingerprint: str | None = None) -> Teacher:
+
+def connect(access: ServiceAccess, fingerprint: str | None = None) -> Teacher:
     """A client of the teacher that the settings name; a continued run gives the ``fingerprint`` it began with."""
     key = access.key.get_secret_value() if access.key else None
-    return Teacher(access.teacher, key, access.job, fingerprint=fingerprint)
+    return Teacher(
+        access.urls,
+        key,
+        access.job or job_of(access),
+        timeout=access.timeout,
+        patience=access.patience,
+        fingerprint=fingerprint,
+    )
+
+
+def job_of(access: ServiceAccess) -> str | None:
+    """The name of the command's output, as far as a header can carry it: the service lists the work under it."""
+    place: Path | None = getattr(access, "output_dir", None) or getattr(access, "out", None)
+    if place is None:
+        return None
+    place = Path(place).absolute()
+    return re.sub(r"[^!-~]+", "-", place.stem if place.suffix == ".jsonl" else place.name)[:MOST_JOB_CHARS] or None
 
 
 def template_options(settings: ConversationSettings) -> TemplateOptions:
@@ -28,26 +48,32 @@ def template_options(settings: ConversationSettings) -> TemplateOptions:
     return TemplateOptions.of(settings.date, settings.template_args, settings.chat_template)
 
 
-def prompts_of(source: Path, data: PromptData, model: str) -> list[PromptLine]:
-    """Read the prompts that the settings name, and report on stderr those that exceed a limit.
+def prompts_of(
+    source: Path, data: PromptData, model: str, say: Callable[[str], None] | None = None
+) -> list[PromptLine]:
+    """Read the prompts that the settings name, and report those that exceed a limit, by default on stderr.
 
     Raises:
         PromptsError: for data that cannot be read, or that holds no prompts.
     """
-    options = PromptOptions(**{field.name: getattr(data, field.name) for field in fields(PromptOptions)})
+    names = [field.name for field in fields(PromptOptions) if field.name != "pairs"]
+    pairs = getattr(data, "method", "pad") != "pad"
+    options = PromptOptions(**{name: getattr(data, name) for name in names}, pairs=pairs)
     encoder = None
     if options.max_prompt_tokens:
         from pad_student.sampling.generate import load_encoder
 
-        encoder = load_encoder(model, template_options(data) if isinstance(data, ConversationSettings) else None)
-    return read_prompts(source, options, encoder, closing_line)
+        spoken = isinstance(data, ConversationSettings)
+        encoder = load_encoder(model, template_options(data), data.allow) if spoken else load_encoder(model)
+    with STATUS.phase("reading the prompts"):
+        return read_prompts(source, options, encoder, say or closing_line)
 
 
-def progress(*, total: int, done: int, unit: str) -> "tqdm[NoReturn]":
-    """A bar on stderr with rate and remaining time; an earlier start did ``done`` of ``total``."""
-    return tqdm(total=total, initial=done, unit=f" {unit}", file=sys.stderr, smoothing=0.1)
+def progress(*, total: int, done: int, unit: str) -> AbstractContextManager[Phase]:
+    """The status line of a command that counts its work; an earlier start did ``done`` of ``total``."""
+    return STATUS.phase(unit, total, done)
 
 
 def closing_line(text: str) -> None:
     """Print one line on stderr about finished work."""
-    print(text, file=sys.stderr)
+    say(text)

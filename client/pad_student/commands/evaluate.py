@@ -8,12 +8,22 @@ import orjson
 
 from pad_student.commands.common import closing_line, connect, progress, prompts_of, template_options
 from pad_student.commands.sample import WHICH_PROMPTS, SamplingOptions, sample_into, skipped_note
-from pad_student.commands.settings import AnswerSettings, GradeSettings, Settings, WinRateSettings
+from pad_student.commands.settings import (
+    AnswerSettings,
+    GradeSettings,
+    ServiceAccess,
+    Settings,
+    WinRateSettings,
+)
 from pad_student.data.prompts import PromptLine
+from pad_student.data.response_sets import read_sets
 from pad_student.errors import EvaluationError
 from pad_student.evaluation.answer_files import Question, read_questions, write_answers
-from pad_student.evaluation.grading import Estimate, estimate, grades, lengths, load_grader, win
+from pad_student.evaluation.grading import Estimate, estimate, grades, load_grader, win
+from pad_student.evaluation.guards import guards
+from pad_student.evaluation.length_control import length_controlled
 from pad_student.evaluation.pairs import pair, unique
+from pad_student.on_policy.round_folder import fingerprint_so_far
 from pad_student.storage import jsonl
 from pad_student.storage.contents import digest_of, digest_of_set, model_digests
 from pad_student.storage.jsonl import Appender, check_regular
@@ -43,8 +53,8 @@ def grade(settings: GradeSettings) -> None:
         )
         # Responses to one prompt are correlated: only prompts count as independent values.
         score = estimate(list(means.values()))
-        all_lengths = lengths([response for each in sets for response in each.responses])
-        _report(settings.out, "gold score", score, {"model": settings.model, **all_lengths})
+        found = guards([response for each in sets for response in each.responses])
+        _report(settings.out, "gold score", score, {"model": settings.model, **found})
 
 
 def win_rate(settings: WinRateSettings) -> None:
@@ -70,15 +80,24 @@ def win_rate(settings: WinRateSettings) -> None:
             "model": settings.model,
             "baseline": settings.baseline,
             "teacher": teacher,
+            "judge_is_its_teacher": _is_its_teacher(teacher, settings.model),
             "mean_preference": estimate([row["preference"] for _, row in rows]).mean,
             "label_mass": estimate([row["label_mass"] for _, row in rows]).mean,
             "not_compared": paired.not_compared,
-            "model_lengths": lengths([each.responses[0] for each, _ in rows]),
-            "baseline_lengths": lengths([each.responses[1] for each, _ in rows]),
+            "model_lengths": guards([each.responses[0] for each, _ in rows]),
+            "baseline_lengths": guards([each.responses[1] for each, _ in rows]),
         }
+        if settings.length_controlled:
+            characters = [(len(each.responses[0].text), len(each.responses[1].text)) for each, _ in rows]
+            fit = length_controlled([row["preference"] for _, row in rows], characters)
+            details["length_controlled_win_rate"] = fit.win_rate
+            details["length_weight"] = fit.length_weight
+            print(f"length-controlled win rate {fit.win_rate:.4f}")
         if any(paired.not_compared.values()):
             counts = ", ".join(f"{count} {what}" for what, count in paired.not_compared.items() if count)
             closing_line(f"{settings.out}: not compared: {counts}")
+        if details["judge_is_its_teacher"]:
+            closing_line(f"{settings.model} was trained by the service that judged it; --judge URL asks another")
         _report(settings.out, "win rate", rate, details)
 
 
@@ -93,7 +112,7 @@ def answers(settings: AnswerSettings) -> None:
 
     questions = read_questions(settings.benchmark, settings.questions, settings.temperature)
     _bind_answers(settings)
-    student = load_student(settings.model, template=template_options(settings))
+    student = load_student(settings.model, template=template_options(settings), allow=settings.allow)
     replies: dict[str, list[str]] = {question.id: [] for question in questions}
     empty = 0
     for turn in range(max(len(question.turns) for question in questions)):
@@ -130,7 +149,7 @@ def _responses(
 ) -> list[SampledSet]:
     """Response sets from a file, or sampled from a model: one to each prompt of this call alone."""
     if model.endswith(".jsonl"):
-        return unique(model, jsonl.read(Path(model), SampledSet))
+        return unique(model, (each for each, _ in read_sets(Path(model))))
     path = settings.out / f"{name}.jsonl"
     how = SamplingOptions.of(settings)
     skipped = sample_into(path, prompts, model, how)
@@ -138,6 +157,12 @@ def _responses(
         closing_line(f"{path}: of {model}{skipped_note(skipped)}")
     ids = {each.id for each in prompts}
     return unique(str(path), (each for each in jsonl.read(path, SampledSet) if each.id in ids))
+
+
+def _is_its_teacher(judge: str | None, model: str) -> bool | None:
+    """Whether the model was distilled from the service that judges; None if its directory does not say."""
+    trained_by = fingerprint_so_far(Path(model) / "rounds")
+    return trained_by == judge if trained_by and judge else None
 
 
 def _compare(
@@ -155,7 +180,7 @@ def _compare(
                 progress(total=len(comparisons), done=len(comparisons) - len(missing), unit="comparisons") as bar,
             ):
                 teacher.model()
-                for each in teacher.selection(missing, form="pairwise", orders="both"):
+                for each in teacher.selection(missing, form="pairwise", orders="both", distinct=False):
                     rows.append(
                         {
                             "content": contents[each.id],
@@ -181,7 +206,10 @@ def _turn(question: Question, replies: list[str]) -> PromptLine:
 
 def _bind(out: Path, settings: Settings, *models: str) -> None:
     """Refuse to continue another evaluation, whose responses would count as this one's."""
-    asked = settings.model_dump(mode="json", exclude={"teacher", "key", "job", "out", *WHICH_PROMPTS})
+    asked = settings.model_dump(
+        mode="json",
+        exclude={*ServiceAccess.model_fields, "teacher", "judge", "out", "length_controlled", *WHICH_PROMPTS},
+    )
     for what, model in zip(("model", "baseline"), models, strict=False):
         if not model.endswith(".jsonl"):
             asked |= {f"{what}_{name}": digest for name, digest in model_digests(model).items()}

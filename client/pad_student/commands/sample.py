@@ -1,18 +1,20 @@
 """``pad-student sample``: prompts in, response sets out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pad_student.commands.common import closing_line, progress, prompts_of, template_options
 from pad_student.commands.settings import GradeSettings, SampleSettings, WinRateSettings
-from pad_student.data.prompts import PromptLine, first_few, try_templates
+from pad_student.data.prompts import PromptLine, accepted, first_few
 from pad_student.errors import OtherRun
+from pad_student.preference.settings import RefusalSettings
 from pad_student.storage import jsonl
 from pad_student.storage.contents import model_digests
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.run_directory import bind_file_to_settings
+from pad_torch.findings import FindingName
 from pad_wire import SampledSet
 from pad_wire.chat import TemplateOptions
 
@@ -32,13 +34,16 @@ class SamplingOptions:
     max_new_tokens: int
     batch_size: int
     seed: int
+    allow: Collection[FindingName] = ()
     template: TemplateOptions | None = None
+    refusals: RefusalSettings = field(default_factory=lambda: RefusalSettings("stop"))
 
     @classmethod
     def of(cls, settings: SampleSettings | GradeSettings | WinRateSettings) -> "SamplingOptions":
         """The options that a command was given."""
-        same = (field.name for field in fields(cls) if field.name != "template")
-        return cls(**{name: getattr(settings, name) for name in same}, template=template_options(settings))
+        same = {each.name for each in fields(cls)} - {"template", "refusals"}
+        how = cls(**{name: getattr(settings, name) for name in same}, template=template_options(settings))
+        return replace(how, refusals=settings) if isinstance(settings, RefusalSettings) else how
 
 
 def run(settings: SampleSettings) -> None:
@@ -47,10 +52,11 @@ def run(settings: SampleSettings) -> None:
     Raises:
         OtherRun: for an output of other settings or other weights, or with another prompt under an id.
     """
-    asked = settings.model_dump(mode="json", exclude={"out", *WHICH_PROMPTS}) | model_digests(settings.model)
+    free = {"out", *WHICH_PROMPTS, *RefusalSettings.__dataclass_fields__}
+    prompts = prompts_of(settings.prompts, settings, settings.model)
+    asked = settings.model_dump(mode="json", exclude=free) | model_digests(settings.model)
     bind_file_to_settings(settings.out, asked)
     how = SamplingOptions.of(settings)
-    prompts = prompts_of(settings.prompts, settings, settings.model)
     skipped = sample_into(settings.out, prompts, settings.model, how)
     closing_line(f"{settings.out}: {settings.n} responses a prompt{skipped_note(skipped)}")
 
@@ -78,8 +84,8 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
             return []
         from pad_student.sampling.generate import fits, load_student, sample_responses
 
-        student = load_student(model, template=how.template) if isinstance(model, str) else model
-        try_templates(str(out), prompts, student.encoder)
+        student = load_student(model, template=how.template, allow=how.allow) if isinstance(model, str) else model
+        all_prompts, prompts = prompts, accepted(str(out), prompts, student.encoder, how.refusals, closing_line)
         with progress(total=len(ids), done=len(ids & sets.held), unit="prompts") as bar:
             for batch in _batches(prompts, how.batch_size):
                 missing = [each for each in batch if each.id not in sets.held]
@@ -102,7 +108,7 @@ def sample_into(out: Path, prompts: Sequence[PromptLine], model: "str | Student"
                         )
                     )
                 bar.update(len(missing))
-        return [each.id for each in prompts if each.id not in sets.held]
+        return [each.id for each in all_prompts if each.id not in sets.held]
 
 
 def _check_prompts(out: Path, prompts: Sequence[PromptLine]) -> None:

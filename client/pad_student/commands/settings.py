@@ -2,85 +2,35 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import CliPositionalArg, CliSuppress, NoDecode
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg, CliSuppress
 
+from pad_student.commands.setting_groups import (
+    ConversationSettings,
+    DryRun,
+    Positive,
+    PromptData,
+    SamplingSettings,
+    ServiceAccess,
+    Settings,
+    TeacherAccess,
+    Temperature,
+    Urls,
+)
 from pad_student.preference.settings import (
+    MethodSettings,
     OnPolicySettings,
     PreferenceSettings,
     QuestionSettings,
-    TemplateSettings,
+    RefusalSettings,
 )
 
-Positive = Annotated[int, Field(ge=1)]
-Temperature = Annotated[float, Field(ge=0)]
+Command = Literal["distill", "train", "sample", "score", "audit", "eval grade", "eval win-rate", "eval answers"]
 
 
-def _comma_separated(given: Any) -> Any:
-    return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-
-
-Urls = Annotated[list[str], NoDecode, Field(min_length=1), BeforeValidator(_comma_separated)]
-
-
-class Settings(BaseModel):
-    """One command's settings; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class TeacherAccess(Settings):
-    """Which teacher to ask, and under which name."""
-
-    teacher: Urls
-    """The teacher's URL, as in http://127.0.0.1:8010; several URLs, with commas between, share the work."""
-    key: SecretStr | None = None
-    """The teacher's key. Prefer the variable PAD_STUDENT_KEY: other users can see a command line."""
-    job: str | None = None
-    """The job under which the teacher counts this work."""
-
-
-class ConversationSettings(Settings, TemplateSettings):
-    """How the student's conversations are written."""
-
-    chat_template: Path | None = None
-    """Jinja file that replaces the tokenizer's own chat template."""
-
-
-class SamplingSettings(ConversationSettings):
-    """How the student samples responses."""
-
-    temperature: Temperature = 0.8
-    """Sampling temperature; 0 takes the most likely token, and one response."""
-    max_new_tokens: Positive = 1024
-    """Longest response; longer ones are cut. A prompt that leaves no room for it in the context is skipped."""
-    batch_size: Positive = 16
-    """Prompts sampled in one batch."""
-    seed: int = 0
-    """The same seed gives the same responses, also in a continued run."""
-
-
-class PromptData(Settings):
-    """Which prompts to take from the data."""
-
-    subset: str | None = None
-    """Subset (configuration) of a dataset on the Hub that has several."""
-    split: str | None = None
-    """Split of a directory or of a dataset on the Hub; by default its only one, or train."""
-    column: str | None = None
-    """Column of the prompt, as text or messages; by default the first present of prompt, messages,
-    instruction, and the beginning that chosen and rejected share."""
-    system: str | None = None
-    """System prompt for prompts that have none of their own."""
-    max_prompt_tokens: Positive | None = None
-    """Drop longer prompts and report them; counted with the student's tokenizer and chat template."""
-    max_prompt_characters: Positive | None = None
-    """Drop longer prompts and report them."""
-
-
-class SampleSettings(SamplingSettings, PromptData):
+class SampleSettings(SamplingSettings, PromptData, RefusalSettings):
     """Sample responses from a student; a rerun continues where its output ends."""
 
     model: str
@@ -93,11 +43,11 @@ class SampleSettings(SamplingSettings, PromptData):
     """Responses to each prompt."""
 
 
-class ScoreSettings(TeacherAccess, QuestionSettings):
+class ScoreSettings(TeacherAccess, DryRun, QuestionSettings, RefusalSettings):
     """Have a teacher score response sets; a rerun continues where its output ends."""
 
     sets: Path
-    """The response sets, as JSON lines."""
+    """The response sets: a file (JSON lines, JSON, parquet, CSV), a directory, or a dataset on the Hub."""
     out: Path
     """The scored sets, as JSON lines."""
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -138,9 +88,13 @@ class GradeSettings(SamplingSettings, PromptData):
     """Responses to each prompt."""
 
 
-class WinRateSettings(SamplingSettings, TeacherAccess, PromptData):
+class WinRateSettings(SamplingSettings, ServiceAccess, PromptData):
     """Let a teacher compare a model's responses with a baseline's, in both orders: the win rate."""
 
+    teacher: Urls | None = None
+    """The teacher's URL, which judges unless judge is given."""
+    judge: Urls | None = None
+    """The URL of another service that judges. A teacher judges students that it trained by its own taste."""
     model: str
     """The student (a directory or a hub id), or a .jsonl file of its response sets."""
     baseline: str
@@ -151,6 +105,30 @@ class WinRateSettings(SamplingSettings, TeacherAccess, PromptData):
     """The directory for responses, comparisons by prompt and result.json."""
     n: Positive = 1
     """Responses to each prompt, compared one to one."""
+    length_controlled: bool = False
+    """Say too what the win rate would be if the responses had the same length, as AlpacaEval 2 does."""
+
+    @model_validator(mode="after")
+    def _somebody_judges(self) -> Self:
+        if not (self.judge or self.teacher):
+            raise ValueError("give --teacher or --judge: one of them compares the responses")
+        return self
+
+    @property
+    def urls(self) -> list[str]:
+        """The judge's."""
+        return self.judge or self.teacher or []
+
+
+class CompareSettings(Settings):
+    """Compare two graded models, prompt by prompt: the gain, its interval, and the guards of both."""
+
+    a: CliPositionalArg[str]
+    """The directory of eval grade for the one model; several with commas between are seeds of one method."""
+    b: CliPositionalArg[str]
+    """The same for the other model, seed by seed."""
+    out: Path | None = None
+    """A JSON file for the comparison."""
 
 
 class AnswerSettings(SamplingSettings):
@@ -172,6 +150,48 @@ class AnswerSettings(SamplingSettings):
     """Longest answer in tokens; longer ones are cut."""
 
 
+class MergeSettings(Settings):
+    """Merge an adapter (LoRA) into its base model, and save one plain model."""
+
+    model: str
+    """The directory of the adapter."""
+    out: Path
+    """The new directory of the merged model."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the saved weights; auto: that of the base model."""
+
+
+class ChatSettings(ConversationSettings):
+    """Talk to a model: each line of standard input is a turn, and its answer streams to standard output."""
+
+    model: str
+    """The model or adapter: a directory or a hub id."""
+    system: str | None = None
+    """System prompt of each conversation."""
+    temperature: Temperature = 0.8
+    """Sampling temperature; 0 takes the most likely token."""
+    max_new_tokens: Positive = 512
+    """Longest answer in tokens; longer ones are cut."""
+    seed: int = 0
+    """The same seed and the same lines give the same answers."""
+
+
+class CompletionSettings(Settings):
+    """Print a script that completes commands and flags in a shell."""
+
+    shell: CliPositionalArg[Literal["bash", "zsh"]]
+    """The shell."""
+
+
+class InitSettings(Settings):
+    """Write a file with every setting of a command, each with its description and default."""
+
+    file: CliPositionalArg[Path] = Path("distill.yaml")
+    """The new file; one that is there already is left as it is."""
+    command: Command = "distill"
+    """The command whose settings it holds."""
+
+
 class ReportSettings(Settings):
     """Write one HTML page about a run of train or distill; it opens without network or server."""
 
@@ -181,7 +201,7 @@ class ReportSettings(Settings):
     """The page; by default report.html in the run's directory."""
 
 
-class TrainingSettings(ConversationSettings, PreferenceSettings):
+class TrainingSettings(ConversationSettings, DryRun, MethodSettings, PreferenceSettings, RefusalSettings):
     """The settings of every command that trains.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag
@@ -198,9 +218,16 @@ class TrainingSettings(ConversationSettings, PreferenceSettings):
     """Prompts in one optimiser step."""
     report_prompts: Annotated[int, Field(ge=0)] = 4
     """Prompts for which the report shows samples from before and after training."""
+    eval_prompts: Path | None = None
+    """Held-out prompts, in any form that prompts have, or held-out scored sets: every eval_steps steps (20) the
+    student is judged on them, and the best checkpoint is kept."""
+    eval_grader: str | None = None
+    """A rule that grades the answers to held-out prompts too, as path/to/file.py:function or module:function."""
+    early_stopping: Positive | None = None
+    """Evaluations in a row without a better one, after which the run ends."""
     lora: Positive | dict[str, Any] | None = None
     """Train an adapter of this rank, or with these fields of peft.LoraConfig."""
-    trainer: CliSuppress[dict[str, Any]] = {}
+    trainer: CliSuppress[dict[str, Any]] = Field({})
     """Other fields of transformers.TrainingArguments."""
 
     @model_validator(mode="before")

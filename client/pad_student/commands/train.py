@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,20 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pad_student.commands.common import closing_line, template_options
+from pad_student.commands.finished import is_done, note_early_end
+from pad_student.commands.next_steps import next_steps
 from pad_student.commands.report import write_after
 from pad_student.commands.settings import TrainingSettings, TrainSettings
+from pad_student.commands.trainer_config import adapter, configure
+from pad_student.data.response_sets import ScoredLine
 from pad_student.errors import BatchError, DiskFull, JsonLinesError, TrackerMissing
-from pad_student.storage import jsonl
 from pad_student.storage.contents import digest_of_file, model_digests
 from pad_student.storage.locks import DirectoryClaim
 from pad_student.storage.run_directory import (
     bind_to_settings,
     check_settings,
-    is_finished,
     newest_whole,
     steps_asked,
 )
-from pad_wire import ScoredSet
+from pad_student.storage.stored_lines import StoredLines
+from pad_student.storage.terminal.status import STATUS
+from pad_student.teacher.requests.refusals import refused_note
 from pad_wire.chat import ChatEncoder
 
 if TYPE_CHECKING:
@@ -46,22 +49,35 @@ FREE_FIELDS = (
     "disable",
     "dataloader",
     "per_device",
+    "eval",
+    "load_best",
+    "metric_for",
+    "greater_is",
 )
 FREE_SETTINGS = (
     "teacher",
     "key",
     "job",
+    "timeout",
+    "patience",
+    "on_refused",
+    "most_refused",
+    "keep_rounds",
     "output_dir",
     "out",
     "scored",  # its rows count
     "max_steps",
     "sampling_batch_size",
     "report_prompts",
+    "eval_prompts",
+    "eval_grader",
+    "early_stopping",
     "max_forward_tokens",
     "trainer",
+    "dry_run",
 )
 SAMPLER = ("sampler_url", "sampler_tolerance")  # the server may move, or be left out after it died
-MICRO_BATCH = 4  # prompts with all their responses: as much as fits in memory with a large student
+RECORD = "settings.json"
 FULL_BYTES = 2**20  # a disk with less free space is full
 
 
@@ -74,14 +90,20 @@ def run(settings: TrainSettings) -> None:
     """
     from pad_student.model.distributed.processes import leave_group
 
-    sets = list(jsonl.read(settings.scored, ScoredSet))
+    sets = StoredLines(settings.scored, ScoredLine)
     if not sets:
         raise JsonLinesError(f"{settings.scored}: no scored sets")
-    config = configure(settings, settings.out, n=len(sets[0].responses))
+    n = len(sets[0].responses)
+    if settings.dry_run:
+        from pad_student.commands.dry_run import of_training
+
+        return of_training(settings, sets, (), len(sets), settings.out, n=n)
+    config = configure(settings, settings.out, n=n)
     with output(settings, settings.out) as bind:
-        if not is_done(config):
+        if not is_done(settings, config):
             train(settings, config, sets, bind=bind)
     leave_group()
+    return None
 
 
 def train(
@@ -106,32 +128,83 @@ def train(
         BatchError: a micro-batch exceeds the GPU's memory.
         DiskFull: a checkpoint does not fit.
     """
+    _check_trackers(config)
+    trainer, encoder = make_trainer(settings, config, rows, teacher)
+    bind()
+    output_dir = Path(str(config.output_dir))
+    checkpoint = newest_whole(output_dir)
+    _add_callbacks(trainer, settings, checkpoint, encoder, teacher)
+    _fit(trainer, checkpoint, output_dir)
+    _close(trainer, settings, output_dir)
+
+
+def _add_callbacks(
+    trainer: "PADTrainer",
+    settings: TrainingSettings,
+    checkpoint: Path | None,
+    encoder: ChatEncoder,
+    teacher: "Teacher | None",
+) -> None:
+    from pad_student.model.distributed.processes import is_first
+    from pad_student.training.callbacks import EarlyStopping, NewLength
+
+    if settings.early_stopping:
+        trainer.add_callback(EarlyStopping(settings.early_stopping))
+    if settings.report_prompts:
+        trainer.add_callback(_samples_for_the_report(trainer, settings.report_prompts, encoder, teacher))
+    if checkpoint and is_first():
+        trainer.add_callback(NewLength(steps_asked(checkpoint), closing_line))
+
+
+def _close(trainer: "PADTrainer", settings: TrainingSettings, output_dir: Path) -> None:
+    """Say how the run ended, and write its report."""
+    from pad_student.model.distributed.processes import is_first
+
+    refused = trainer.refused
+    if not is_first():
+        return
+    steps, best = trainer.state.global_step, trainer.state.best_global_step
+    if early := steps < trainer.state.max_steps:
+        note_early_end(settings, output_dir, steps)
+    kept = f", and the student is that of step {best}" if trainer.args.load_best_model_at_end and best else ""
+    said = f"trained for {steps} steps{', stopped early' * early}{kept}{refused_note(refused)}"
+    closing_line(f"{output_dir}: {said}")
+    write_after(output_dir)
+    for line in next_steps(settings, output_dir):
+        closing_line(line)
+
+
+def make_trainer(
+    settings: TrainingSettings, config: "PADConfig", rows: Sequence["TrainingRow"], teacher: "Teacher | None"
+) -> tuple["PADTrainer", ChatEncoder]:
+    """Load the student; its trainer and its encoder."""
     from transformers.utils.logging import disable_progress_bar
 
-    from pad_student.model.distributed.processes import is_first
+    from pad_student.evaluation.grading import load_grader
     from pad_student.sampling.generate import load_student
-    from pad_student.training.callbacks import NewLength
+    from pad_student.training.batches import as_rows
     from pad_student.training.trainer import PADTrainer
 
     logging.basicConfig(format="pad-student: %(message)s", level=logging.WARNING)
-    _check_trackers(config)
     # 16-bit weights would lose steps of 1e-6. With "bf16: true" weights stay in 32 bits, and 16 bits compute.
     dtype = "auto" if settings.lora else "float32"
-    student = load_student(settings.model, dtype, template_options(settings))
-    disable_progress_bar()  # transformers' bar for each checkpoint would break the run's own
-    adapter = _adapter(settings.lora)
-    trainer = PADTrainer(student.model, config, rows, student.encoder.tokenizer, teacher, peft_config=adapter)
-    bind()
-    if settings.report_prompts:
-        trainer.add_callback(_samples_for_the_report(trainer, settings.report_prompts, student.encoder, teacher))
-    output_dir = Path(str(config.output_dir))
-    checkpoint = newest_whole(output_dir)
-    if checkpoint and is_first():
-        trainer.add_callback(NewLength(steps_asked(checkpoint), closing_line))
-    _fit(trainer, checkpoint, output_dir)
-    if is_first():
-        closing_line(f"{output_dir}: trained for {trainer.state.global_step} steps")
-        write_after(output_dir)
+    disable_progress_bar()  # transformers' bars, of weights and of each checkpoint, would break the run's own
+    with STATUS.phase("loading the student"):
+        student = load_student(settings.model, dtype, template_options(settings), settings.allow)
+    held_out: Any = settings.eval_prompts
+    if held_out is not None:  # in the conversation of the training prompts
+        held_out = as_rows(held_out, system=getattr(settings, "system", None))
+    trainer = PADTrainer(
+        student.model,
+        config,
+        rows,
+        student.encoder.tokenizer,
+        teacher,
+        peft_config=adapter(settings.lora),
+        eval_dataset=held_out,
+        grader=load_grader(settings.eval_grader) if settings.eval_grader else None,
+    )
+    return trainer, student.encoder
 
 
 def _check_trackers(config: "PADConfig") -> None:
@@ -150,9 +223,10 @@ def _samples_for_the_report(
 ) -> "BeforeAfterSamples":
     from pad_student.training.before_after import BeforeAfterSamples
 
-    usable: Any = trainer.train_dataset  # without prompts that do not fit; each prompt comes once in each part
-    rows = usable[: max(1, len(usable) // trainer.args.parts)]
-    return BeforeAfterSamples(rows, count, encoder, trainer.args, teacher, trainer.gathered_weights)
+    usable: Any = trainer.train_dataset  # without prompts that do not fit
+    if teacher is None:  # scored sets: the first part of each comes first
+        usable = usable[: max(1, len(usable) // trainer.args.parts)]
+    return BeforeAfterSamples(usable, count, encoder, trainer.args, teacher, trainer.gathered_weights)
 
 
 def _fit(trainer: "PADTrainer", checkpoint: Path | None, output_dir: Path) -> None:
@@ -160,7 +234,8 @@ def _fit(trainer: "PADTrainer", checkpoint: Path | None, output_dir: Path) -> No
 
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.save_model(str(output_dir))
+        with STATUS.phase("saving the student"):
+            trainer.save_model(str(output_dir))
     except OutOfMemoryError:
         hint = "lower per_device_train_batch_size, or set max_forward_tokens; the result stays the same"
         raise BatchError(f"a micro-batch exceeds the GPU's memory: {hint}") from None
@@ -191,7 +266,7 @@ def output(settings: TrainingSettings, output_dir: Path) -> Iterator[Callable[[]
     """
     from pad_student.model.distributed.processes import fail_together, is_first
 
-    record = output_dir / "settings.json"
+    record = output_dir / RECORD
     asked: dict[str, Any] = {}
     with ExitStack() as claimed:
 
@@ -222,73 +297,6 @@ def decisive_settings(settings: TrainingSettings) -> dict[str, Any]:
     if isinstance(settings, TrainSettings):
         asked["scored_rows_digest"] = digest_of_file(settings.scored)
     return asked | model_digests(settings.model)
-
-
-def is_done(config: "PADConfig") -> bool:
-    """Whether an earlier start trained to the end; if so, save the student if it is not saved yet."""
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    from pad_student.sampling.generate import load_encoder, load_student
-
-    output_dir = Path(str(config.output_dir))
-    checkpoint = newest_whole(output_dir)
-    if checkpoint is None or not is_finished(checkpoint, config.max_steps, config.num_train_epochs):
-        return False
-    if config.process_index:
-        return True  # the first process does the rest
-    unset_hf_deepspeed_config()  # otherwise ZeRO-3 would divide the weights among all processes
-    if adapter := list(checkpoint.glob("adapter_*")):
-        encoder = load_encoder(str(checkpoint))
-        for path in adapter:
-            shutil.copy2(path, output_dir)
-    else:
-        student = load_student(str(checkpoint))
-        encoder = student.encoder
-        student.model.save_pretrained(output_dir)
-    tokenizer: Any = encoder.tokenizer
-    tokenizer.save_pretrained(output_dir)
-    write_after(output_dir)
-    closing_line(f"{output_dir}: already trained to its end")
-    return True
-
-
-def configure(settings: TrainingSettings, output_dir: Path, **own: Any) -> "PADConfig":
-    """The trainer's configuration; ``own`` holds fields that are not among the command's settings."""
-    from pad_student.preference.config import PADConfig
-
-    shared = {field.name for field in fields(PADConfig)} & type(settings).model_fields.keys()
-    return PADConfig(
-        output_dir=str(output_dir),
-        max_steps=settings.max_steps or -1,
-        **{name: getattr(settings, name) for name in shared - {"output_dir", "max_steps"}},
-        **own,
-        **_batch_sizes(settings),
-    )
-
-
-def _batch_sizes(settings: TrainingSettings) -> dict[str, Any]:
-    """The given fields of TrainingArguments, and those that divide ``prompts_per_step`` into micro-batches."""
-    given = dict(settings.trainer)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    share = max(1, settings.prompts_per_step // processes)
-    usual = max(size for size in range(1, MICRO_BATCH + 1) if share % size == 0)
-    micro = given.setdefault("per_device_train_batch_size", usual)
-    accumulated, left = divmod(settings.prompts_per_step, micro * processes)
-    if left or given.get("gradient_accumulation_steps", accumulated) != accumulated:
-        raise BatchError(
-            f"prompts_per_step = {settings.prompts_per_step} is not per_device_train_batch_size = {micro}"
-            f" x {processes} processes x a whole gradient_accumulation_steps"
-        )
-    return given | {"gradient_accumulation_steps": accumulated}
-
-
-def _adapter(lora: int | dict[str, Any] | None) -> Any:
-    if lora is None:
-        return None
-    from peft import LoraConfig
-
-    chosen = {"r": lora, "lora_alpha": 2 * lora} if isinstance(lora, int) else lora
-    return LoraConfig(**{"task_type": "CAUSAL_LM", "target_modules": "all-linear", **chosen})
 
 
 # pyright: standard

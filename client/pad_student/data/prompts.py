@@ -4,23 +4,31 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ConfigDict, model_validator
 
 from pad_student.data.conversations import RowError
+from pad_student.data.lengths import prompt_fits
+from pad_student.data.pairs import NoPair, pair_of
 from pad_student.data.readers import PlacedRow, placed_rows
 from pad_student.data.rows import prompt_of
 from pad_student.errors import PromptsError
+from pad_student.preference.settings import RefusalSettings
+from pad_student.storage.terminal.status import STATUS
 from pad_wire import Prompt
 from pad_wire.chat import ChatEncoder, TemplateError, as_messages
 from pad_wire.sets import SetId
-from pad_wire.text import WireModel
+from pad_wire.text import Text, WireModel
 from pad_wire.validation import InvalidBody, validated
 
 logger = logging.getLogger(__name__)
+
+Line = TypeVar("Line", bound=Any)
+Made = TypeVar("Made")
 
 
 class PromptLine(WireModel):
@@ -30,13 +38,16 @@ class PromptLine(WireModel):
 
     id: SetId
     prompt: Prompt
+    chosen: Text | None = None  # a good answer, and a worse one, if pairs are read
+    rejected: Text | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _derive_the_id(cls, line: Any) -> Any:
         if isinstance(line, dict) and "prompt" in line and line.get("id") is None:
+            pair = [line[name] for name in ("chosen", "rejected") if line.get(name) is not None]
             try:
-                return {**line, "id": prompt_id(line["prompt"])}
+                return {**line, "id": prompt_id([line["prompt"], *pair] if pair else line["prompt"])}
             except orjson.JSONEncodeError:
                 raise ValueError("text that is not Unicode, such as a lone surrogate") from None
         return line
@@ -44,7 +55,10 @@ class PromptLine(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """Which prompts to take from the data; the fields of the commands' ``PromptData``."""
+    """Which prompts to take from the data; the fields of the commands' ``PromptData``, and ``pairs``.
+
+    With ``pairs`` each row needs a chosen and a rejected answer too.
+    """
 
     subset: str | None = None
     split: str | None = None
@@ -52,6 +66,7 @@ class PromptOptions:
     system: str | None = None
     max_prompt_tokens: int | None = None
     max_prompt_characters: int | None = None
+    pairs: bool = False
 
 
 def prompt_id(prompt: Any) -> str:
@@ -92,41 +107,90 @@ def prompt_lines(name: str, rows: Iterable[PlacedRow], options: PromptOptions | 
     """
     options = options or PromptOptions()
     lines: dict[str, PromptLine] = {}
+    without: list[str] = []
     for where, row in rows:
         try:
             line = row if isinstance(row, PromptLine) else _line(row, options)
+        except NoPair as reason:
+            without.append(f"{where}: {reason}")
+            continue
         except RowError as error:
             raise PromptsError(f"{name}, {where}: {error}") from None
         if lines.setdefault(line.id, line) != line:
             remedy = "give each an id of its own, or none"
             raise PromptsError(f"{name}, {where}: two different prompts have the id {line.id!r}; {remedy}")
+    if without:
+        logger.warning("%s: %d rows without a pair are left out; the first, %s", name, len(without), without[0])
     return list(lines.values())
 
 
-def try_templates(name: str, lines: Iterable[Any], encoder: ChatEncoder) -> None:
-    """Render one prompt of each sequence of roles, before anything is sampled: most templates refuse by role.
+def accepted(
+    name: str,
+    lines: Sequence[Line],
+    encoder: ChatEncoder,
+    refusals: RefusalSettings,
+    say: Callable[[str], None] = logger.warning,
+) -> list[Line]:
+    """The rows whose prompt the student's template takes; each is rendered before anything else is done.
+
+    Args:
+        name: the data's name in messages.
+        lines: prompts, or sets.
+        encoder: the student's.
+        refusals: whether refused rows are left out, and how many.
+        say: receives one line about those, if there are any.
 
     Raises:
-        PromptsError: naming the data and the prompt, with the template's own words.
+        PromptsError: naming a refused row, with the template's own words.
     """
-    tried: set[tuple[str, ...]] = set()
-    for line in lines:
-        roles = tuple(message["role"] for message in as_messages(line.prompt))
-        if roles not in tried:
-            prompt_tokens(name, line, encoder)
-            tried.add(roles)
+
+    def rendered(line: Line) -> Line:
+        encoder.rendered(line.prompt)
+        return line
+
+    return [line for _, line in tried(name, lines, rendered, refusals, say)]
 
 
-def prompt_tokens(name: str, line: Any, encoder: ChatEncoder) -> int:
-    """Tokens of a row's prompt, with its chat template.
+def tried(
+    name: str,
+    lines: Sequence[Line],
+    use: Callable[[Line], Made],
+    refusals: RefusalSettings,
+    say: Callable[[str], None] = logger.warning,
+) -> list[tuple[int, Made]]:
+    """The place of each row whose prompt the student's template takes, with what ``use`` made of the row.
+
+    Args:
+        name: the data's name in messages.
+        lines: prompts, or sets.
+        use: raises TemplateError for a row with a prompt that the template refuses.
+        refusals: whether refused rows are left out, and how many.
+        say: receives one line about those, if there are any.
 
     Raises:
-        PromptsError: naming the row that the template refuses.
+        PromptsError: naming a refused row, with the template's own words.
     """
-    try:
-        return len(encoder.prompt_ids(line.prompt))
-    except TemplateError as error:
-        raise PromptsError(f"{name}, prompt {line.id!r}: {error}") from error
+    kept: list[tuple[int, Made]] = []
+    first: TemplateError | None = None
+    with STATUS.phase("trying the prompts", len(lines), shows=True) as phase:
+        for place, line in enumerate(lines):
+            phase.update()
+            try:
+                kept.append((place, use(line)))
+            except TemplateError as error:
+                first = first or TemplateError(f"prompt {line.id!r}: {error}")
+                if refusals.on_refused == "stop":
+                    break
+    if first is None:
+        return kept
+    left_out = len(lines) - len(kept)
+    if refusals.on_refused == "stop":
+        raise PromptsError(f"{name}, {first}; mend it, or leave it out with --on-refused skip")
+    counted = f"{left_out} of {len(lines)} prompts are refused"
+    if left_out > refusals.most_refused * len(lines):
+        raise PromptsError(f"{name}, {first}; {counted}, and most_refused is {refusals.most_refused:g}")
+    say(f"{name}: {counted} and left out; the first, {first}")
+    return kept
 
 
 def first_few(ids: Sequence[str]) -> str:
@@ -134,12 +198,17 @@ def first_few(ids: Sequence[str]) -> str:
     return ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
 
 
+def _prompt_alone(row: Any, column: str | None, system: str | None) -> dict[str, Any]:
+    return {"prompt": prompt_of(row, column, system)}
+
+
 def _line(row: Any, options: PromptOptions) -> PromptLine:
-    prompt = prompt_of(row, options.column, options.system)
+    read = pair_of if options.pairs else _prompt_alone
+    fields = read(row, options.column, options.system)
     given = row.get("id")
     own_id = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
     try:
-        return validated(PromptLine, {"id": own_id, "prompt": prompt})
+        return validated(PromptLine, {"id": own_id, **fields})
     except InvalidBody as error:
         raise RowError(f"{error.detail.where or 'prompt'}: {error.detail.message}") from None
 
@@ -153,17 +222,17 @@ def _short_enough(
 ) -> list[PromptLine]:
     if options.max_prompt_tokens and encoder is None:
         raise PromptsError("max_prompt_tokens needs the student's tokenizer, to count with")
-    count: Any = encoder
-    limits: list[tuple[str, int | None, Callable[[PromptLine], int]]] = [
-        ("characters", options.max_prompt_characters, _characters),
-        ("tokens", options.max_prompt_tokens, lambda line: prompt_tokens(name, line, count)),
+    limits: list[tuple[str, int | None, Callable[[PromptLine, int], bool]]] = [
+        ("characters", options.max_prompt_characters, _keeps_to_characters),
+        ("tokens", options.max_prompt_tokens, partial(_keeps_to_tokens, name, encoder)),
     ]
     dropped: list[str] = []
     left = lines
-    for unit, limit, measure in limits:
+    for unit, limit, keeps_to in limits:
         if limit is None:
             continue
-        long = {line.id for line in left if measure(line) > limit}
+        with STATUS.phase("measuring the prompts", shows=True):
+            long = {line.id for line in left if not keeps_to(line, limit)}
         if long:
             few = first_few([line.id for line in left if line.id in long])
             dropped.append(f"{len(long)} over max_prompt_{unit} = {limit} ({few})")
@@ -175,8 +244,15 @@ def _short_enough(
     return left
 
 
-def _characters(line: PromptLine) -> int:
-    return sum(len(message["content"]) for message in as_messages(line.prompt))
+def _keeps_to_characters(line: PromptLine, most: int) -> bool:
+    return sum(len(message["content"]) for message in as_messages(line.prompt)) <= most
+
+
+def _keeps_to_tokens(name: str, encoder: Any, line: PromptLine, most: int) -> bool:
+    try:
+        return prompt_fits(encoder, line.prompt, most)
+    except TemplateError as error:
+        raise PromptsError(f"{name}, prompt {line.id!r}: {error}") from error
 
 
 # pyright: standard

@@ -15,8 +15,8 @@ from pad_student.errors import PromptsError, StudentError
 
 PlacedRow = tuple[str, Any]
 SPLIT = "train"
-KINDS = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
-KINDS_IN_DIRECTORIES = KINDS | {".tsv": "csv", ".json": "json", ".jsonl": "json"}
+KINDS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+KINDS_IN_DIRECTORIES = KINDS | {".json": "json", ".jsonl": "json"}
 INFORMATION = ("dataset_info.json", "dataset_infos.json")  # a clone from the Hub may have them; they hold no rows
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 FILE_SUFFIXES = (*KINDS, ".json", ".jsonl", ".gz", ".txt", ".yaml")
@@ -42,9 +42,14 @@ def placed_rows(source: Path, subset: str | None = None, split: str | None = Non
         return _file_rows(source, kind) if kind else _json_rows(source)
     if source.is_dir():
         return _directory_rows(source, subset, split)
-    if not HUB_NAME.fullmatch(str(source)) or source.suffix in FILE_SUFFIXES:
+    if not is_hub_name(source):
         raise PromptsError(f"{source}: no such file or directory")
     return _hub_rows(str(source), subset, split)
+
+
+def is_hub_name(source: Path) -> bool:
+    """Whether a source that is not here may be a dataset on the Hub."""
+    return bool(HUB_NAME.fullmatch(str(source))) and source.suffix not in FILE_SUFFIXES
 
 
 def _json_rows(path: Path) -> Iterator[PlacedRow]:
@@ -89,7 +94,7 @@ def _object_of(path: Path, number: int, line: bytes) -> Any:
 
 def _file_rows(path: Path, kind: str) -> Iterator[PlacedRow]:
     """Rows of one file, streamed, so that the library keeps no copy in its cache."""
-    files = {"data_files": str(path)}
+    files = {"data_files": str(path)} | ({"sep": "\t"} if path.suffix == ".tsv" else {})
     return _with_places(f"{path} is no {kind} file", lambda: _local(kind, None, SPLIT, streaming=True, **files))
 
 
@@ -147,7 +152,7 @@ def _refuse_several_kinds(path: Path) -> None:
 
 
 def _local(name: str, subset: str | None, split: str | None, **options: Any) -> Iterable[Any]:
-    text = _as_text(name, subset, options.get("data_files"))
+    text = _as_text(name, subset, **{each: options[each] for each in ("data_files", "sep") if each in options})
     rows = _load(name, subset, split, **options, **text)
     return ({column: value or None for column, value in row.items()} for row in rows) if text else rows
 
@@ -159,12 +164,12 @@ def _load(name: str, subset: str | None, split: str | None, **options: Any) -> A
     return loaded if split else _of_splits(name, loaded)
 
 
-def _as_text(name: str, subset: str | None, data_files: str | None) -> dict[str, Any]:
+def _as_text(name: str, subset: str | None, **options: Any) -> dict[str, Any]:
     """Options that keep CSV cells as text: by default the library reads 001 as a number and NA as missing."""
     import pandas
     from datasets import Features, Value, load_dataset_builder
 
-    config: Any = load_dataset_builder(name, subset, data_files=data_files).config
+    config: Any = load_dataset_builder(name, subset, **options).config
     if not hasattr(config, "pd_read_csv_kwargs"):
         return {}
     first_row = {**config.pd_read_csv_kwargs, "chunksize": None, "nrows": 1}

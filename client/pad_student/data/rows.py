@@ -15,6 +15,7 @@ from pad_student.data.conversations import (
 
 CONVERSATIONS = ("messages", "conversations")
 SYSTEMS = ("system", "system_prompt")
+MATERIALS = ("input", "context")  # that an instruction is about: Alpaca's column, and Dolly's
 CANNOT_BE_CARRIED = ("tools", "history", "image", "images", "video", "videos", "audio", "audios")
 EXPECTED = "`prompt`, `messages`, `instruction`, or `chosen` and `rejected`"
 
@@ -24,9 +25,9 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
 
     Args:
         row: has ``prompt`` (text or messages); ``messages`` or ``conversations`` (the assistant's last turns are left
-            out); ``instruction`` and perhaps ``input``; or ``chosen`` and ``rejected`` conversations with a shared
-            beginning. The first of these in the row counts. A ``system`` or ``system_prompt`` of the row goes
-            before it.
+            out); ``instruction`` and perhaps ``input`` or ``context``; or ``chosen`` and ``rejected`` conversations
+            with a shared beginning. The first of these in the row counts; a text that ``messages`` contains as a
+            turn is that conversation. A ``system`` or ``system_prompt`` of the row goes before it.
         column: read this column instead: text, or messages as in ``messages``.
         system: the system prompt of rows that have none.
 
@@ -69,18 +70,40 @@ def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
         if is_not_empty(row.get(name)):
             raise RowError(f"its prompt has {name}, which cannot be sent; --column takes a column without them")
     if "prompt" in row:
-        return _given_prompt(row["prompt"])
+        if is_not_empty(row.get("context")):
+            raise RowError("its prompt has a context, which would be left out; --column takes a column without it")
+        return _whole_conversation(row, _given_prompt(row["prompt"]))
     for name in CONVERSATIONS:
         if name in row:
             return without_answer(messages_of(row[name], name), name)
     if "instruction" in row:
-        parts = [row["instruction"], row.get("input", "")]
+        parts = [row["instruction"], *(row.get(name, "") for name in MATERIALS)]
         if not all(isinstance(part, str) for part in parts):
-            raise RowError("instruction and input: expected text")
+            raise RowError(f"instruction, {' and '.join(MATERIALS)}: expected text")
         return "\n\n".join(part for part in parts if part)
     if "chosen" in row and "rejected" in row:
         return _shared_beginning(row["chosen"], row["rejected"])
     raise RowError(f"expected {EXPECTED}, found {_names(row)}; --column names another one")
+
+
+def _whole_conversation(row: Mapping[str, Any], prompt: str | Conversation) -> str | Conversation:
+    """The conversation that a text prompt is a turn of, as in No Robots: it may have a system message and more turns.
+
+    Raises:
+        RowError: there is another conversation next to the prompt.
+    """
+    name = next((name for name in CONVERSATIONS if is_not_empty(row.get(name))), None)
+    if name is None or not isinstance(prompt, str):
+        return prompt
+    try:
+        conversation = without_answer(messages_of(row[name], name), name)
+    except RowError as error:
+        raise RowError(f"{error}; --column prompt takes the prompt alone") from None
+    if conversation == [{"role": "user", "content": prompt}]:
+        return prompt
+    if prompt not in [message["content"] for message in conversation]:
+        raise RowError(f"its prompt is no turn of its {name}: choose one of them with --column")
+    return conversation
 
 
 def _given_prompt(value: Any) -> str | Conversation:

@@ -1,4 +1,4 @@
-"""Grades, win rates and lengths of responses, and the standard errors of their means."""
+"""Grades and wins of responses, and the standard errors of their means."""
 
 import importlib
 import importlib.util
@@ -67,16 +67,6 @@ def grades(grader: Grader, set_id: str, prompt: str, responses: Iterable[Respons
 def win(preference: float) -> float:
     """1 for a probability above one half, 0 below, 0.5 for a tie."""
     return 0.5 if abs(preference - 0.5) <= TIE else float(preference > 0.5)
-
-
-def lengths(responses: Sequence[Response]) -> dict[str, float]:
-    """Mean and median length of responses in characters, and the share of finished ones."""
-    characters = [len(response.text) for response in responses]
-    return {
-        "mean_characters": statistics.fmean(characters),
-        "median_characters": statistics.median(characters),
-        "finished": statistics.fmean(response.finished for response in responses),
-    }
 
 
 def _file_module(path: Path) -> object:

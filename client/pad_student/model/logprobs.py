@@ -34,11 +34,15 @@ class Batch(NamedTuple):
 
 
 class ResponseLogLikelihoods(NamedTuple):
-    """``log_likelihood`` [B] in nats, ``tokens`` int64 [B]; if asked for, [|y_b|] values for each row."""
+    """``log_likelihood`` [B] in nats, ``tokens`` int64 [B]; if asked for, [|y_b|] values for each row.
+
+    ``named_log_likelihoods`` are [|y_b|, A + 1] of each row: those of the named tokens, and of the rest.
+    """
 
     log_likelihood: Tensor
     tokens: Tensor
     token_log_likelihoods: tuple[Tensor, ...] | None = None
+    named_log_likelihoods: tuple[Tensor, ...] | None = None
 
 
 def collate(
@@ -89,6 +93,7 @@ def response_log_likelihoods(
     chunk_size: int | None = None,
     shared: bool = False,
     max_tokens: int | None = None,
+    named: Sequence[Tensor] | None = None,
 ) -> ResponseLogLikelihoods:
     """Log-likelihood of each row's response tokens under a causal language model, with gradient.
 
@@ -106,6 +111,7 @@ def response_log_likelihoods(
             The backward pass of a model with gradient checkpointing must then run within ``shared_prompts``.
         max_tokens: the most tokens of a forward pass, padding included, or one row; by default all at once. More than
             one pass gives the same result, and each is run again for its gradient.
+        named: token ids [|y_b|, A] of each row, whose log-likelihoods are wanted at each of its tokens.
 
     Returns:
         Values in float32 (float64 for a float64 model), whatever the dtype of the weights.
@@ -122,11 +128,13 @@ def response_log_likelihoods(
     passes = plan_passes(rows, shared=shared, max_tokens=max_tokens)
 
     def forward(**_: Any) -> Tensor:
-        """Values [K] of all passes, in the passes' order, made from ``rows`` instead of the inputs."""
+        """Values of all passes, in the passes' order, made from ``rows`` instead of the inputs."""
         causal_lm = decoder_with_head(model)
 
         def values_of(numbers: list[int]) -> Tensor:
-            return _pass_values(causal_lm, [rows[number] for number in numbers], input_ids.device, shared, chunk_size)
+            of_pass = None if named is None else torch.cat([named[number] for number in numbers])
+            chosen = [rows[number] for number in numbers]
+            return _pass_values(causal_lm, chosen, input_ids.device, shared, chunk_size, of_pass)
 
         if len(passes) == 1:
             return values_of(passes[0])
@@ -137,8 +145,10 @@ def response_log_likelihoods(
     with forward_replaced(unwrapped(model), forward):
         values_K = model(input_ids=input_ids, attention_mask=attention_mask)
     per_row = _in_row_order(values_K, passes, rows)
-    sums_B = torch.stack([values.sum() for values in per_row])
-    return ResponseLogLikelihoods(sums_B, response_mask.sum(1), per_row if per_token else None)
+    own = per_row if named is None else tuple(values[:, 0] for values in per_row)
+    others = None if named is None else tuple(values[:, 1:] for values in per_row)
+    sums_B = torch.stack([values.sum() for values in own])
+    return ResponseLogLikelihoods(sums_B, response_mask.sum(1), own if per_token else None, others)
 
 
 def plan_passes(rows: Sequence[Row], *, shared: bool, max_tokens: int | None) -> list[list[int]]:
@@ -147,12 +157,17 @@ def plan_passes(rows: Sequence[Row], *, shared: bool, max_tokens: int | None) ->
 
 
 def _pass_values(
-    causal_lm: Any, rows: Sequence[Row], device: torch.device, shared: bool, chunk_size: int | None
+    causal_lm: Any,
+    rows: Sequence[Row],
+    device: torch.device,
+    shared: bool,
+    chunk_size: int | None,
+    named_K_A: Tensor | None,
 ) -> Tensor:
-    """Log-probabilities [K] of the tokens that some rows predict, row after row."""
+    """Log-probabilities of the tokens that some rows predict, row after row, as ``target_log_probs`` gives them."""
     hidden_K_D, target_K = (packed_states if shared else padded_states)(causal_lm, rows, device)
     transform = LogitTransform.of(causal_lm.config.get_text_config())
-    return target_log_probs(causal_lm.get_output_embeddings(), hidden_K_D, target_K, transform, chunk_size)
+    return target_log_probs(causal_lm.get_output_embeddings(), hidden_K_D, target_K, transform, chunk_size, named_K_A)
 
 
 def _in_row_order(values_K: Tensor, passes: Sequence[Sequence[int]], rows: Sequence[Row]) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-from pad_student.teacher.busy import Now
+from pad_student.teacher.requests.busy import Now
 
 
 @runtime_checkable
@@ -40,6 +40,7 @@ class Costs:
         self._teacher = teacher
         self._now = now
         self._began: float | None = None
+        self._open: tuple[str, float] | None = None
         self._tokens_then, self._busy_then = 0, 0.0
         self._spent: defaultdict[str, float] = defaultdict(float)
         self._total: defaultdict[str, float] = defaultdict(float)
@@ -59,11 +60,20 @@ class Costs:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the block's wall seconds under ``name``."""
-        began = self._now()
+        self._open = (name, began := self._now())
         try:
             yield
         finally:
+            self._open = None
             self._spent[name] += self._now() - began
+
+    def open(self) -> dict[str, float]:
+        """The seconds by phase since the last ``take`` or ``begin``, with those of a phase that has not ended."""
+        now, spent, unfinished = self._now(), dict(self._spent), self._open
+        if unfinished:
+            spent[unfinished[0]] = spent.get(unfinished[0], 0.0) + now - unfinished[1]
+        passed = 0.0 if self._began is None else now - self._began
+        return spent | {"trained": max(0.0, passed - sum(spent.values()))}
 
     def take(self) -> dict[str, float]:
         """The costs since the last call or ``begin``.

@@ -1,6 +1,8 @@
 """One round's files, of one process: which weights sampled it, its sets and their scores."""
 
+import shutil
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -38,11 +40,19 @@ class RoundFolder:
     rank: int = 0
 
     @classmethod
-    def of_step(cls, rounds: Path, step: int, rank: int) -> "RoundFolder":
-        """The folder of the round with ``step``, which a continued run may enter in its middle; else a new one."""
-        earlier = (path for path in rounds.glob("*") if path.name.isdigit() and int(path.name) <= step)
-        if newest := max(earlier, default=None):
-            found = cls(newest, rank)
+    def of_step(cls, rounds: Path, step: int, rank: int, most_steps: int) -> "RoundFolder":
+        """The folder of the round with ``step``, which a continued run may enter in its middle; else a new one.
+
+        No folder is listed, because a long run has many rounds.
+
+        Args:
+            rounds: where all rounds are.
+            step: one of the round's.
+            rank: of the process.
+            most_steps: the most steps that a round has.
+        """
+        for first in range(step, max(-1, step - most_steps), -1):
+            found = cls(rounds / f"{first:06d}", rank)
             if found.is_sampled and step in found.record.steps:
                 return found
         return cls(rounds / f"{step:06d}", rank)
@@ -92,3 +102,11 @@ def fingerprint_so_far(rounds: Path) -> str | None:
         if scored := jsonl.first(path, ScoredSet):
             return scored.teacher.fingerprint
     return None
+
+
+def prune(rounds: Path, oldest: int) -> None:
+    """Remove the rounds that lie whole before the step ``oldest``, from which a run may have to continue."""
+    begins = sorted(int(path.name) for path in rounds.glob("*") if path.name.isdigit())
+    for first, following in pairwise(begins):
+        if following <= oldest:
+            shutil.rmtree(rounds / f"{first:06d}", ignore_errors=True)

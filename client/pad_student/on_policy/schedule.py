@@ -1,7 +1,8 @@
 """The schedule of rounds: it begins this step's, and the next one if staleness allows, so the teacher never waits."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pad_student.data.prompts import PromptLine
@@ -18,17 +19,22 @@ class StepSets:
 
     def __init__(self, round_: Round, step: int, costs: Costs) -> None:
         self.staleness = step - round_.sampled_at
+        self.ids = round_.set_ids[step]
         self._count = round_.micro_batches[step]
-        self._scored = round_.scored(step)
+        self.responses = {name: round_.responses[name] for name in self.ids if name in round_.responses}
+        self.skipped = round_.skipped
+        self._scored = partial(round_.scored, step)
         self._costs = costs
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[list[ScoredSet]]:
+    def without(self, repeated: frozenset[int]) -> Iterator[list[ScoredSet]]:
+        """The micro-batches without the sets at these places of ``ids``."""
+        scored = self._scored(repeated)
         for _ in range(self._count):
             with self._costs.phase("waited_for_teacher"):
-                sets = next(self._scored)
+                sets = next(scored)
             yield sets
 
 
@@ -105,6 +111,11 @@ class RoundSchedule:
                 del self._planned[number]
             self._begun.append(begun)
         return StepSets(self._begun[0], step, self._costs) if self._begun else None
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Sets that the teacher refused, by the code of the refusal."""
+        return self._rounds.refusals.counts
 
     def stop(self) -> None:
         """Have nothing more scored; the rounds on disk can be continued."""

@@ -41,7 +41,7 @@ class ScoreFile:
     def known(self, sampled: SampledSet) -> ScoredSet | None:
         """The scores of exactly this set from before a kill; None if there are none."""
         known = self._known.get(sampled.id)
-        same = known and known.prompt == sampled.prompt and _texts(known) == _texts(sampled)
+        same = known and known.prompt == sampled.prompt and _sampled(known) == _sampled(sampled)
         return known if same else None
 
     def add(self, scored: ScoredSet) -> None:
@@ -80,5 +80,5 @@ class ScoreFile:
             self._pending.clear()
 
 
-def _texts(each: SampledSet | ScoredSet) -> list[tuple[str, bool]]:
-    return [(response.text, response.finished) for response in each.responses]
+def _sampled(each: SampledSet | ScoredSet) -> list[tuple[str, bool, list[int] | None]]:
+    return [(response.text, response.finished, response.ids) for response in each.responses]

@@ -1,9 +1,9 @@
 """The micro-batches of a run that samples: scored sets of the student's own responses, step by step."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,10 +11,12 @@ from torch import Tensor
 from pad_student.data.prompts import PromptLine
 from pad_student.errors import EndedByAnother
 from pad_student.model.distributed.processes import fail_together, gather_from_all, wait_for_all
+from pad_student.model.distributed.step_weights import StepPlan
 from pad_student.on_policy.costs import Costs
 from pad_student.on_policy.rounds import Rounds
 from pad_student.on_policy.schedule import Batches, NextPrompts, RoundSchedule, StepSets
 from pad_student.preference.config import PADConfig
+from pad_student.preference.copies import copy_metrics
 from pad_student.sampling.vllm_server import SamplerError
 from pad_student.storage.contents import digest_of
 from pad_student.teacher.client import Teacher
@@ -23,6 +25,7 @@ from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
 
 RandomState = tuple[Tensor, list[Tensor]]
+Result = TypeVar("Result")
 
 
 class OnPolicySource:
@@ -31,6 +34,7 @@ class OnPolicySource:
     Invariants:
         - An error in one process is raised in all of them, at the same step.
         - If the teacher or the sampling server fails, the finished steps are saved in a checkpoint first.
+        - Every prompt of a step weighs the same, and a micro-batch without sets nothing.
         - That checkpoint's random state is the one from before the step, which will be done again from its start.
 
     Args:
@@ -39,21 +43,25 @@ class OnPolicySource:
         batch_of: makes a micro-batch's tensors from its sets.
         gathered_weights: makes sharded weights whole while the student samples; collective.
         save_checkpoint: writes ``checkpoint-STEP``; collective.
+        waits_for_steps: whether a step's first micro-batch waits for the scores of its last one: gradients that are
+            gone after each backward pass, as DeepSpeed's, cannot be rescaled at the end of the step.
     """
 
     def __init__(
         self,
         schedule: RoundSchedule,
         output_dir: Path,
-        batch_of: Callable[[list[ScoredSet]], dict[str, Tensor]],
+        batch_of: Callable[[list[ScoredSet]], dict[str, Any]],
         gathered_weights: Callable[[], AbstractContextManager[None]],
         save_checkpoint: Callable[[], None],
+        waits_for_steps: bool = False,
     ) -> None:
         self._schedule = schedule
         self._output_dir = output_dir
         self._batch_of = batch_of
         self._gathered_weights = gathered_weights
         self._save_checkpoint = save_checkpoint
+        self._waits_for_steps = waits_for_steps
         self._step = 0
         self._random_state = _random_state()
 
@@ -79,25 +87,51 @@ class OnPolicySource:
         try:
             with self._gathered_weights():
                 sets = fail_together(lambda: self._schedule.sets_of(step, last, prompts, model))
-        except SamplerError:  # a server samples for one process alone, so there is no other one to fail
+        except (SamplerError, KeyboardInterrupt):  # in one process alone, so there is no other one to fail
             self._save_for_a_rerun()
             raise
         return (Batches(sets, self._make_batches), sets.staleness) if sets else None
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """This process's sets that the teacher refused, by the code of the refusal."""
+        return self._schedule.refused
 
     def stop(self) -> None:
         """Have nothing more scored; the rounds on disk can be continued."""
         self._schedule.stop()
 
-    def _make_batches(self, sets: StepSets) -> Iterator[dict[str, Tensor]]:
-        waiting = iter(sets)
-        for _ in range(len(sets)):
-            try:
-                batch = fail_together(lambda: self._batch_of(next(waiting)))
-            except Exception as error:
-                if all(gather_from_all(isinstance(error, TeacherError | EndedByAnother))):
-                    self._save_for_a_rerun()
-                raise
-            yield batch
+    def _make_batches(self, sets: StepSets) -> Iterator[dict[str, Any]]:
+        plan = planned = StepPlan.of(sets.ids)
+        own = [name for place, name in enumerate(sets.ids) if place not in plan.repeated]
+        # A set of one text has no gradient: it counts in the step's mean without being computed.
+        skipped = [name for name in own if name in sets.skipped]
+        waiting, found = sets.without(plan.repeated), len(skipped)
+        if self._waits_for_steps:
+            whole = self._wait_for(lambda: list(waiting))
+            plan = StepPlan.of([*skipped, *(each.id for part in whole for each in part)])
+            waiting = iter(whole)
+        for place in range(len(sets)):
+            scored, batch = self._wait_for(lambda: (scored := next(waiting), self._batch_of(scored)))
+            found += len(scored)
+            last: dict[str, Any] = {}
+            if place == len(sets) - 1:
+                factor = planned.rescaled(found)
+                shares = copy_metrics([sets.responses[name] for name in own if name in sets.responses])
+                last = {"rescale": 1.0 if self._waits_for_steps else factor}
+                last |= {"noted": [({"share/refused": 1 - 1 / factor}, 1), (shares, len(own))]}
+            yield batch | {"weight": plan.weight(len(scored))} | last
+
+    def _wait_for(self, work: Callable[[], Result]) -> Result:
+        try:
+            return fail_together(work)
+        except KeyboardInterrupt:
+            self._save_for_a_rerun()
+            raise
+        except Exception as error:
+            if all(gather_from_all(isinstance(error, TeacherError | EndedByAnother))):
+                self._save_for_a_rerun()
+            raise
 
     def _save_for_a_rerun(self) -> None:
         """Save the finished steps: the teacher, or the sampling server, may be away for long."""
@@ -128,7 +162,7 @@ def open_schedule(
     rounds = Rounds(teacher, encoder, config, folder, config.process_index)
     rounds.bind_to_settings(
         model=model_name,
-        prompts_digest=digest_of([each.model_dump() for each in prompts]),
+        prompts_digest=digest_of([each.model_dump(exclude_none=True) for each in prompts]),
         prompts_per_step=prompts_per_step,
         processes=config.world_size,
     )

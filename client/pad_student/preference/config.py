@@ -11,25 +11,38 @@ from transformers.utils.import_utils import is_liger_kernel_available
 from pad_student.errors import ConfigError
 from pad_student.preference.losses import EXACT_LOSSES, most_responses
 from pad_student.preference.settings import (
+    MethodSettings,
     OnPolicySettings,
     PreferenceSettings,
     QuestionSettings,
+    RefusalSettings,
     TemplateSettings,
     as_arguments,
     why_out_of_bounds,
 )
+from pad_student.preference.trainer_fields import in_one_line, mend_yaml, why_wrong
 from pad_wire.scoring import LETTERS
 
+FULL_RATE, ADAPTER_RATE = 8e-7, 1e-4  # an adapter's weights begin at 0 and have far to go
 KERNELS_RUN_ON = ("cuda", "xpu", "npu")
 LIGER_LOSSES = ("cross_entropy", "fused_linear_cross_entropy")
 
 
 @dataclass
-class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings, TrainingArguments):
+class PADConfig(
+    OnPolicySettings,
+    MethodSettings,
+    PreferenceSettings,
+    RefusalSettings,
+    QuestionSettings,
+    TemplateSettings,
+    TrainingArguments,
+):
     """Settings of a ``PADTrainer``: those of transformers' Trainer, and those of ``preference.settings``.
 
     Published settings (PAD, arXiv 2502.14272): n = 4, temperature 0.8, alpha 0.8, β = 10, ppd, learning rate 8e-7
-    with cosine decay and 10 % warm-up (no warm-up here unless you set it), 128 prompts a step, one epoch.
+    with cosine decay and 10 % warm-up (no warm-up here unless you set it), 128 prompts a step, one epoch. The rate
+    of an adapter is 1e-4 unless it is set.
     ``beta_student`` is 2 here: a student's scores lie closer together than a teacher's, and equal β's leave the JSD
     flat.
     """
@@ -61,16 +74,40 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Template
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
         if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and launched in ("bf16", "fp16"):
             setattr(self, launched, True)  # DeepSpeed refuses a precision that only its own file names
-        super().__post_init__()
-        if problem := why_out_of_bounds(self):
+        self.chooses_rate = self.learning_rate is None  # then PADTrainer knows whether there is an adapter
+        self.learning_rate = FULL_RATE if self.learning_rate is None else self.learning_rate
+        self.chooses_metric = self.metric_for_best_model is None  # then PADTrainer knows what is measured
+        if self.eval_steps and self.eval_strategy == "no":
+            self.eval_strategy = "steps"
+        mend_yaml(self)
+        if problem := why_out_of_bounds(self) or why_wrong(self):
             raise ConfigError(problem)
+        with in_one_line():
+            super().__post_init__()
         self.template_args = as_arguments(self.template_args)
-        if self.n % self.parts or self.part_size < 2:
-            raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
-        if self.part_size > most_responses(self.loss):
-            raise ConfigError(self._too_many_for_the_loss())
+        self.student_vocabulary: int | None = None  # once there is a student
+        self._check_responses()
         if self.use_liger_kernel:
             self._choose_kernels()
+
+    def _check_responses(self) -> None:
+        for_pad = {"parts": self.parts > 1, "sampler_url": self.sampler_url}
+        for_pad |= {"resample_temperature": self.resample_temperature is not None}
+        if self.method != "pad" and (given := [name for name, value in for_pad.items() if value]):
+            raise ConfigError(f"{given[0]} is for method pad: leave it out with {self.method}")
+        if self.temperature == 0 and (self.method != "adpa" or self.n > 1):
+            raise ConfigError("temperature = 0 gives one response to a prompt: it needs method adpa and n = 1")
+        if self.method != "pad":
+            return
+        if self.n % self.parts or self.part_size < 2:
+            raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
+        if self.resample_temperature is not None and self.resample_temperature <= self.temperature:
+            raise ConfigError(
+                f"resample_temperature is {self.resample_temperature}: it must be above temperature,"
+                f" which is {self.temperature}"
+            )
+        if self.part_size > most_responses(self.loss):
+            raise ConfigError(self._too_many_for_the_loss())
 
     def check_question(self) -> None:
         """Check that the multiple-choice question can be asked. Training from scored sets asks none.
@@ -78,7 +115,7 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Template
         Raises:
             ConfigError: naming the settings, and what to change.
         """
-        if self.alpha > 0 and self.form == "listwise" and self.part_size > len(LETTERS):
+        if self.method == "pad" and self.alpha > 0 and self.form == "listwise" and self.part_size > len(LETTERS):
             raise ConfigError(
                 f"a listwise question shows {self.part_size} responses, and there are {len(LETTERS)} letters:"
                 " set form to pairwise, alpha to 0 (likelihood alone), or raise parts"
@@ -86,8 +123,8 @@ class PADConfig(OnPolicySettings, PreferenceSettings, QuestionSettings, Template
 
     @property
     def part_size(self) -> int:
-        """Responses of a prompt that one step compares."""
-        return self.n // self.parts
+        """Responses of a prompt that one step compares: of dckd the chosen and the rejected one."""
+        return 2 if self.method == "dckd" else self.n // self.parts
 
     def _choose_kernels(self) -> None:
         """Use Liger's kernels for layers and not for losses: both would replace the model's ``forward``."""

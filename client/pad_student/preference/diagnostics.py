@@ -1,10 +1,11 @@
-"""Warnings about a flat, saturated, repeated or broken preference signal, in plain words."""
+"""Warnings about a flat, saturated, repeated or broken preference signal, and a loss that stays, in plain words."""
 
 from collections import deque
 from collections.abc import Mapping
 from math import isfinite, log
 
 from pad_student.preference.metrics import RANK_PREFIX
+from pad_student.preference.stillness import Stillness
 
 ONE_HOT_BELOW = 0.02  # of normalised entropy
 UNIFORM_ABOVE = 0.98
@@ -15,7 +16,11 @@ MOST_ONE_TEXT = 0.5  # of sets; a good student of short answers repeats itself i
 MOST_CUT = 0.5  # of responses
 DISPLACEMENT = 0.1  # nats a token
 VANISHED_GRADIENT = 1e-8
+STUDENT_ENTROPY, TEACHER_ENTROPY = "token_entropy/student", "token_entropy/teacher"
+LOST_ENTROPY = 0.5  # of the first window's; a student of dckd may become as certain as its teacher
 PLATEAU = 0.99 * log(2)
+FLAT, AGREE = "the teacher's preference is flat", "student and teacher agree already"
+WEIGHTS = {"pad": "beta_student", "dckd": "chosen_weight and rejected_weight", "adpa": "gamma"}  # of the signal
 
 
 class SignalMonitor:
@@ -23,36 +28,45 @@ class SignalMonitor:
 
     Invariants:
         - Each kind of warning is given once.
-        - A judgement needs a full window, so one odd batch raises no alarm; gradient norms are judged alone, and
-          choice at chance within the first steps.
+        - A judgement needs a full window, so one odd batch raises no alarm; gradient norms are judged alone,
+          choice at chance within the first steps, and whether the loss moves over all of them.
 
     Args:
         loss: name of the loss in ``losses.LOSSES``; only ``ppd`` has a ceiling to be stuck at.
+        method: that trains the student; each has remedies of its own.
         window: number of steps that a judgement averages over.
 
     """
 
-    def __init__(self, loss: str = "ppd", window: int = 20):
-        self._bounded = loss == "ppd"
+    def __init__(self, loss: str = "ppd", method: str = "pad", window: int = 20):
+        self._bounded = (loss, method) == ("ppd", "pad")
+        self._method = method
         self._window = window
         self._recent: dict[str, deque[float]] = {}
         self._first: dict[str, float] = {}
         self._said: set[str] = set()
+        self._stillness = Stillness(FLAT if method == "pad" else AGREE)
         self._choices: deque[tuple[float, float]] = deque(maxlen=CHANCE_STEPS)
 
     def update(
         self, metrics: Mapping[str, float], loss: float | None = None, gradient_norm: float | None = None
     ) -> list[str]:
-        """Take one step's metrics, loss and gradient norm; return the warnings that are new."""
+        """Take one step's metrics, loss and gradient norm; return the warnings that are new.
+
+        ``metrics`` may have the ``learning_rate``.
+        """
         means = self._means({**metrics, **({} if loss is None else {"loss": loss})})
         found = {
             **_teacher_warnings(means),
-            **_sample_warnings(means),
-            **_gradient_warnings(gradient_norm),
+            **_sample_warnings(means, self._method),
+            **_gradient_warnings(gradient_norm, self._method),
             **self._chance_warning(metrics),
             **self._displacement_warning(means),
-            **self._plateau_warning(means),
+            **self._stillness.update(loss, metrics),
+            **self._entropy_warning(means),
         }
+        if plateau := self._plateau_warning(means):  # says why such a loss is still
+            found = {kind: message for kind, message in found.items() if kind != "still"} | plateau
         new = [message for kind, message in found.items() if kind not in self._said]
         self._said |= found.keys()
         return new
@@ -97,6 +111,19 @@ class SignalMonitor:
             )
         }
 
+    def _entropy_warning(self, means: Mapping[str, float]) -> dict[str, str]:
+        first, now, teacher = self._first.get(STUDENT_ENTROPY), means.get(STUDENT_ENTROPY), means.get(TEACHER_ENTROPY)
+        if first is None or now is None or now >= LOST_ENTROPY * first:
+            return {}
+        fell = f"The student's entropy has fallen from {first:.3f} to {now:.3f} nats a token"
+        if self._method == "adpa":
+            why = "it collapses to its likeliest tokens, as the advantage alone asks it to"
+            return {"entropy": f"{fell}: {why}. Raise nll_weight, or lower gamma or the learning rate."}
+        if teacher is None or now >= LOST_ENTROPY * teacher:
+            return {}
+        why = f"the teacher's is {teacher:.3f}: it collapses to the chosen answers, as their likelihood alone asks"
+        return {"entropy": f"{fell}, and {why}. Raise {WEIGHTS['dckd']}, or lower nll_weight or the learning rate."}
+
     def _plateau_warning(self, means: Mapping[str, float]) -> dict[str, str]:
         if not self._bounded or means.get("loss", 0.0) < PLATEAU:
             return {}
@@ -133,7 +160,7 @@ def _teacher_warnings(means: Mapping[str, float]) -> dict[str, str]:
     return warnings
 
 
-def _sample_warnings(means: Mapping[str, float]) -> dict[str, str]:
+def _sample_warnings(means: Mapping[str, float], method: str) -> dict[str, str]:
     warnings: dict[str, str] = {}
     if (share := means.get("share/one_text", 0.0)) > MOST_ONE_TEXT:
         warnings["one text"] = (
@@ -142,29 +169,31 @@ def _sample_warnings(means: Mapping[str, float]) -> dict[str, str]:
             " learning_rate. If it was so from the start, raise temperature."
         )
     if (share := means.get("share/cut", 0.0)) > MOST_CUT:
-        warnings["cut"] = (
-            f"{share:.0%} of responses are cut at their longest length, so the teacher judges beginnings, and length"
-            " tells nothing. Raise max_response_tokens."
-        )
+        beginnings = "the teacher judges beginnings, and length tells nothing"
+        what = beginnings if method == "pad" else "the student learns from beginnings, and not how a response ends"
+        remedy = "Give whole answers" if method == "dckd" else "Raise max_response_tokens"
+        warnings["cut"] = f"{share:.0%} of responses are cut at their longest length, so {what}. {remedy}."
     return warnings
 
 
-def _gradient_warnings(gradient_norm: float | None) -> dict[str, str]:
+def _gradient_warnings(gradient_norm: float | None, method: str) -> dict[str, str]:
     if gradient_norm is None:
         return {}
     if not isfinite(gradient_norm):
         return {
             "gradient not finite": (
                 f"The gradient norm is {gradient_norm}: this update is spoilt, and the weights with it unless it is"
-                " skipped. Lower the learning rate or beta_student, and keep max_grad_norm set."
+                f" skipped. Lower the learning rate or {WEIGHTS[method]}, and keep max_grad_norm set."
             )
         }
     if gradient_norm < VANISHED_GRADIENT:
+        why, look = "the signal is flat or saturated", "both entropies, then change beta_teacher or beta_student"
+        if method != "pad":
+            why, look = AGREE, f"the curves of kl, then raise nll_weight, or {WEIGHTS[method]}"
         return {
             "gradient vanished": (
-                f"The gradient norm is {gradient_norm:.1e}: the student learns nothing from this signal, which is"
-                " flat or saturated, or no weight is trainable. Look at both entropies, then change beta_teacher or"
-                " beta_student."
+                f"The gradient norm is {gradient_norm:.1e}: the student learns nothing, because {why}, or because no"
+                f" weight is trainable. Look at {look}."
             )
         }
     return {}

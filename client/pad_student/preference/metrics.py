@@ -62,17 +62,40 @@ def preference_metrics(
 
 
 @torch.no_grad()
-def choice_metrics(selection_spread: Tensor | None, order_disagreement: Tensor | None) -> dict[str, float]:
+def agreement_weights(scores_teacher: Tensor, scores_student: Tensor, same_text: Tensor) -> dict[str, int]:
+    """By how much each agreement of ``preference_metrics`` counts in a mean over batches: the sets or pairs it is of.
+
+    Args:
+        scores_teacher: [P, N].
+        scores_student: [P, N].
+        same_text: [P, N]; see ``preference_metrics``.
+    """
+    _, judged = _judged_pairs(scores_teacher, scores_student, same_text)
+    return {
+        "agreement/top1": int((same_text != 0).any(1).sum().item()),
+        "agreement/pairwise": int(judged.sum().item()),
+    }
+
+
+@torch.no_grad()
+def choice_metrics(
+    selection_spread: Tensor | None, order_disagreement: Tensor | None, orders_asked: Tensor | None = None
+) -> dict[str, float]:
     """Averages over the prompts of a batch that tell whether the teacher's choice means anything.
 
     Args:
         selection_spread: total variation between a set's selection probabilities and equal ones, 0 to 1, [P].
         order_disagreement: largest total variation between two orders of one set's responses, 0 to 1, [P].
+        orders_asked: number of orders, [P].
 
     Returns:
-        ``choice/spread`` and ``choice/order_disagreement``, each if it is given.
+        ``choice/spread``, ``choice/order_disagreement`` and ``choice/orders_asked``, each if it is given.
     """
-    given = {"choice/spread": selection_spread, "choice/order_disagreement": order_disagreement}
+    given = {
+        "choice/spread": selection_spread,
+        "choice/order_disagreement": order_disagreement,
+        "choice/orders_asked": orders_asked,
+    }
     return {name: value.float().mean().item() for name, value in given.items() if value is not None}
 
 
@@ -98,19 +121,22 @@ def response_metrics(
 
 
 @torch.no_grad()
-def sample_metrics(same_text: Tensor, cut: Tensor) -> dict[str, float]:
-    """Shares of the responses of a batch that teach little or nothing.
+def sample_metrics(same_text: Tensor, cut: Tensor, other_ids: Tensor) -> dict[str, float]:
+    """Shares of the responses of a batch that teach little or nothing, and of those that are read as they were drawn.
 
     Args:
         same_text: the place of the first response of the set with the same text, [P, N].
         cut: whether the response stopped at the longest length, [P, N].
+        other_ids: whether the student drew other ids than those of the text, [P, N].
 
     Returns:
-        ``share/cut`` and ``share/copies``, of responses: cut ones, and those that repeat an earlier one of their set;
-        ``share/one_text``, of sets whose responses are all the same text, which have no preference to learn.
+        ``share/cut``, ``share/copies`` and ``share/other_ids``, of responses: cut ones, those that repeat an earlier
+        one of their set, and those with other ids; ``share/one_text``, of sets whose responses are all the same text,
+        which have no preference to learn.
     """
     places_N = torch.arange(same_text.shape[1], device=same_text.device)
     values = {"cut": cut, "copies": same_text != places_N, "one_text": (same_text == 0).all(1)}
+    values["other_ids"] = other_ids
     return {f"share/{name}": value.float().mean().item() for name, value in values.items()}
 
 
@@ -125,13 +151,20 @@ def _top1_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor, same
 
 
 def _pairwise_agreement(scores_teacher_P_N: Tensor, scores_student_P_N: Tensor, same_text_P_N: Tensor) -> float:
+    agrees, judged = _judged_pairs(scores_teacher_P_N, scores_student_P_N, same_text_P_N)
+    return agrees[judged].float().mean().item() if judged.any() else float("nan")
+
+
+def _judged_pairs(
+    scores_teacher_P_N: Tensor, scores_student_P_N: Tensor, same_text_P_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of each pair of responses, [P, pairs]: whether both sides order it the same, and whether it counts."""
     first, second = zip(*combinations(range(scores_teacher_P_N.shape[1]), 2), strict=True)
     side_T, side_S = (
         (s[:, list(first)] - s[:, list(second)]).sign() for s in (scores_teacher_P_N, scores_student_P_N)
     )
     two_texts = same_text_P_N[:, list(first)] != same_text_P_N[:, list(second)]
-    untied = (side_T * side_S != 0) & two_texts
-    return (side_T == side_S)[untied].float().mean().item() if untied.any() else float("nan")
+    return side_T == side_S, (side_T * side_S != 0) & two_texts
 
 
 # pyright: standard

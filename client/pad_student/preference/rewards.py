@@ -22,6 +22,7 @@ def likelihood_reward(
     normalization: Normalization = "mean",
     text_bytes: Tensor | None = None,
     unconditional: Tensor | None = None,
+    unconditional_weight: float = 1.0,
 ) -> Tensor:
     """Reward r from log-likelihoods, differentiable.
 
@@ -31,16 +32,17 @@ def likelihood_reward(
     Args:
         log_likelihood: ln p(response | prompt) in nats, [P, N].
         tokens: scored tokens of each response under the same model, [P, N].
-        normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text, which
-            unlike tokens are the same for every tokenizer.
+        normalization: ``mean`` divides by tokens, ``sum`` by nothing, ``bytes`` by UTF-8 bytes of the text (1 if it
+            is empty), which unlike tokens are the same for every tokenizer.
         text_bytes: [P, N], needed by ``bytes``.
         unconditional: ln p(response | empty request) in nats, [P, N], needed by ``relative``, which takes it off.
+        unconditional_weight: the share of it that ``relative`` takes off.
 
     Returns:
         [P, N] in nats, nats a token or nats a byte; at least float32.
 
     Raises:
-        RewardError: for a non-finite log-likelihood, a response without tokens or bytes, or an unknown normalization.
+        RewardError: for a non-finite log-likelihood, a response without tokens, or an unknown normalization.
 
     """
     log_likelihood_P_N = log_likelihood.to(torch.promote_types(log_likelihood.dtype, torch.float32))
@@ -51,10 +53,12 @@ def likelihood_reward(
         case "mean":
             return log_likelihood_P_N / _positive_counts(tokens, log_likelihood_P_N, "tokens")
         case "bytes" if text_bytes is not None:
-            return log_likelihood_P_N / _positive_counts(text_bytes, log_likelihood_P_N, "bytes of text")
+            # A finished answer may have no text: its end of turn counts as one byte.
+            return log_likelihood_P_N / _positive_counts(text_bytes.clamp(min=1), log_likelihood_P_N, "bytes of text")
         case "relative" if unconditional is not None:
             _require(unconditional.isfinite(), "log-likelihood after an empty request is not finite")
-            return (log_likelihood_P_N - unconditional) / _positive_counts(tokens, log_likelihood_P_N, "tokens")
+            relative_P_N = log_likelihood_P_N - unconditional_weight * unconditional
+            return relative_P_N / _positive_counts(tokens, log_likelihood_P_N, "tokens")
         case "relative":
             raise RewardError(
                 'normalization "relative" needs log-likelihoods after an empty request; score with --unconditional'
@@ -66,24 +70,30 @@ def likelihood_reward(
 
 
 def calibrated_reward(
-    log_likelihood: Tensor,
-    tokens: Tensor,
+    log_likelihood: Tensor | None,
+    tokens: Tensor | None,
     selection_probability: SelectionProbabilities | None,
     alpha: float,
     normalization: Normalization = "mean",
     text_bytes: Tensor | None = None,
     unconditional: Tensor | None = None,
+    unconditional_weight: float = 1.0,
+    log_selection: SelectionProbabilities | None = None,
 ) -> Tensor:
     """The teacher's calibrated reward r̂ = (1-α)·r + α·ln p_sel.
 
     Args:
-        log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalization`` and ``text_bytes``.
+        log_likelihood: as for ``likelihood_reward``, like ``tokens``, ``normalization`` and ``text_bytes``; None if
+            the teacher tells none, which only α = 1 allows.
         tokens: [P, N].
         selection_probability: [P, N], in (0, 1]; ignored at α = 0.
         alpha: weight of the selection probability, in [0, 1].
         normalization: of the likelihood.
         text_bytes: [P, N].
         unconditional: [P, N].
+        unconditional_weight: of ``unconditional`` in a relative likelihood.
+        log_selection: ln p_sel in nats, [P, N], where it is not the logarithm of ``selection_probability``: its
+            posterior mean, if a teacher votes.
 
     Returns:
         [P, N], at least float32.
@@ -95,10 +105,19 @@ def calibrated_reward(
     """
     if not 0 <= alpha <= 1:
         raise RewardError(f"alpha must lie in [0, 1], got {alpha}")
-    reward_P_N = likelihood_reward(log_likelihood, tokens, normalization, text_bytes, unconditional)
+    if log_likelihood is None or tokens is None:
+        if alpha < 1:
+            raise RewardError(f"alpha {alpha:g} needs log-likelihoods, and this teacher only chooses: set alpha to 1")
+        return _log_selection(selection_probability, log_selection)
+    reward_P_N = likelihood_reward(
+        log_likelihood, tokens, normalization, text_bytes, unconditional, unconditional_weight
+    )
     if alpha == 0:
         return reward_P_N
-    log_selection_P_N = _log_selection(selection_probability, reward_P_N)
+    log_selection_P_N = _log_selection(selection_probability, log_selection).to(reward_P_N)
+    if log_selection_P_N.shape != reward_P_N.shape:
+        shapes = f"{list(log_selection_P_N.shape)}, log-likelihoods {list(reward_P_N.shape)}"
+        raise RewardError(f"selection probabilities are {shapes}")
     return (1 - alpha) * reward_P_N + alpha * log_selection_P_N
 
 
@@ -112,22 +131,29 @@ def utf8_lengths(texts: Sequence[Sequence[str]]) -> Tensor:
     return torch.tensor([[len(text.encode()) for text in row] for row in texts])
 
 
-def _log_selection(selection_probability: SelectionProbabilities | None, like_P_N: Tensor) -> Tensor:
+def _log_selection(
+    selection_probability: SelectionProbabilities | None, log_selection: SelectionProbabilities | None
+) -> Tensor:
     if selection_probability is None:
         raise RewardError("alpha > 0 needs selection probabilities: score with selection, or set alpha to 0")
-    if not isinstance(selection_probability, Tensor):
-        missing = float("nan")
-        rows = [[missing if value is None else value for value in row] for row in selection_probability]
-        selection_probability = torch.tensor(rows, dtype=torch.float64)  # in float32 the smallest would round to 0
-    probability_P_N = selection_probability
-    if probability_P_N.shape != like_P_N.shape:
-        raise RewardError(
-            f"selection probabilities are {list(probability_P_N.shape)}, log-likelihoods {list(like_P_N.shape)}"
-        )
+    probability_P_N = _as_tensor(selection_probability)
+    probability_P_N = probability_P_N.to(torch.promote_types(probability_P_N.dtype, torch.float32))
     _require(~probability_P_N.isnan(), "selection probability is missing")
     _require(probability_P_N > 0, "selection probability is not above 0, so it has no logarithm")
     _require(probability_P_N <= 1 + 1e-4, "selection probability is above 1")  # slack: renormalised in float32
-    return probability_P_N.log().to(like_P_N)
+    if log_selection is None:
+        return probability_P_N.log()
+    log_selection_P_N = _as_tensor(log_selection)
+    return torch.where(log_selection_P_N.isnan(), probability_P_N.log(), log_selection_P_N)
+
+
+def _as_tensor(values: SelectionProbabilities) -> Tensor:
+    """A missing value is not a number."""
+    if isinstance(values, Tensor):
+        return values
+    missing = float("nan")
+    rows = [[missing if value is None else value for value in row] for row in values]
+    return torch.tensor(rows, dtype=torch.float64)  # in float32 the smallest would round to 0
 
 
 def _positive_counts(counts: Tensor, like_P_N: Tensor, what: str) -> Tensor:

@@ -4,15 +4,19 @@ import datetime
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from pad_settings.values import from_text
 from pad_wire import Form, Orders
+from pad_wire.scoring import TOLERANCE
 
 Loss = Literal["ppd", "vpd", "forward_kl", "reverse_kl", "symmetric_kl", "released_kl", "simpo"]
+Method = Literal["pad", "dckd", "adpa"]
 Normalization = Literal["mean", "sum", "bytes", "relative"]
 Decompose = Literal["on-policy", "fixed"]
+OnRefused = Literal["skip", "stop"]
+OneText = Literal["skip", "keep"]
 
 Settings = TypeVar("Settings", bound=type)
 
@@ -28,17 +32,13 @@ def with_help(settings: Settings) -> Settings:
 
 def as_arguments(given: Any) -> Any:
     """A template's arguments from a mapping, or from its text in YAML or JSON."""
-    try:
-        arguments: Any = yaml.safe_load(given) if isinstance(given, str) else given
-    except yaml.YAMLError:
-        arguments = given
+    arguments: Any = from_text(given)
     if arguments is None:
         return None
     if not isinstance(arguments, dict):
         raise ValueError('expected arguments as in {"enable_thinking": false}')
     # A flag NAME=VALUE gives a text, and "false" is meant to be false.
-    values = cast(dict[str, Any], arguments).items()
-    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in values}
+    return {name: from_text(value) for name, value in cast(dict[str, Any], arguments).items()}
 
 
 def _a_date(given: Any) -> Any:
@@ -70,6 +70,24 @@ class TemplateSettings:
 
 @with_help
 @dataclass
+class RefusalSettings:
+    """What becomes of prompts and sets that a chat template or a context's length refuses."""
+
+    on_refused: Annotated[
+        OnRefused,
+        Field(
+            description="A prompt or set that a model's chat template or context refuses is left out and counted"
+            " (skip), or ends the run (stop)."
+        ),
+    ] = "skip"
+    most_refused: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of prompts or sets that may be left out before the run stops."),
+    ] = 0.1
+
+
+@with_help
+@dataclass
 class QuestionSettings:
     """How the teacher is asked to choose among responses."""
 
@@ -78,8 +96,26 @@ class QuestionSettings:
     ] = "listwise"
     orders: Annotated[
         Orders,
-        Field(description="Option orders to average, which cancels the teacher's preference for a letter."),
+        Field(
+            description="Option orders to average, which cancels the teacher's preference for a letter; adaptive asks"
+            " in two opposite ones, and in the others only if these disagree."
+        ),
     ] = "cyclic"
+    tolerance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Total variation between two opposite orders past which adaptive asks in the others.",
+        ),
+    ] = TOLERANCE
+    distinct: Annotated[
+        bool,
+        Field(
+            description="Ask over distinct texts: copies of one text are one option, and each has the whole"
+            " probability of its text."
+        ),
+    ] = True
 
 
 @with_help
@@ -118,10 +154,26 @@ class PreferenceSettings:
             " relative, the teacher's mean is reduced by the mean after an empty request."
         ),
     ] = "mean"
+    unconditional_weight: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Share of the mean after an empty request that normalization relative takes off; at 1 short"
+            " responses are preferred, at less longer ones.",
+        ),
+    ] = 1.0
     anchor: Annotated[
         float,
         Field(ge=0, description="Weight of the negative log-likelihood of the response that the teacher likes best."),
     ] = 0.0
+    one_text: Annotated[
+        OneText,
+        Field(
+            description="Sets whose responses are all the same text hold no preference: they are neither scored nor"
+            " trained on (skip), or treated as others (keep)."
+        ),
+    ] = "skip"
     max_forward_tokens: Annotated[
         int | None,
         Field(
@@ -129,7 +181,43 @@ class PreferenceSettings:
             description="Tokens in one forward pass; a larger micro-batch takes several, for the same gradient.",
         ),
     ] = None
-    learning_rate: Annotated[float, Field(gt=0, description="Highest learning rate.")] = 8e-7
+    learning_rate: Annotated[
+        float | None,
+        Field(gt=0, description="Highest learning rate; by default 8e-7, and 1e-4 for an adapter (LoRA)."),
+    ] = None
+
+
+@with_help
+@dataclass
+class MethodSettings:
+    """Which method trains the student, and what the token-level ones (arXiv 2502.17927) weigh."""
+
+    method: Annotated[
+        Method,
+        Field(
+            description="Method: pad compares whole responses; dckd and adpa learn from the teacher's distribution at"
+            " each token, and need its tokenizer."
+        ),
+    ] = "pad"
+    top_k: Annotated[
+        int, Field(ge=1, le=256, description="Tokens that the teacher names at each token; the others are one bin.")
+    ] = 50
+    nll_weight: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Weight of the chosen response's negative log-likelihood; without it adpa loses entropy.",
+        ),
+    ] = 1.0
+    chosen_weight: Annotated[
+        float, Field(ge=0, description="dckd: weight of the divergence from the teacher on the chosen response.")
+    ] = 0.1
+    rejected_weight: Annotated[
+        float, Field(ge=0, description="dckd: weight of the divergence from the teacher on the rejected response.")
+    ] = 0.1
+    gamma: Annotated[
+        float, Field(ge=0, description="adpa: weight of the teacher's advantage over its reference.")
+    ] = 1.6
 
 
 @with_help
@@ -137,8 +225,17 @@ class PreferenceSettings:
 class OnPolicySettings:
     """How the student's responses are sampled during training."""
 
-    n: Annotated[int, Field(ge=2, description="Responses to each prompt.")] = 4
-    temperature: Annotated[float, Field(gt=0, description="Sampling temperature.")] = 0.8
+    n: Annotated[int, Field(ge=1, description="Responses to each prompt; pad compares two or more.")] = 4
+    temperature: Annotated[
+        float, Field(ge=0, description="Sampling temperature; 0 takes the likeliest tokens, for adpa with n 1.")
+    ] = 0.8
+    resample_temperature: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Temperature at which a set of one text is sampled once more; by default it is not.",
+        ),
+    ] = None
     max_response_tokens: Annotated[int, Field(ge=1, description="Longest response; longer ones are cut.")] = 1024
     sampling_batch_size: Annotated[
         int, Field(ge=1, description="Prompts sampled in one batch; bounds the memory of sampling.")
@@ -161,13 +258,25 @@ class OnPolicySettings:
             description="Steps by which responses may lag behind the student: 0 is fully on-policy, 1 samples ahead.",
         ),
     ] = 0
+    keep_rounds: Annotated[
+        Literal["needed", "all"],
+        Field(description="Rounds of samples and scores to keep: those that a kept checkpoint needs, or all."),
+    ] = "needed"
     decompose: Annotated[
         Decompose,
         Field(description="Sample each part from the student as it then is (on-policy), or all together (fixed)."),
     ] = "on-policy"
 
 
-class _Bounds(BaseModel, OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings):
+class _Bounds(
+    BaseModel,
+    OnPolicySettings,
+    MethodSettings,
+    PreferenceSettings,
+    RefusalSettings,
+    QuestionSettings,
+    TemplateSettings,
+):
     """All of the above as a model that checks them."""
 
 

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pad_student.errors import SamplingError
+from pad_student.storage.modes import readable_as_umask_says
 
 UNMERGED = (
     "a sampling server wants one plain model, and this adapter does not merge into the student's own weights: leave"
@@ -24,6 +25,7 @@ def save_whole_weights(model: Any, folder: Path) -> None:
     """
     if not hasattr(model, "get_base_model"):
         model.save_pretrained(folder)
+        readable_as_umask_says(folder)
         return
     if not hasattr(model, "merge_adapter"):
         raise SamplingError(UNMERGED)
@@ -37,6 +39,7 @@ def save_whole_weights(model: Any, folder: Path) -> None:
         if weights.keys() != _names(plain.config):
             raise SamplingError(UNMERGED)
         plain.save_pretrained(folder, state_dict=weights)
+    readable_as_umask_says(folder)
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria
 
+from pad_student.data.drawn_ids import spell, spelled
+from pad_student.data.lengths import prompt_fits
 from pad_student.errors import SamplingError
 from pad_student.model.logprobs import use_defined_attention
+from pad_student.storage.terminal.status import STATUS, TICK
 from pad_torch.checkpoint import load_model
 from pad_torch.context_length import context_length
 from pad_torch.declared_ends import declared_ends, saved_ends
@@ -25,7 +29,7 @@ from pad_wire.model_names import is_missing_directory
 logger = logging.getLogger(__name__)
 
 EMPTY_RETRIES = 4
-# A student may be odd in these ways: its own log-likelihoods are still those of the text that it trains on.
+# A student may always be odd in these ways: its own log-likelihoods are still those of the text that it trains on.
 ALLOWED: tuple[FindingName, ...] = ("unused-weights", "tokenizer-round-trip")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BYTES = 3  # of that character in UTF-8: each may be a token
@@ -39,8 +43,15 @@ class Student:
     encoder: ChatEncoder
 
 
-def load_student(name: str, dtype: str = "auto", template: TemplateOptions | None = None) -> Student:
+def load_student(
+    name: str,
+    dtype: str = "auto",
+    template: TemplateOptions | None = None,
+    allow: Collection[FindingName] = (),
+) -> Student:
     """Load a model (directory or hub id), on the GPU if there is one; dtype ``auto`` is the one it was saved in.
+
+    ``allow`` names findings about its files that are no reason to refuse it.
 
     Raises:
         OSError: there is no such model, or a file of it cannot be read.
@@ -48,9 +59,9 @@ def load_student(name: str, dtype: str = "auto", template: TemplateOptions | Non
             that the model lacks.
         TemplateError: the tokenizer has no usable chat template.
     """
-    encoder = load_encoder(name, template)
+    encoder = load_encoder(name, template, allow)
     try:
-        model = load_model(name, dtype=dtype, allow=ALLOWED)
+        model = load_model(name, dtype=dtype, allow={*ALLOWED, *allow})
     except ValueError as error:
         raise SamplingError(str(error)) from error
     check_vocabulary(name, encoder, model)
@@ -58,8 +69,12 @@ def load_student(name: str, dtype: str = "auto", template: TemplateOptions | Non
     return Student(model.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
 
-def load_encoder(name: str, template: TemplateOptions | None = None) -> ChatEncoder:
+def load_encoder(
+    name: str, template: TemplateOptions | None = None, allow: Collection[FindingName] = ()
+) -> ChatEncoder:
     """The encoder of a model (directory or hub id), without the model's weights.
+
+    ``allow`` names findings about its files that are no reason to refuse it.
 
     Raises:
         OSError: there is no such model.
@@ -69,7 +84,7 @@ def load_encoder(name: str, template: TemplateOptions | None = None) -> ChatEnco
     if is_missing_directory(name):
         raise SamplingError(f"{name}: no such model directory")
     try:
-        tokenizer = load_tokenizer(name, allow=ALLOWED)
+        tokenizer = load_tokenizer(name, allow={*ALLOWED, *allow})
     except ValueError as error:
         raise SamplingError(str(error)) from error
     encoder = ChatEncoder.of(tokenizer, template, saved_ends(name))
@@ -96,7 +111,7 @@ def check_vocabulary(name: str, encoder: ChatEncoder, model: Any) -> None:
 
 def fits(model: Any, encoder: ChatEncoder, prompt: Prompt, max_new_tokens: int) -> bool:
     """Whether the rendered prompt and ``max_new_tokens`` more tokens fit the model's context."""
-    return len(encoder.prompt_ids(prompt)) + max_new_tokens <= context_of(model)
+    return prompt_fits(encoder, prompt, context_of(model) - max_new_tokens)
 
 
 def sample_responses(
@@ -171,7 +186,7 @@ def responses_with_text(
         if not todo:
             break
         for i, rows in zip(todo, generate(todo, retry), strict=True):
-            given = [_response(encoder, ends, row) for row in rows]
+            given = _responses(encoder, ends, rows)
             if all(response.text or response.finished for response in given):
                 found[i] = given
         todo = [i for i in todo if i not in found]
@@ -202,32 +217,64 @@ def _generate_batch(model: Any, prompt_ids: list[list[int]], seed: int) -> list[
             with torch.cuda.device(model.device):
                 torch.cuda.manual_seed(seed)
         # Every process generates alone: a sharded student was gathered before.
-        output = model.generate(input_ids=ids, attention_mask=mask, synced_gpus=False)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            synced_gpus=False,
+            stopping_criteria=[_Counted(width, model.generation_config)],
+        )
     return output[:, width:].tolist()
 
 
-def _response(encoder: ChatEncoder, ends: set[int], row: list[int]) -> Response:
-    """The response before the first end token; everything after it is padding."""
-    length = next((i for i, token in enumerate(row) if token in ends), len(row))
-    finished = length < len(row)
-    text = _text(encoder, row[:length])
-    return Response(text=text if finished else _whole_characters(encoder, row, text), finished=finished)
+class _Counted(StoppingCriteria):
+    """Stops nothing: counts the prompts of a batch whose responses have ended, for the status line."""
+
+    def __init__(self, width: int, config: GenerationConfig) -> None:
+        ends: Any = config.eos_token_id
+        self._width, self._n, self._ends = width, config.num_return_sequences or 1, torch.tensor(ends)
+        self._counted_at = 0.0
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        phase, now = STATUS.current, time.monotonic()
+        if phase and STATUS.shown and now - self._counted_at > TICK:
+            self._counted_at = now
+            ended = torch.isin(input_ids[:, self._width :], self._ends.to(input_ids.device)).any(1)
+            phase.partly = int(ended.view(-1, self._n).all(1).sum())
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def _text(encoder: ChatEncoder, row: list[int]) -> str:
-    tokenizer: Any = encoder.tokenizer
-    return tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+def _responses(encoder: ChatEncoder, ends: set[int], rows: Sequence[list[int]]) -> list[Response]:
+    """The responses before the first end tokens, whose text others may spell with other ids; the rest is padding."""
+    given: list[Response] = []
+    for row in rows:
+        length = next((place for place, token in enumerate(row) if token in ends), len(row))
+        finished = length < len(row)
+        text = spelled(encoder, row[:length])
+        text = text if finished else _whole_characters(encoder, row, text)
+        given.append(_with_ids(encoder, Response(text=text, finished=finished), row[: length + finished]))
+    own = encoder.response_ids([each.text for each in given], [each.finished for each in given])
+    return [
+        each.model_copy(update={"ids": None}) if each.ids == ids else each
+        for each, ids in zip(given, own, strict=True)
+    ]
+
+
+def _with_ids(encoder: ChatEncoder, response: Response, row: list[int]) -> Response:
+    """The response with the ids that spell it; those of a cut character are left out."""
+    most = 0 if response.finished else BYTES
+    shorter = (row[: len(row) - less] for less in range(min(most, len(row) - 1) + 1))
+    return response.model_copy(update={"ids": next((i for i in shorter if spell(encoder, i, response)), None)})
 
 
 def _whole_characters(encoder: ChatEncoder, row: list[int], text: str) -> str:
     """``text`` without a character of which a cut response has only the first bytes: nobody wrote it."""
     if not text.endswith(REPLACEMENT):
         return text
-    (spelled,) = encoder.response_ids([text], [False])  # a model may write this very character
-    if row[-BYTES:] == spelled[-BYTES:]:
+    (own,) = encoder.response_ids([text], [False])  # a model may write this very character
+    if row[-BYTES:] == own[-BYTES:]:
         return text
     # A decoder may spoil the whole run of bytes in which the cut lies, and a token may hold more than the cut bytes.
-    shorter = [text, *(_text(encoder, row[:-less]) for less in range(1, BYTES + 1))]
+    shorter = [text, *(spelled(encoder, row[:-less]) for less in range(1, BYTES + 1))]
     return max((each.rstrip(REPLACEMENT) for each in shorter), key=len)
 
 

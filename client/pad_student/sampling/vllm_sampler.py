@@ -12,7 +12,7 @@ from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.sampling.export_weights import save_whole_weights
 from pad_student.sampling.generate import EMPTY_RETRIES, context_of, end_tokens, responses_with_text, stable_seed
 from pad_student.sampling.vllm_server import Choice, StaleWeights, VllmServer
-from pad_student.teacher.http import Transport
+from pad_student.teacher.network.http import Transport
 from pad_torch.modes import evaluating
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder

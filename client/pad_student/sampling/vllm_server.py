@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, Field, ValidationError
 
 from pad_student.errors import SamplingError
-from pad_student.teacher.http import BadAddress, HttpAddress, NoReply, Transport
+from pad_student.teacher.network.http import BadAddress, HttpAddress, NoReply, Transport
 
 TIMEOUT = 1800.0  # seconds for one prompt's responses, or for loading all weights
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import orjson
 
 from pad_student.errors import SamplingError
+from pad_student.storage.terminal.status import STATUS
 from pad_wire import Prompt, Response
 from pad_wire.model_names import is_missing_directory
 
@@ -67,7 +68,8 @@ def model_digests(model: str) -> dict[str, str]:
     if not Path(model).is_dir():
         return {"weights_digest": _revision(model)}
     found = {"weights": WEIGHTS, "tokenizer": TOKENIZER, "configuration": CONFIGURATION}
-    return {f"{what}_digest": _digest_of_files(Path(model), names) for what, names in found.items()}
+    with STATUS.phase("reading the model's files"):  # gigabytes
+        return {f"{what}_digest": _digest_of_files(Path(model), names) for what, names in found.items()}
 
 
 def _digest_of_files(folder: Path, patterns: Iterable[str]) -> str:

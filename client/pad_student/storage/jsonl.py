@@ -22,19 +22,28 @@ JsonObject = BaseModel | dict[str, Any]
 SYNC_SECONDS = 1.0  # a power cut loses at most this much; a kill loses nothing that was written
 
 
-def read(path: Path, model: type[Model]) -> Iterator[Model]:
-    """Yield each line of ``path`` as ``model``; empty lines are skipped.
+def read(path: Path, model: type[Model], *, whole: bool = False) -> Iterator[Model]:
+    """Yield each line of ``path`` as ``model``; empty lines are skipped, and with ``whole`` a torn last one too.
 
     Raises:
         JsonLinesError: naming the file and the line of another shape.
         OSError: the file cannot be read.
     """
-    for number, line in _lines(path):
-        try:
-            yield parse(model, line.removeprefix(BOM_UTF8) if number == 1 else line)
-        except InvalidBody as error:
-            where = f"{error.detail.where}: " if error.detail.where else ""
-            raise JsonLinesError(f"{path}, line {number}: {where}{error.detail.message}") from None
+    for number, line in _lines(path, _whole_bytes(path) if whole else None):
+        yield parsed(path, f"line {number}", line.removeprefix(BOM_UTF8) if number == 1 else line, model)
+
+
+def parsed(path: Path, place: str, line: bytes, model: type[Model]) -> Model:
+    """One line of a file as ``model``; ``place`` names the line in messages.
+
+    Raises:
+        JsonLinesError: naming the file and the place of a line of another shape.
+    """
+    try:
+        return parse(model, line)
+    except InvalidBody as error:
+        where = f"{error.detail.where}: " if error.detail.where else ""
+        raise JsonLinesError(f"{path}, {place}: {where}{error.detail.message}") from None
 
 
 def first(path: Path, model: type[Model]) -> Model | None:
@@ -44,9 +53,7 @@ def first(path: Path, model: type[Model]) -> Model | None:
         JsonLinesError: the line has another shape.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        whole = file.readline().endswith(b"\n")
-    return next(read(path, model), None) if whole else None
+    return next(read(path, model, whole=True), None)
 
 
 class Appender:
@@ -160,6 +167,11 @@ def _lines(path: Path, end: int | None = None) -> Iterator[tuple[int, bytes]]:
                 return
             if line.strip():
                 yield number, line
+
+
+def _whole_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        return _end_of_whole_lines(file.fileno())
 
 
 def _end_of_whole_lines(file: int) -> int:

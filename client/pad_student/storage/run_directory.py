@@ -18,12 +18,20 @@ def bind_file_to_settings(file: Path, decisive: dict[str, Any]) -> None:
         JsonLinesError: the output is no regular file.
         OtherRun: naming the first setting that differs, or a file that no command of ours began.
     """
-    check_regular(file)
+    check_file_settings(file, decisive)
     record = settings_of(file)
     if not file.exists() or not file.stat().st_size:
         record.unlink(missing_ok=True)
-    refuse_foreign(file, record)
     bind_to_settings(record, decisive)
+
+
+def check_file_settings(file: Path, decisive: dict[str, Any]) -> None:
+    """As ``bind_file_to_settings``, and bind nothing."""
+    check_regular(file)
+    if file.exists() and file.stat().st_size:
+        record = settings_of(file)
+        refuse_foreign(file, record)
+        check_settings(record, decisive)
 
 
 def settings_of(file: Path) -> Path:
@@ -94,6 +102,18 @@ def newest_whole(output_dir: Path) -> Path | None:
         if _state(path) is not None:
             return path
     return None
+
+
+def best_checkpoint(checkpoint: Path) -> Path | None:
+    """The best checkpoint so far, as judged by the run that wrote ``checkpoint``; None if there is none."""
+    best = (_state(checkpoint) or {}).get("best_model_checkpoint")
+    found = checkpoint.parent / Path(best).name if best else None
+    return found if found and found.exists() else None
+
+
+def best_step(checkpoint: Path) -> int | None:
+    """The step of the best checkpoint so far; None if none was judged."""
+    return (_state(checkpoint) or {}).get("best_global_step")
 
 
 def steps_asked(checkpoint: Path) -> int:

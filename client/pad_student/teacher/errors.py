@@ -15,6 +15,10 @@ class TeacherUnreachable(TeacherError):
     """The teacher cannot be connected to, is too slow, overloaded or failing."""
 
 
+class TeacherSlow(TeacherUnreachable):
+    """No answer came within the timeout, or the service gave up after the same time."""
+
+
 class TeacherRefused(TeacherError):
     """The teacher refused the request, and would refuse it again.
 
@@ -27,6 +31,10 @@ class TeacherRefused(TeacherError):
         super().__init__(message)
         self.code = code
         self.where = where
+
+
+class TooManyRefused(TeacherRefused):
+    """The teacher refuses a larger share of the sets than a run may leave out."""
 
 
 class TeacherChanged(TeacherError):

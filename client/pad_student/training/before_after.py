@@ -10,15 +10,16 @@ import orjson
 import torch
 from transformers import TrainerCallback
 
+from pad_student.data.drawn_ids import ids_of
 from pad_student.errors import StudentError
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.rewards import likelihood_reward, student_normalization
 from pad_student.sampling.generate import sample_responses
 from pad_student.storage.jsonl import Appender
+from pad_student.storage.terminal.status import STATUS
 from pad_student.teacher.client import Teacher
-from pad_student.teacher.options import ScoreOptions
-from pad_student.training.batches import TrainingRow, batch_of
+from pad_student.training.batches import TrainingRow, batch_of, judging_options, reward_settings
 from pad_torch.modes import evaluating
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
@@ -69,8 +70,8 @@ class BeforeAfterSamples(TrainerCallback):
             self._keep_in_first_process(state, model)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        """After the last step; not if the run was stopped before."""
-        if state.global_step >= state.max_steps:
+        """After the last step, or the one at which an early stop ended the run; not if it was interrupted."""
+        if state.global_step >= state.max_steps or control.should_training_stop:
             self._keep_in_first_process(state, model)
 
     def _keep_in_first_process(self, state: Any, model: Any) -> None:
@@ -81,15 +82,19 @@ class BeforeAfterSamples(TrainerCallback):
     def _keep(self, model: Any, step: int) -> None:
         path = Path(str(self._config.output_dir)) / FILE
         try:
-            with Appender(path) as lines:
+            with Appender(path) as lines, self._phase() as phase:
                 if {_line_id(row, step) for row in self._rows} <= lines.held:
                     return
                 begun_with = {line["prompt_id"]: line["compared"] for line in _lines_of_step_0(path)}
                 for row, samples in zip(self._rows, self._sample(model), strict=True):
+                    phase.update()
                     if samples and _line_id(row, step) not in lines.held:
                         lines.append(self._line(model, row, step, samples, begun_with.get(row.id)))
         except StudentError as error:
             logger.warning("the report will lack samples of step %d: %s", step, error)
+
+    def _phase(self) -> Any:
+        return STATUS.phase("samples for the report", len(self._rows), stops_at_once=True)
 
     def _sample(self, model: Any) -> list[list[Response]]:
         """Sample with the same seeds both times, so that a student that learnt nothing gives the same answers."""
@@ -106,10 +111,10 @@ class BeforeAfterSamples(TrainerCallback):
 
     def _max_new_tokens(self) -> int:
         """The configured length; for scored sets, which have none, the length of their longest response."""
-        texts = [r.text for row in self._rows if isinstance(row, ScoredSet) for r in row.responses]
-        if not texts:
+        responses = [each for row in self._rows if isinstance(row, ScoredSet) for each in row.responses]
+        if not responses:
             return self._config.max_response_tokens
-        return max(map(len, self._encoder.response_ids(texts, [True] * len(texts))))
+        return max(map(len, ids_of(self._encoder, responses)))
 
     def _line(
         self, model: Any, row: TrainingRow, step: int, samples: list[Response], begun_with: dict[str, Any] | None
@@ -119,24 +124,24 @@ class BeforeAfterSamples(TrainerCallback):
             row if isinstance(row, ScoredSet) else ScoredSet.model_validate(begun_with) if begun_with else scored
         )
         line: dict[str, Any] = {"id": _line_id(row, step), "prompt_id": row.id, "step": step}
-        line |= {"prompt": _plain(row.prompt), "samples": [sample.model_dump() for sample in samples]}
+        line |= {"prompt": _plain(row.prompt), "samples": [each.model_dump(exclude_none=True) for each in samples]}
         if scored:
             line["samples_rewards_teacher"] = self._rewards(model, scored)[0]
         if compared:
-            line["compared"] = compared.model_dump(exclude_none=True)
+            line["compared"] = compared.model_dump(exclude_none=True, exclude={"token_tables"})
             line["rewards_teacher"], line["rewards_student"] = self._rewards(model, compared)
         return line
 
     def _score(self, samples: SampledSet) -> ScoredSet | None:
         if not self._teacher:
             return None
-        return next(iter(self._teacher.score_stream([samples], options=ScoreOptions.of(self._config))))
+        return next(iter(self._teacher.score_stream([samples], options=judging_options(self._config))))
 
     @torch.no_grad()
     def _rewards(self, model: Any, scored: ScoredSet) -> tuple[list[float], list[float]]:
         """The teacher's and the student's rewards of each response, without β."""
         normalization: Any = self._config.normalization
-        made = batch_of([scored], self._encoder, alpha=self._config.alpha, normalization=normalization)
+        made = batch_of([scored], self._encoder, **reward_settings(self._config))
         batch = {name: tensor.to(model.device) for name, tensor in made.items()}
         with evaluating(model):
             own = response_log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["response_mask"])

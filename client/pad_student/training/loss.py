@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.losses import LOSSES, anchor_nll
-from pad_student.preference.metrics import choice_metrics, preference_metrics, response_metrics, sample_metrics
+from pad_student.preference.metrics import (
+    agreement_weights,
+    choice_metrics,
+    preference_metrics,
+    response_metrics,
+    sample_metrics,
+)
 from pad_student.preference.rewards import likelihood_reward, student_normalization
 
 
@@ -17,12 +23,14 @@ class BatchLoss(NamedTuple):
     Attributes:
         loss: scalar with gradient: the mean over the prompts, in nats.
         scores_student: [P, N], β applied.
-        metrics: ``loss/preference``, those of ``preference.diagnostics``, and ``loss/anchor`` if there is an anchor.
+        metrics: ``loss/preference``, those of ``preference.metrics``, and ``loss/anchor`` if there is an anchor.
+        weights: of metrics that are means over something else than the prompts.
     """
 
     loss: Tensor
     scores_student: Tensor
     metrics: dict[str, float]
+    weights: dict[str, int]
 
 
 def student_log_likelihoods(
@@ -76,11 +84,14 @@ def batch_loss(
     metrics |= preference_metrics(
         scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass"), batch["same_text"]
     )
-    metrics |= sample_metrics(batch["same_text"], batch["cut"])
-    metrics |= choice_metrics(batch.get("selection_spread"), batch.get("order_disagreement"))
+    metrics |= sample_metrics(batch["same_text"], batch["cut"], batch["other_ids"])
+    metrics |= choice_metrics(
+        batch.get("selection_spread"), batch.get("order_disagreement"), batch.get("orders_asked")
+    )
     metrics |= response_metrics(rewards_teacher_P_N, rewards_student_P_N, tokens_P_N, batch["text_bytes"])
     if config.anchor:
         anchor_P = anchor_nll(scores_teacher_P_N, mean_log_likelihood_P_N)
         metrics["loss/anchor"] = anchor_P.mean().item()
         loss_P = loss_P + config.anchor * anchor_P
-    return BatchLoss(loss_P.mean(), scores_student_P_N, metrics)
+    weights = agreement_weights(scores_teacher_P_N, scores_student_P_N, batch["same_text"])
+    return BatchLoss(loss_P.mean(), scores_student_P_N, metrics, weights)

@@ -1,5 +1,7 @@
 """JSON lines that a run keeps in its output directory: how it was started, its metrics, and its costs."""
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -48,6 +50,7 @@ class StartLog(TrainerCallback):
                 {
                     "started": datetime.now(UTC).isoformat(),
                     "step": state.global_step,
+                    "command": command_line(sys.argv),
                     "max_steps": state.max_steps,
                     "model": str(getattr(model.config, "_name_or_path", "")),
                     "rows": len(self._rows),
@@ -61,19 +64,65 @@ class StartLog(TrainerCallback):
             )
 
 
-class MetricsLog(TrainerCallback):
+class StepLog(TrainerCallback):
+    """A file of lines by step, which is read once, at a start's first line, and stays open until ``close``.
+
+    Args:
+        name: of the file in the output directory.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._open: Appender | None = None
+
+    def lines(self, args: Any) -> Appender:
+        """The file, opened if it is not open."""
+        if self._open is None:
+            self._open = Appender(Path(args.output_dir) / self._name, key="step")
+        return self._open
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Close the file: the next training may go on with it."""
+        self.close()
+
+    def close(self) -> None:
+        """Flush to the disk and close."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+class MetricsLog(StepLog):
     """Appends each step's metrics to ``metrics.jsonl``, whatever trackers are in use."""
+
+    def __init__(self) -> None:
+        super().__init__("metrics.jsonl")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Append the step's line, unless an earlier start of the run wrote one for the same step."""
         if not state.is_world_process_zero or not logs or "loss" not in logs:
             return
-        with Appender(Path(args.output_dir) / "metrics.jsonl", key="step") as lines:
-            if state.global_step not in lines.held:
-                lines.append({"step": state.global_step, **logs})
+        lines = self.lines(args)
+        if state.global_step not in lines.held:
+            lines.append({"step": state.global_step, **logs})
 
 
-class CostLog(TrainerCallback):
+class EvaluationLog(StepLog):
+    """Appends the metrics of each evaluation to ``evaluations.jsonl``, which is open only meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__("evaluations.jsonl")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        """Append the line, unless an earlier start of the run wrote one for the same step."""
+        every: dict[str, Any] = logs or {}
+        found = {name: value for name, value in every.items() if name.startswith("eval_")}
+        if found and state.is_world_process_zero and state.global_step not in (lines := self.lines(args)).held:
+            lines.append({"step": state.global_step, **found})
+        self.close()
+
+
+class CostLog(StepLog):
     """Appends each step's seconds and teacher tokens to ``costs.jsonl``; a step done twice has two lines.
 
     Over several processes tokens are summed and seconds are averaged, so that they still add up to the time that
@@ -84,6 +133,7 @@ class CostLog(TrainerCallback):
     """
 
     def __init__(self, costs: Costs) -> None:
+        super().__init__("costs.jsonl")
         self._costs = costs
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -95,12 +145,23 @@ class CostLog(TrainerCallback):
         """Append the costs since the last line."""
         if not logs or "loss" not in logs:
             return
-        costs = means_of_all({name: [value] for name, value in self._costs.take().items()})
+        costs = means_of_all({name: [(value, 1)] for name, value in self._costs.take().items()})
         if "teacher_tokens" in costs:
             costs["teacher_tokens"] = round(costs["teacher_tokens"] * args.world_size)
         if state.is_world_process_zero:
-            with Appender(Path(args.output_dir) / "costs.jsonl", key="step") as lines:
-                lines.append({"step": state.global_step, **costs})
+            self.lines(args).append({"step": state.global_step, **costs})
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A process's command as a shell takes it, without the values of flags that hold a secret."""
+    said = [Path(arguments[0]).name] if arguments else []
+    hidden = False
+    for each in arguments[1:]:
+        flag, equals, _ = each.partition("=")
+        secret = flag.lstrip("-").replace("-", "_").rpartition("_")[2] in ("key", "token")
+        said.append("…" if hidden else f"{flag}=…" if secret and equals else each)
+        hidden = secret and not equals
+    return shlex.join(said)
 
 
 def _decisive_settings(args: PADConfig) -> dict[str, Any]:

@@ -4,8 +4,9 @@ Data flows one way: prompts → responses → scored sets → preference distrib
 it needs no teacher; given prompts and a teacher it samples a round of steps at a time, and trains as scores come in.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
-from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from pad_student.evaluation.report.card import model_card
-from pad_student.evaluation.report.collect import collect
-from pad_student.model.distributed.processes import wait_for_all
-from pad_student.model.distributed.sharding import gathered_weights
+from pad_student.evaluation.grading import Grader
+from pad_student.model.distributed.step_weights import weighed
 from pad_student.model.logprobs import shared_prompts
 from pad_student.on_policy.costs import Costs, Meter
 from pad_student.on_policy.source import OnPolicySource, open_schedule
 from pad_student.preference.config import PADConfig
+from pad_student.preference.trainer_fields import in_one_line
+from pad_student.storage.terminal.status import STATUS
 from pad_student.teacher.client import Teacher
-from pad_student.training.batches import TrainingRow, as_rows, batch_of, usable_rows
-from pad_student.training.callbacks import ProgressBar, StopOnSignal
-from pad_student.training.loss import batch_loss, student_log_likelihoods
-from pad_student.training.prepare import check_launch, encoder_for, prepare_student
+from pad_student.training.base_trainer import BaseTrainer
+from pad_student.training.batches import TrainingRow, as_rows
+from pad_student.training.callbacks import BeginEvaluation, ProgressBar, PruneRounds, StopOnSignal
+from pad_student.training.heldout.choose import evaluation_of
+from pad_student.training.heldout.tables import AnswerTables
+from pad_student.training.methods import method_of
+from pad_student.training.prepare import check_arguments, check_launch, check_teacher, encoder_for, prepare_student
 from pad_student.training.prompt_order import DecomposedOrder, prompts_per_step
-from pad_student.training.run_logs import CostLog, MetricsLog, StartLog
+from pad_student.training.run_logs import CostLog, EvaluationLog, MetricsLog, StartLog
 from pad_student.training.step_metrics import StepMetrics
+from pad_student.training.usable import usable_rows
 
 
-class PADTrainer(Trainer):
+class PADTrainer(BaseTrainer):
     """Trains a student to prefer what a teacher prefers (PAD, arXiv 2502.14272).
 
     Args:
@@ -44,10 +48,14 @@ class PADTrainer(Trainer):
         processing_class: the student's tokenizer, with its chat template.
         teacher: needed if the rows are prompts.
         peft_config: trains an adapter instead of all weights.
+        eval_dataset: held-out prompts, or held-out scored sets; evaluated every ``eval_steps``. With
+            ``load_best_model_at_end`` the best checkpoint is kept, and ``transformers.EarlyStoppingCallback`` works.
+        grader: a rule, ``grader(prompt, response)``, that grades the answers to held-out prompts too.
         kwargs: as for ``transformers.Trainer``.
 
     Attributes:
         shares_prompts: whether a prompt is computed once for all of its responses.
+        encoder: writes the student's conversations.
 
     Raises:
         DatasetError: for a dataset that cannot be trained on.
@@ -66,44 +74,58 @@ class PADTrainer(Trainer):
         processing_class: Any,
         teacher: Teacher | None = None,
         peft_config: Any = None,
+        eval_dataset: Any = None,
+        grader: Grader | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments(model, args, kwargs)
+        check_teacher(teacher, processing_class, args)
         prepared = prepare_student(model, args, peft_config)
         self.shares_prompts = prepared.shares_prompts
-        self._encoder = encoder_for(model, processing_class, args)
-        rows = usable_rows(
-            as_rows(train_dataset), prepared.model, self._encoder, args, scores_more=teacher is not None
+        self.encoder = encoder_for(model, processing_class, args)
+        given = as_rows(train_dataset, pairs=args.method != "pad")
+        rows = usable_rows(given, prepared.model, self.encoder, args, scores_more=teacher is not None)
+        self.evaluation = evaluation_of(
+            eval_dataset, prepared.model, self.encoder, args, teacher, grader, self.gathered_weights
         )
-        super().__init__(
-            model=prepared.model,
-            args=args,
-            train_dataset=rows,  # type: ignore[arg-type]
-            processing_class=processing_class,
-            data_collator=_unchanged,  # type: ignore[arg-type]
-            **kwargs,
-        )
+        with in_one_line():
+            super().__init__(
+                eval_dataset=eval_dataset,
+                model=prepared.model,
+                args=args,
+                train_dataset=rows,  # type: ignore[arg-type]
+                processing_class=processing_class,
+                data_collator=_unchanged,  # type: ignore[arg-type]
+                **kwargs,
+            )
         check_launch(self.accelerator.state, args, samples=teacher is not None)
-        self.loss_is_scaled_for_ga = False  # the loss is a mean over a micro-batch's prompts
-        for default in (ProgressCallback, PrinterCallback):
-            self.remove_callback(default)
         self._stop = StopOnSignal()
         costs = Costs(teacher if isinstance(teacher, Meter) else None)
         self._bars = [] if args.disable_tqdm else [ProgressBar(costs)]
-        for callback in (StartLog(rows), MetricsLog(), CostLog(costs), *self._bars, self._stop):
+        self._logs = [MetricsLog(), CostLog(costs), EvaluationLog()]
+        self._add_callbacks(rows, samples=teacher is not None)
+        self._metrics = StepMetrics(args.loss, args.method)
+        self._method = method_of(args, self.encoder)
+        self._source = _source_of(self, teacher, rows, costs, self._method.batch) if teacher else None
+
+    def _add_callbacks(self, rows: Sequence[TrainingRow], samples: bool) -> None:
+        for default in (ProgressCallback, PrinterCallback):
+            self.remove_callback(default)
+        tables = AnswerTables(self.callback_handler.callbacks)
+        begin = [BeginEvaluation(self.evaluation), tables] if self.evaluation else []
+        prune = [PruneRounds()] if samples and self.args.keep_rounds == "needed" else []
+        for callback in (StartLog(rows), *self._logs, *self._bars, self._stop, *begin, *prune):
             self.add_callback(callback)
-        self._metrics = StepMetrics(args.loss)
-        normalization: Any = args.normalization
-        self._batch = partial(batch_of, encoder=self._encoder, alpha=args.alpha, normalization=normalization)
-        self._source = self._open_source(teacher, rows, costs) if teacher else None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ``transformers.Trainer.train``; Ctrl-C ends the run after the current step, with a checkpoint."""
         try:
-            return super().train(*args, **kwargs)
+            with STATUS.phase("preparing", self.args.gradient_accumulation_steps) as self._training:
+                return super().train(*args, **kwargs)
         finally:
             self._stop.restore()
-            for bar in self._bars:
-                bar.close()
+            for each in (*self._bars, *self._logs):
+                each.close()
             if self._source:
                 self._source.stop()
 
@@ -116,72 +138,66 @@ class PADTrainer(Trainer):
     ) -> Any:
         """The loss of one micro-batch, as ``batch_loss`` makes it; its metrics are logged with the step's."""
         with self.accelerator.autocast():
-            log_likelihood_P_N, tokens_P_N = student_log_likelihoods(model, inputs, self.args, self.shares_prompts)
-        made = batch_loss(inputs, log_likelihood_P_N, tokens_P_N, self.args)
-        self._metrics.note(made.metrics)
-        return (made.loss, {"scores_student": made.scores_student}) if return_outputs else made.loss
+            student: Any = self._method.student(model, inputs, self.shares_prompts)
+        made = self._method.loss(inputs, student)
+        weight = inputs.get("weight", 1.0)
+        if weight:  # shares of copies are of all that was sampled, and noted with the step
+            shares = {} if self._source is None else dict.fromkeys(("share/copies", "share/one_text"), math.nan)
+            self._metrics.note(made.metrics | shares, len(made.scores_student), made.weights)
+        loss = made.loss * weight
+        return (loss, {"scores_student": made.scores_student}) if return_outputs else loss
 
-    def training_step(self, model: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """As ``transformers.Trainer.training_step``, with one attention for the forward and the backward pass."""
         plain: Any = self.accelerator.unwrap_model(model)
         with shared_prompts(plain) if self.shares_prompts else nullcontext():
-            return super().training_step(model, *args, **kwargs)
+            loss = super().training_step(model, inputs, *args, **kwargs)
+        for noted in inputs.get("noted", ()):
+            self._metrics.note(*noted)
+        return loss
 
     def get_batch_samples(
-        self, epoch_iterator: Iterator[list[TrainingRow]], num_batches: int, device: torch.device
+        self, epoch_iterator: Iterator[list[tuple[int, TrainingRow]]], num_batches: int, device: torch.device
     ) -> tuple[list[Any], None]:
         """One optimiser step's micro-batches; one that needs the teacher's scores waits for them when it is taken."""
+        self.begin_step()
         next_rows = partial(super().get_batch_samples, epoch_iterator, num_batches, device)
         if not self._source:
-            return [self._batch(sets) for sets in next_rows()[0]], None
+            return [self._method.batch(sets) | weight for sets, weight in weighed(next_rows()[0])], None
+
+        def prompts() -> list[list[Any]]:
+            return [[row for _, row in batch] for batch in next_rows()[0]]
+
         model = self.accelerator.unwrap_model(self.model_wrapped)
-        found = self._source.batches(self.state.global_step, self.state.max_steps, lambda: next_rows()[0], model)
+        found = self._source.batches(self.state.global_step, self.state.max_steps, prompts, model)
         if found is None:
             return [], None
         batches, staleness = found
         self._metrics.note({"staleness": staleness})
         return batches, None  # type: ignore[return-value]
 
-    @contextmanager
-    def gathered_weights(self) -> Iterator[None]:
-        """Gather sharded weights for the block; a process may then run the student alone. Entering is collective."""
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        reshard: Any = plugin and plugin.reshard_after_forward
-        with gathered_weights(self.model_wrapped, reshard), self.accelerator.autocast():  # type: ignore[arg-type]
-            yield
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the signal's metrics, averaged over all processes, and warn about what looks wrong."""
         means = self._metrics.take()
         super().log({**logs, **means}, start_time)
         if "loss" in logs and self.is_world_process_zero():
-            self._metrics.warn(means, logs.get("grad_norm"))
-
-    def create_model_card(self, *, model_name: str | None = None, **metadata: Any) -> None:  # type: ignore[override]
-        """Write this run's card to ``README.md``, which ``push_to_hub`` uploads.
-
-        Args:
-            model_name: by default the output directory's name.
-            metadata: of ``huggingface_hub.ModelCardData``: license, language, tags, datasets.
-        """
-        if self.is_world_process_zero():
-            output_dir = Path(str(self.args.output_dir))
-            model_card(collect(output_dir), model_name=model_name, **metadata).save(output_dir / "README.md")
+            self._metrics.warn({**logs, **means}, logs.get("grad_norm"))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         if not self._source or self.args.parts == 1:
             return super()._get_train_sampler(train_dataset)
         return DecomposedOrder(len(self.train_dataset), prompts_per_step(self.args), self.args.parts, self.args.seed)  # type: ignore[arg-type]
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        wait_for_all()  # the file written next marks the checkpoint as complete
 
-    def _open_source(self, teacher: Teacher, prompts: list[Any], costs: Costs) -> OnPolicySource:
-        name = str(getattr(self.model.config, "_name_or_path", ""))  # type: ignore[union-attr]
-        schedule = open_schedule(teacher, self._encoder, self.args, costs, prompts, name, prompts_per_step(self.args))
-        folder, save = Path(str(self.args.output_dir)), lambda: self._save_checkpoint(self.model, trial=None)  # type: ignore[arg-type]
-        return OnPolicySource(schedule, folder, self._batch, self.gathered_weights, save)
+def _source_of(
+    trainer: PADTrainer, teacher: Teacher, prompts: Sequence[Any], costs: Costs, batch_of: Any
+) -> OnPolicySource:
+    """The rounds of a run that samples, in its output directory."""
+    args, encoder = trainer.args, trainer.encoder
+    name = str(getattr(trainer.model.config, "_name_or_path", ""))  # type: ignore[union-attr]
+    schedule = open_schedule(teacher, encoder, args, costs, prompts, name, prompts_per_step(args))
+    folder, save = Path(str(args.output_dir)), lambda: trainer._save_checkpoint(trainer.model, trial=None)
+    return OnPolicySource(schedule, folder, batch_of, trainer.gathered_weights, save, trainer.is_deepspeed_enabled)
 
 
 def _unchanged(rows: list[TrainingRow]) -> list[TrainingRow]:

@@ -24,6 +24,7 @@ class Batcher:
     - A unit is computed if any request waits for it, not only the request whose turn it was.
     - Every admitted request ends: with its results, with a refusal, or because its client left.
     - If one row is too large for the device, the other units of its batch are computed without it.
+    - If one unit gets no answer, those who wait for it are refused, and the others of its batch have theirs.
     - After the first error of the engine nothing is computed, and all that waits is refused.
     """
 
@@ -55,10 +56,13 @@ class Batcher:
             asyncio.create_task(self._or_fail(self._watch), name="engine watch"),
         ]
 
-    async def submit(self, request: PendingRequest, deadline: float | None) -> None:
+    async def submit(
+        self, request: PendingRequest, deadline: float | None, first: PendingRequest | None = None
+    ) -> None:
         """Wait until ``request`` has all its results.
 
-        Units that have not begun by ``deadline``, on ``time.monotonic``'s clock, are dropped.
+        Units that have not begun by ``deadline``, on ``time.monotonic``'s clock, are dropped. A later part of
+        ``first`` is admitted with the tokens that ``first`` has reserved.
 
         Raises:
             Refusal: ``overloaded``, ``budget_exceeded``, ``quota_exceeded``, ``too_long``, ``deadline_exceeded`` or
@@ -66,7 +70,10 @@ class Batcher:
         """
         if not request.results:  # all results were in the cache
             return
-        done = self.queue.admit(request, deadline)
+        if first is not None and first.done is not None:
+            done = self.queue.admit_further(request, first)
+        else:
+            done = self.queue.admit(request, deadline)
         reason: str | None = "client_left"
         try:
             async with asyncio.timeout_at(_on_loop_clock(deadline)):
@@ -115,13 +122,13 @@ class Batcher:
 
     async def _run(self, batch: list[QueuedUnit]) -> None:
         """Compute the units of a batch; if one row is too large for the device, compute each unit alone."""
-        batch = self._wanted(batch)
+        batch = _wanted(batch, self.queue)
         if self._failed:
             self._drop(batch, engine_failed())
             return
         if not batch:
             return
-        answers: list[Answer] | None = None
+        answers: Sequence[Answer | Refusal] | None = None
         try:
             answers = await self._runner.run([queued.unit.query for queued in batch])
         except RowTooLarge as error:
@@ -135,22 +142,15 @@ class Batcher:
             for queued in batch:
                 await self._run([queued])
             return
-        units = [queued.unit for queued in batch]
-        for unit, answer in zip(units, answers, strict=True):
-            unit.result = answer
+        units: list[Unit] = []
+        for queued, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Refusal):
+                self._drop([queued], answer)
+            else:
+                queued.unit.result = answer
+                units.append(queued.unit)
         self._keep(units)
         await _hand_out(units)
-
-    def _wanted(self, batch: list[QueuedUnit]) -> list[QueuedUnit]:
-        """The units of a batch that a request still waits for; the others are unclaimed, their tokens returned."""
-        wanted: list[QueuedUnit] = []
-        for queued in batch:
-            if queued.unit.wanted:
-                wanted.append(queued)
-            else:
-                queued.unit.unclaim()
-                self.queue.give_back(queued.request, queued.unit.query.cost, "client_left")
-        return wanted
 
     def _drop(self, batch: Sequence[QueuedUnit], refusal: Refusal) -> None:
         for queued in batch:
@@ -167,6 +167,18 @@ class Batcher:
             batch = self.queue.take_batch()
         if first:
             self._on_failure(error)
+
+
+def _wanted(batch: list[QueuedUnit], queue: AdmissionQueue) -> list[QueuedUnit]:
+    """The units of a batch that a request still waits for; the others are unclaimed, their tokens returned."""
+    wanted: list[QueuedUnit] = []
+    for queued in batch:
+        if queued.unit.wanted:
+            wanted.append(queued)
+        else:
+            queued.unit.unclaim()
+            queue.give_back(queued.request, queued.unit.query.cost, "client_left")
+    return wanted
 
 
 async def _hand_out(units: list[Unit]) -> None:

@@ -7,11 +7,12 @@ from pad_teacher.admission.keys import NO_LIMITS, KeyLimits
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """The name of a key (empty if the service has no keys), the job that the request names, and the key's limits."""
+    """The name of a key (empty if the service has no keys), the request's job, and what the key may use and see."""
 
     key: str
     job: str
     limits: KeyLimits = field(default=NO_LIMITS, compare=False)
+    sees_metrics: bool = field(default=True, compare=False)  # of all keys and jobs
 
     @property
     def owner(self) -> str:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pad_teacher.engines.base import Engine
-from pad_teacher.engines.queries import Answer, Query
+from pad_teacher.engines.base import Runtime
+from pad_teacher.engines.queries import Answer, AnyQuery
+from pad_teacher.errors import Refusal
 from pad_teacher.runtime.metrics import Metrics
 
 
@@ -15,10 +16,10 @@ class EngineRunner:
 
     - Each batch has a thread; the engine is called from at most ``concurrent_batches`` of them at a time.
     - Seconds in which two batches overlap count once, for the batch that ended first.
-    - The measured rate is a moving average; a batch that failed does not count.
+    - The measured rate is a moving average; a batch that failed, or a query without an answer, does not count.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, engine: Runtime, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self.concurrent_batches = engine.concurrent_batches
         self._engine = engine
         self._metrics = metrics
@@ -27,8 +28,8 @@ class EngineRunner:
         self._last_end = 0.0
         self._tokens_a_second: float | None = None
 
-    async def run(self, queries: Sequence[Query]) -> list[Answer]:
-        """The answer to each of ``queries``.
+    async def run(self, queries: Sequence[AnyQuery]) -> Sequence[Answer | Refusal]:
+        """The answer to each of ``queries``, or why there is none.
 
         Raises:
             RowTooLarge: a row does not fit the device's memory.
@@ -37,7 +38,10 @@ class EngineRunner:
         began = self._clock()
         answers = await asyncio.get_running_loop().run_in_executor(self._threads, self._engine.score, queries)
         began, self._last_end = max(began, self._last_end), self._clock()
-        self._record_rate(sum(query.cost for query in queries), self._last_end - began)
+        pairs = zip(queries, answers, strict=True)
+        tokens = sum(query.cost for query, answer in pairs if not isinstance(answer, Refusal))
+        if tokens:
+            self._record_rate(tokens, self._last_end - began)
         return answers
 
     def seconds_for(self, tokens: int) -> float | None:

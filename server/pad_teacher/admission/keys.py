@@ -1,8 +1,7 @@
-"""API keys and their limits: made once, shown once, kept as hashes, compared in constant time."""
+"""The key file: keys and their limits, made once, shown once, kept as hashes. Needs none of the server's packages."""
 
 import fcntl
 import hashlib
-import hmac
 import os
 import secrets
 import time
@@ -10,16 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import structlog
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pad_teacher.errors import TeacherError
 from pad_wire.atomic import write_atomically
 from pad_wire.text import WireModel
-
-log = structlog.get_logger()
-
-RELOAD_SECONDS = 1.0  # at least, between two looks at whether the file has changed
 
 
 class KeyLimits(WireModel):
@@ -29,6 +23,11 @@ class KeyLimits(WireModel):
     tokens_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_day: int | None = Field(default=None, ge=1)
 
+    @property
+    def most_tokens(self) -> int | None:
+        """The most teacher tokens that these limits ever allow one request; None if there are none."""
+        return min((limit for limit in (self.tokens_per_minute, self.tokens_per_day) if limit), default=None)
+
 
 class KeyRecord(KeyLimits):
     """One line of the key file."""
@@ -36,6 +35,7 @@ class KeyRecord(KeyLimits):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     created: int
+    metrics: bool = False  # whether it may read /metrics, which names all keys and their jobs
 
 
 class KeyFileError(TeacherError):
@@ -49,17 +49,17 @@ _MISTAKES = {
 }
 
 
-def add_key(path: Path, name: str, **limits: float | int | None) -> str:
+def add_key(path: Path, name: str, **options: float | int | None) -> str:
     """Add a new key called ``name`` to the file and return it; it cannot be shown again.
 
     Raises:
-        KeyFileError: if the name is taken or not allowed, one of ``limits`` (of ``KeyLimits``) is out of range,
-            or the file cannot be changed.
+        KeyFileError: if the name is taken or not allowed, one of ``options`` (of ``KeyLimits``, or ``metrics``) is
+            out of range, or the file cannot be changed.
     """
     key = f"pad_{secrets.token_urlsafe(32)}"
     try:
         record = KeyRecord.model_validate(
-            {"name": name, "sha256": _digest(key), "created": int(time.time()), **limits}
+            {"name": name, "sha256": hash_of(key), "created": int(time.time()), **options}
         )
     except ValidationError as error:
         field = str(error.errors()[0]["loc"][0])
@@ -93,9 +93,21 @@ def read_keys(path: Path) -> list[KeyRecord]:
         KeyFileError: if the file cannot be read, or a line is not a key.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_keys(path, path.read_bytes())
+    except OSError as error:
         raise KeyFileError(f"cannot read the key file {path}: {error}") from error
+
+
+def parse_keys(path: Path, content: bytes) -> list[KeyRecord]:
+    """The keys in the bytes of the file ``path``.
+
+    Raises:
+        KeyFileError: if a line is not a key.
+    """
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise KeyFileError(f"cannot read the key file {path}: {error}") from None
     records: list[KeyRecord] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -107,45 +119,8 @@ def read_keys(path: Path) -> list[KeyRecord]:
     return records
 
 
-class KeyRing:
-    """The keys of a file. Belongs to the event loop.
-
-    - The file is read again after it has changed, so keys come, change and go without a restart.
-    - If it cannot be read again, the keys read last are still valid; if it is gone, no key is.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._records = read_keys(path)
-        self._read_at = time.monotonic()
-        self._changed: tuple[int, int] | None = None
-
-    def find(self, key: str) -> KeyRecord | None:
-        """The record of ``key``, or None if it is not known; the time that it takes does not depend on the key."""
-        self._reload()
-        digest = _digest(key)
-        found = None
-        for record in self._records:
-            if hmac.compare_digest(record.sha256, digest):
-                found = record
-        return found
-
-    def _reload(self) -> None:
-        if time.monotonic() - self._read_at < RELOAD_SECONDS:
-            return
-        self._read_at = time.monotonic()
-        try:
-            status = self._path.stat()
-            changed = status.st_mtime_ns, status.st_ino
-            if changed != self._changed:
-                self._records, self._changed = read_keys(self._path), changed
-        except FileNotFoundError:
-            self._records, self._changed = [], None
-        except (OSError, KeyFileError) as error:
-            log.error("the key file could not be read again: the keys read before stay valid", reason=str(error))
-
-
-def _digest(key: str) -> str:
+def hash_of(key: str) -> str:
+    """The hash under which a key is stored."""
     # A key is 256 random bits, so a plain hash of it cannot be reversed by guessing.
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -15,14 +15,42 @@ from pad_teacher.errors import Refusal
 from pad_teacher.runtime.metrics import Metrics
 
 CREDIT_BATCHES = 4  # a returning job may spend this much of its unused share by going first
-MAX_RETRY_SECONDS = 60  # room becomes free before all that waits is done
+MAX_RETRY_SECONDS = 60  # also for a request that is refused unread: it may have room before all that waits is done
 
 
-class AdmissionQueue:
+class QueueState:
+    """What others see of an admission queue."""
+
+    _fair: FairQueue[QueuedUnit]
+    _room: QueueRoom
+    _waiting: int
+
+    @property
+    def waiting(self) -> int:
+        """Requests of which some units have not left the queue."""
+        return self._waiting
+
+    @property
+    def tokens(self) -> int:
+        """Teacher tokens that hold room in the queue."""
+        return self._room.tokens
+
+    @property
+    def jobs(self) -> set[tuple[str, str]]:
+        """The (key, job) pairs that have units in the queue."""
+        return self._fair.jobs
+
+    def served(self, key: str, job: str) -> float:
+        """Tokens of the job's share that are used up, as the fair queue counts them."""
+        return self._fair.served(key, job)
+
+
+class AdmissionQueue(QueueState):
     """Requests between their arrival and the engine. Belongs to the event loop.
 
     - A request is admitted whole or not at all: it holds room and is charged to its key for all its tokens.
-    - Each admitted token leaves once: in a batch or by ``withdraw``. Then its room is free.
+    - Each admitted token leaves once: in a batch, by ``withdraw`` or by ``release``. Then its room is free.
+    - A request that may ask for more later is charged for the most of it, so it is never refused midway.
     - A key is charged for exactly the tokens that the engine computed for it: the rest is given back.
     - Units leave in the order of the fair queue, in batches of at most ``max_batch_tokens``.
     - After ``close`` nothing is admitted; what waits can still be taken out.
@@ -51,56 +79,58 @@ class AdmissionQueue:
         self._arrived = asyncio.Event()
         self._closed = False
 
-    @property
-    def waiting(self) -> int:
-        """Requests of which some units have not left the queue."""
-        return self._waiting
-
-    @property
-    def tokens(self) -> int:
-        """Teacher tokens that hold room in the queue."""
-        return self._room.tokens
-
-    @property
-    def jobs(self) -> set[tuple[str, str]]:
-        """The (key, job) pairs that have units in the queue."""
-        return self._fair.jobs
-
-    def served(self, key: str, job: str) -> float:
-        """Tokens of the job's share that are used up, as the fair queue counts them."""
-        return self._fair.served(key, job)
-
-    def refuse_if_full(self, client: Client, cost: int = 1) -> None:
-        """Refuse a request for which there is no room. A full queue has room for owners below their share.
+    def refuse_unread(self, client: Client) -> None:
+        """Refuse a request before its cost is known, if its key has no token left or there is room for none.
 
         Raises:
-            Refusal: ``quota_exceeded``; or ``overloaded``, to be retried when the waiting tokens are expected to be
-                done: after 1 second if no batch was measured yet, after ``MAX_RETRY_SECONDS`` at most.
+            Refusal: ``quota_exceeded``, ``budget_exceeded``; or ``overloaded``, until all that waits is done.
         """
-        self._budgets.refuse_if_spent(client.key, client.limits)
-        if not self._room.has_room(client.owner, client.limits.weight, cost):
-            wait = _retry_after(self._seconds_for(self._room.tokens))
-            raise Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
+        self._budgets.refuse_if_short(client.key, client.limits)
+        self._refuse_without_room(client, 1, self._room.tokens)
 
     def admit(self, request: PendingRequest, deadline: float | None) -> asyncio.Future[None]:
         """Queue ``request`` and return the future that ends its wait.
 
         Raises:
-            Refusal: ``engine_failed``, ``deadline_exceeded``, ``too_long``, ``overloaded``, ``budget_exceeded`` or
-                ``quota_exceeded``.
+            Refusal: ``engine_failed``, ``deadline_exceeded``, ``too_long``; ``budget_exceeded``, ``quota_exceeded``
+                or ``overloaded``, until there are tokens and room for all its cost.
         """
-        client, cost = request.client, request.group.tokens
+        client, cost = request.client, request.group.tokens + request.reserve
         if self._closed:
             raise engine_failed()
         if deadline is not None and deadline <= self._clock():
             raise Refusal("deadline_exceeded", "the deadline had passed when the request was read")
-        if cost > self._max_queued_tokens:
-            limit = self._max_queued_tokens
+        if cost > (limit := self._max_queued_tokens):
             raise Refusal("too_long", f"the request costs {cost} teacher tokens; the limit is {limit}: split it")
-        self.refuse_if_full(client, cost)
-        done = request.admit(self._budgets.take(client.key, client.limits, cost), self._clock())
-        self._waiting += 1
+        self._budgets.refuse_if_short(client.key, client.limits, cost)
+        self._refuse_without_room(client, cost, self._room.tokens + cost - limit)
+        day = self._budgets.take(client.key, client.limits, cost)
         self._room.hold(client.owner, client.limits.weight, cost)
+        return self._enter(request, day)
+
+    def admit_further(self, request: PendingRequest, first: PendingRequest) -> asyncio.Future[None]:
+        """Queue ``request``, the second part of ``first``, out of its reserve; ``engine_failed`` as ``admit``."""
+        if self._closed:
+            raise engine_failed()
+        first.reserve -= request.group.tokens
+        return self._enter(request, first.day)
+
+    def release(self, request: PendingRequest) -> None:
+        """Give back the tokens that ``request`` has reserved and not asked for."""
+        if request.done is not None and request.reserve:
+            tokens, request.reserve = request.reserve, 0
+            self._room.free(request.client.owner, tokens)
+            self._show_size()
+            self.give_back(request, tokens, None)
+
+    def _refuse_without_room(self, client: Client, cost: int, ahead: int) -> None:
+        """Refuse ``cost`` tokens that have no room before ``ahead`` others are done."""
+        if not self._room.has_room(client.owner, client.limits.weight, cost):
+            raise _full(self._seconds_for(ahead))
+
+    def _enter(self, request: PendingRequest, day: str) -> asyncio.Future[None]:
+        client, done = request.client, request.admit(day, self._clock())
+        self._waiting += 1
         self._fair.push(client.key, client.job, request.group, client.limits.weight)
         self._show_size()
         self._arrived.set()
@@ -144,7 +174,7 @@ class AdmissionQueue:
             self._waiting -= not request.group.items
             if not request.begun:
                 request.begun = True
-                self._metrics.wait_seconds.observe(now - request.admitted)
+                self._metrics.waited(now - request.admitted)
         self._show_size()
         return batch
 
@@ -167,8 +197,10 @@ class AdmissionQueue:
         self._metrics.queued_requests.set(self._waiting)
 
 
-def _retry_after(seconds: float | None) -> int:
-    return min(MAX_RETRY_SECONDS, max(1, ceil(seconds or 1)))
+def _full(seconds: float | None) -> Refusal:
+    """The refusal of a full queue that is expected to have room in ``seconds``; None if no batch was measured yet."""
+    wait = min(MAX_RETRY_SECONDS, max(1, ceil(seconds or 1)))
+    return Refusal("overloaded", "the teacher's queue is full", retry_after_s=wait)
 
 
 def engine_failed() -> Refusal:

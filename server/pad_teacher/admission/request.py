@@ -36,8 +36,10 @@ class PendingRequest:
     - The first result of a unit counts; later ones are ignored.
     """
 
-    def __init__(self, client: Client, units: Sequence[Unit]) -> None:
+    def __init__(self, client: Client, units: Sequence[Unit], reserve: int = 0) -> None:
+        """Make a request of ``units``; ``reserve`` are the most tokens that it may still ask for after them."""
         self.client = client
+        self.reserve = reserve
         queued = ((QueuedUnit(self, index, unit), unit.query.cost) for index, unit in enumerate(units))
         self.group: Group[QueuedUnit] = Group[QueuedUnit].of(queued)
         self.results = [_NOT_YET] * len(units)

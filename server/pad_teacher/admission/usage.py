@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from pad_teacher.admission.budgets import Budgets, day_of
+from pad_teacher.admission.budgets import DAY_SECONDS, Budgets, Clocks, day_of
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.usage_file import UsageFile, UsageFileError
 from pad_teacher.runtime.metrics import OTHER_JOBS, Metrics
@@ -17,7 +17,8 @@ from pad_wire import JobUsage, Usage, UsageReply
 
 log = structlog.get_logger()
 
-MAX_JOBS = 10_000  # further jobs are added up under "(other jobs)"
+REPEAT_SECONDS = 60.0  # between two log entries about the same error of the file
+MAX_JOBS = 10_000  # of each key; its further jobs are added up under "(other jobs)"
 SAVE_SECONDS = 1.0  # between two writes of the day's use: a crash forgets at most this long
 
 
@@ -32,21 +33,29 @@ class UsageBook:
         UsageFileError: if usage cannot be kept in ``folder``.
     """
 
-    def __init__(self, metrics: Metrics, folder: Path | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, metrics: Metrics, folder: Path | None, clocks: Clocks | None = None) -> None:
+        clocks = clocks or Clocks()
         self._metrics = metrics
-        self._file = UsageFile(folder) if folder else None
+        self._file = UsageFile(folder, day_of(clocks.wall() - DAY_SECONDS)) if folder else None
+        self._saved: dict[tuple[str, str], int] = {}
+        self._said: tuple[str, float] = "", 0.0  # the error that was logged last, and when
         self._closed = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
         self._jobs: dict[Client, Counter[str]] = {}
-        self.budgets = Budgets(self._file.used(day_of(clock())) if self._file else None, clock)
+        self.budgets = Budgets(self._file.used if self._file else None, clocks)
+        self._named: Counter[str] = Counter()  # jobs of each key
+        self.tokens = 0  # of all keys and jobs since the start
 
     def count(self, client: Client, usage: Usage) -> None:
         """Add one answered request to its job."""
-        if client not in self._jobs and len(self._jobs) >= MAX_JOBS:
-            client = Client(client.key, OTHER_JOBS)
+        if client not in self._jobs:
+            if self._named[client.key] >= MAX_JOBS:
+                client = Client(client.key, OTHER_JOBS)
+            self._named[client.key] += client not in self._jobs
         counted = self._jobs.setdefault(client, Counter())
         counted["requests"] += 1
-        counted.update(usage.model_dump())
+        self.tokens += usage.total_tokens
+        counted.update(usage.model_dump(exclude_none=True))
         self._metrics.job(client.key, client.job, usage.total_tokens)
         for kind in ("prompt", "response", "question"):
             self._metrics.tokens.labels(kind).inc(getattr(usage, f"{kind}_tokens"))
@@ -86,11 +95,14 @@ class UsageBook:
             await self._save(file)
 
     async def _save(self, file: UsageFile) -> None:
-        changes = self.budgets.unsaved()
-        if not changes:
+        totals = self.budgets.totals()
+        if totals == self._saved and not file.is_another:
             return
         try:
-            await asyncio.to_thread(file.add, changes)
+            await asyncio.to_thread(file.write, totals)
+            self._saved = totals
         except UsageFileError as error:
-            self.budgets.save_later(changes)
-            log.error("usage not saved: it is kept in memory and tried again", reason=str(error))
+            reason, now = str(error), time.monotonic()
+            if reason != self._said[0] or now - self._said[1] > REPEAT_SECONDS:
+                self._said = reason, now
+                log.error("usage not saved: it is kept in memory and tried again", reason=reason)

@@ -1,36 +1,41 @@
 """One scoring call, between its body and its reply."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.request import PendingRequest
-from pad_teacher.api.chunked_json import json_chunks
+from pad_teacher.api.chunked_json import CHUNK_BYTES, Chunks, json_chunks
 from pad_teacher.cache.reuse import Remaining
+from pad_teacher.engines.queries import Answer
 from pad_teacher.runtime.metrics import Metrics
-from pad_teacher.runtime.reading_thread import ReadingThread
+from pad_teacher.runtime.reading_thread import ReadingThread, Steps
 from pad_teacher.scoring.plan import Plan, PlanBudget
+from pad_teacher.scoring.tensors import TensorReply, TensorRequest
 from pad_teacher.service import Running
 from pad_wire import ScoreReply, SelectionReply, Usage
 from pad_wire.scoring import ScoringRequest
-from pad_wire.text import WireModel
-from pad_wire.validation import parse
+from pad_wire.token_logprobs import SAFETENSORS
+
+T = TypeVar("T")
+
+FREED_A_STEP = 64  # items; each may hold a thousand numbers
 
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """A call's reply as JSON, and its usage; ``reused_tokens`` are teacher tokens that reuse has saved."""
+    """A call's reply in chunks, and its usage; ``reused_tokens`` are teacher tokens that reuse has saved."""
 
-    chunks: list[bytes]
+    body: Chunks
     usage: Usage
     reused_tokens: int
 
 
 @dataclass(slots=True)
 class CallData:
-    """The large part of a call: its plan, what remains to be computed, and the request in the queue."""
+    """The large part of a call, or of a later part of it: its plan, what remains to be computed, and the request."""
 
     plan: Plan
     remaining: Remaining
@@ -49,74 +54,129 @@ class ScoringCall:
         self._running = running
         self._thread = thread
         self._metrics = metrics
-        self._data: CallData | None = None  # set in the thread, also if nobody waits for it any more
+        self._parts: list[CallData] = []  # made in the thread, also if nobody waits for them any more
 
     async def run(
-        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: PlanBudget
+        self, read: Callable[[], Steps[Any]], plan: Callable[..., Steps[Plan]], budget: PlanBudget
     ) -> CallData:
-        """Read ``body`` as ``model``, plan it, and wait for the engine; the result goes to ``reply``.
+        """Read the request, plan it, and wait for the engine; the result goes to ``reply``.
 
         Raises:
-            InvalidBody: if the body is not of that model.
+            InvalidBody: if the body is not of the route's model.
             Refusal: if it cannot be planned or queued, its deadline passes, or the engine fails.
         """
-        data = await self._thread.run(self._read, model, plan, body, budget)
-        await self._running.batcher.submit(data.request, budget.deadline)
+        batcher = self._running.batcher
+        data = await self._work(self._read(read, plan, budget))
+        first = data.request
+        try:
+            await batcher.submit(first, budget.deadline)
+            while data.plan.further:
+                data = await self._work(self._go_on(data, data.plan.further))
+                if first.done is None:  # all of it was in the cache: the reserve is still to be held
+                    data.request.reserve = max(0, first.reserve - data.request.group.tokens)
+                    first = data.request
+                await batcher.submit(data.request, budget.deadline, first)
+        finally:
+            batcher.queue.release(first)
         return data
 
-    async def reply(self, data: CallData) -> CallResult:
-        """The reply to a call that has been computed.
+    async def reply(self, data: CallData, *, as_json: bool = True) -> CallResult:
+        """The reply to a call that has been computed; one of tensors may be sent as such.
 
         Raises:
             Refusal: ``engine_failed``, if a number is not finite.
         """
-        return await self._thread.run(self._write, data)
+        return await self._work(self._write(data, as_json))
 
     def free(self) -> None:
         """Free the call's data soon, in the thread."""
-        self._thread.run_later(self._free)
+        self._thread.work_later(self._client.owner, self._client.limits.weight, self._free())
+
+    async def _work(self, steps: Steps[T]) -> T:
+        return await self._thread.work(self._client.owner, self._client.limits.weight, steps)
 
     def _read(
-        self, model: type[WireModel], plan: Callable[..., Plan], body: bytearray, budget: PlanBudget
-    ) -> CallData:
-        asked = parse(model, body)
+        self, read: Callable[[], Steps[Any]], plan: Callable[..., Steps[Plan]], budget: PlanBudget
+    ) -> Steps[CallData]:
+        asked = yield from read()
+        yield
         try:
-            planned = plan(self._running.teacher, asked, budget)
+            planned = yield from plan(self._running.teacher, asked, budget)
         finally:
-            if isinstance(asked, ScoringRequest):
-                _free_items(asked.sets)
-        remaining = self._running.reuse.remaining(planned.queries)
-        self._data = CallData(planned, remaining, PendingRequest(self._client, remaining.units))
-        return self._data
+            request = asked.request if isinstance(asked, TensorRequest) else asked
+            if isinstance(request, ScoringRequest):
+                _free_items(request.sets)  # at once: the steps may have been closed
+        yield
+        remaining = yield from self._running.reuse.remaining(planned.queries)
+        reserve = yield from self._running.reuse.most_cost(planned.may_ask, remaining)
+        return self._part(planned, remaining, reserve)
 
-    def _write(self, data: CallData) -> CallResult:
+    def _go_on(self, data: CallData, further: Callable[[Sequence[Answer]], Steps[Plan]]) -> Steps[CallData]:
+        """The next part of a call, once the one before is computed."""
+        answers = yield from data.remaining.answers(data.request.results)
+        planned = yield from further(answers)
+        remaining = yield from self._running.reuse.remaining(planned.queries, data.remaining.known)
+        return self._part(planned, remaining)
+
+    def _part(self, planned: Plan, remaining: Remaining, reserve: int = 0) -> CallData:
+        self._parts.append(CallData(planned, remaining, PendingRequest(self._client, remaining.units, reserve)))
+        return self._parts[-1]
+
+    def _write(self, data: CallData, as_json: bool) -> Steps[CallResult]:
         plan, remaining = data.plan, data.remaining
-        answers = remaining.answers(data.request.results)
-        reply = plan.reply(answers)
-        _free_items(answers)
+        answers = yield from remaining.answers(data.request.results)
+        reply = yield from plan.reply(answers)
+        yield from _free_steps(answers)
         if isinstance(reply, SelectionReply | ScoreReply):
             for item in reply.sets:
-                self._metrics.label_mass.observe(item.label_mass)
-        chunks = json_chunks(reply)
+                if item.label_mass is not None:
+                    self._metrics.label_mass.observe(item.label_mass)
+            self._metrics.sets_of_one_text.inc(reply.usage.sets_of_one_text or 0)
+        yield
+        if isinstance(reply, TensorReply):
+            if not as_json:
+                return CallResult(tensor_chunks(reply), plan.usage, self._reused_tokens())
+            reply = reply.as_json()
+        chunks: list[bytes] = []
+        for chunk in json_chunks(reply):
+            chunks.append(chunk)
+            yield
         for _, value in reply:
             if isinstance(value, list):
-                _free_items(value)
-        return CallResult(chunks, plan.usage, remaining.reused_tokens)
+                yield from _free_steps(value)
+        return CallResult(Chunks.of_json(chunks), plan.usage, self._reused_tokens())
 
-    def _free(self) -> None:
-        if data := self._data:
-            self._data = None
+    def _reused_tokens(self) -> int:
+        return sum(part.remaining.reused_tokens for part in self._parts)
+
+    def _free(self) -> Steps[None]:
+        while self._parts:
+            data = self._parts.pop()
             plan, remaining, request = data.plan, data.remaining, data.request
-            _free_items(plan.queries, *plan.held, remaining.units, remaining.keys, remaining.known)
-            _free_items(request.group.items, request.results)
+            for items in (plan.queries, *plan.held, remaining.units, remaining.keys, remaining.known):
+                yield from _free_steps(items)
+            yield from _free_steps(request.group.items)
+            yield from _free_steps(request.results)
 
 
-def _free_items(*containers: list[Any] | deque[Any] | dict[Any, Any]) -> None:
-    """Empty the containers one item at a time, so that other threads run in between."""
-    for items in containers:
-        remove = items.popitem if isinstance(items, dict) else items.pop
-        while items:
+def tensor_chunks(reply: TensorReply) -> Chunks:
+    """A reply of tensors as a safetensors file; each chunk is made when it is sent."""
+    return Chunks(reply.chunks(CHUNK_BYTES), reply.size, SAFETENSORS)
+
+
+def _free_items(items: list[Any]) -> None:
+    """Empty a list one item at a time, so that other threads run in between."""
+    while items:
+        items.pop()
+
+
+def _free_steps(items: list[Any] | deque[Any] | dict[Any, Any]) -> Steps[None]:
+    """Empty a container in steps."""
+    remove = items.popitem if isinstance(items, dict) else items.pop
+    while items:
+        for _ in range(min(len(items), FREED_A_STEP)):
             remove()
+        yield
 
 
 # pyright: standard

@@ -1,7 +1,6 @@
 """Middleware: every request gets an id, a key check, a log line, and errors in one shape."""
 
 import asyncio
-import ipaddress
 import re
 import time
 import uuid
@@ -9,21 +8,25 @@ from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pad_teacher.admission.client import Client
-from pad_teacher.admission.keys import KeyRing
+from pad_teacher.admission.key_ring import KeyRing
+from pad_teacher.api.pages.assets import ASSETS
+from pad_teacher.api.same_site import why_not_same_site
 from pad_teacher.errors import Refusal
-from pad_teacher.runtime.metrics import Metrics
+from pad_teacher.runtime.addresses import is_loopback
+from pad_teacher.service import Service, shutting_down
 from pad_wire import ErrorReply
 from pad_wire.validation import InvalidBody
 
 log = structlog.get_logger()
 
-OPEN = frozenset({"/v1/health/live", "/v1/health/ready"})  # probes need no key, and learn no secret
+PROBES = frozenset({"/v1/health/live", "/v1/health/ready", "/health"})
+# Routes that need no key, and tell no secret.
+OPEN = PROBES | {"/", "/docs", "/openapi.json"} | {f"/assets/{name}" for name in ASSETS}
 _PLAIN = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -32,9 +35,11 @@ def error_response(refusal: Refusal) -> Response:
     headers = {}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
+    if refusal.status == 408:
+        headers["Connection"] = "close"
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body = ErrorReply(error=refusal.detail).model_dump_json(exclude_none=True)
+    body = ErrorReply(error=refusal.detail.as_sent()).model_dump_json(exclude_none=True)
     return Response(body, refusal.status, headers, "application/json")
 
 
@@ -45,10 +50,6 @@ def as_refusal(error: BaseException, request_id: str) -> Refusal:
             return error
         case InvalidBody(detail=detail):
             return Refusal(detail.code, detail.message, where=detail.where)
-        case HTTPException(status_code=404):
-            return Refusal("not_found", "no such route")
-        case HTTPException(status_code=405):
-            return Refusal("method_not_allowed", "the route takes another method")
         case _:
             return Refusal("internal", f"internal error; request {request_id}")
 
@@ -56,9 +57,10 @@ def as_refusal(error: BaseException, request_id: str) -> Refusal:
 class Observe:
     """The outermost layer: gives each request an id, logs and counts it, and answers uncaught exceptions."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
-        self._metrics = metrics
+        self._service = service
+        self._metrics = service.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
@@ -74,7 +76,10 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                sent = MutableHeaders(scope=message)
+                sent["X-Request-Id"] = request_id
+                if self._service.is_draining or _has_two_lengths(headers):
+                    sent["Connection"] = "close"
             await send(message)
 
         failure: BaseException | None = None
@@ -82,10 +87,12 @@ class Observe:
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:
-            if not status:  # the drain time is over
-                message = "the teacher is shutting down"
-                await error_response(Refusal("not_ready", message))(scope, receive, send_with_id)
-            raise
+            if not self._service.is_draining:
+                raise
+            # The drain time is over. The request ends as any other that is refused.
+            scope["state"]["logged"]["error"] = "not_ready"
+            if not status:
+                await error_response(shutting_down())(scope, receive, send_with_id)
         except ClientDisconnect:
             status = 499  # nginx's code for a client that has left; no reply is sent
         except Exception as error:  # noqa: BLE001 - the last resort: a short 500 and the trace in the log
@@ -106,7 +113,7 @@ class Observe:
         self._metrics.request_seconds.labels(path).observe(seconds)
         if reason := scope["state"]["logged"].get("error"):
             self._metrics.refusals.labels(reason).inc()
-        probe = path in OPEN and failure is None  # probes come every few seconds, and not ready is no error
+        probe = path in PROBES and failure is None  # probes come every few seconds, and not ready is no error
         log.log(
             10 if probe else 40 if status >= 500 else 20,
             "request",
@@ -122,15 +129,16 @@ class Observe:
 
 
 class Authenticate:
-    """Refuses every request without a known key, except for health.
+    """Refuses every request without a known key, except for health and the documents.
 
-    Without a key file the service answers only to this machine's own names, unless ``anyone`` may ask.
+    Without a key file the service answers only to this machine's own names, unless ``anyone`` may ask, and to no web
+    page of another site.
     """
 
     def __init__(self, app: ASGIApp, ring: KeyRing | None, host: str, anyone: bool) -> None:
         self._app = app
         self._ring = ring
-        self._hosts = {"localhost", host.lower()}
+        self._host = host.lower()
         self._anyone = anyone
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,6 +154,11 @@ class Authenticate:
             scope["state"]["logged"]["error"] = "unauthorized"
             await error_response(Refusal("unauthorized", message))(scope, receive, send)
             return
+        foreign = None if self._ring else why_not_same_site(scope["method"], headers, self._is_own_name)
+        if foreign:
+            scope["state"]["logged"]["error"] = "forbidden"
+            await error_response(foreign)(scope, receive, send)
+            return
         scope["state"]["client"] = client
         scope["state"]["logged"].update(key=client.key or None, job=client.job)
         await self._app(scope, receive, send)
@@ -157,17 +170,17 @@ class Authenticate:
             return Client("", job) if self._anyone or self._is_own_name(headers.get("host", "")) else None
         scheme, _, key = headers.get("authorization", "").partition(" ")
         record = self._ring.find(key.strip()) if scheme.lower() == "bearer" else None
-        return Client(record.name, job, record) if record else None
+        return Client(record.name, job, record, record.metrics) if record else None
 
     def _is_own_name(self, host: str) -> bool:
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
         name = name.strip("[]").lower()
-        if name in self._hosts:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return name == self._host or is_loopback(name)
+
+
+def _has_two_lengths(headers: Headers) -> bool:
+    """Whether a proxy could see another end of the request than h11: then nothing may follow it (RFC 9112, 6.1)."""
+    return "content-length" in headers and "transfer-encoding" in headers
 
 
 def _short_printable(value: str | None) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from pad_teacher.engines.queries import Answer, Query
+from pad_teacher.engines.queries import Answer, AnyQuery
 from pad_teacher.errors import Refusal
 
 
@@ -41,7 +41,7 @@ class Unit:
     """
 
     keys: tuple[bytes, ...]
-    query: Query
+    query: AnyQuery
     waiters: list[tuple[Waiter, int]] = field(default_factory=list[tuple[Waiter, int]])
     result: Answer | None = None
     _claimed: bool = False
@@ -74,18 +74,18 @@ class InFlight:
     """
 
     def __init__(self) -> None:
-        self._units: WeakValueDictionary[tuple[bytes, ...], Unit] = WeakValueDictionary()
+        self._units: WeakValueDictionary[tuple[int, tuple[bytes, ...]], Unit] = WeakValueDictionary()
 
     @property
     def units(self) -> list[Unit]:
         """The units that are known."""
         return list(self._units.values())
 
-    def join(self, keys: Sequence[bytes], query: Query) -> tuple[Unit, bool]:
-        """The unit of these rows, and whether it was in flight already."""
+    def join(self, keys: Sequence[bytes], query: AnyQuery, depth: int = 0) -> tuple[Unit, bool]:
+        """The unit of these rows, and whether it was in flight already; units of another ``depth`` are others."""
         known = tuple(keys)
-        unit = self._units.get(known)
+        unit = self._units.get((depth, known))
         if unit is not None:
             return unit, True
-        unit = self._units[known] = Unit(known, query)
+        unit = self._units[depth, known] = Unit(known, query)
         return unit, False

@@ -60,6 +60,7 @@ class ScoreCache:
     - A row that is returned is the row that was put: any other is dropped when it is read.
     - After each write the database has at most ``limit`` bytes; the least recently used rows are evicted first.
     - No method raises because of the file. What is wrong with it is logged once.
+    - If the file was moved or deleted, the next write begins a new one.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class ScoreCache:
         self._file = directory / FILE if directory else None
         self._limit = limit
         self._open: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that is open
         self._touched: set[int] = set()
         self._warned = False
         self.bytes = 0
@@ -117,6 +119,10 @@ class ScoreCache:
                 database.execute(_DROP, (json.dumps(damaged),))
 
     def _write(self, rows: dict[bytes, bytes]) -> None:
+        if self._file and self._open and _identity(self._file) != self._identity:
+            # Closed before the new one is opened: closing deletes the log of the old one, by its name.
+            self._open.close()
+            self._open = None
         # Times of use are written only here, as nothing is evicted before something is written.
         touched, self._touched = self._touched, set()
         with self._database() as database:  # one transaction
@@ -142,7 +148,7 @@ class ScoreCache:
             except BaseException:
                 database.close()
                 raise
-            self._open = database
+            self._open, self._identity = database, _identity(self._file)
         return self._open
 
     def _prepare(self, database: sqlite3.Connection) -> None:
@@ -196,6 +202,14 @@ def _size(database: sqlite3.Connection, *, free: bool) -> int:
         for name in ("page_count", "freelist_count", "page_size")
     )
     return page * (pages if free else pages - empty)
+
+
+def _identity(file: Path | None) -> tuple[int, int] | None:
+    """Of the file that has this name now; None if there is none."""
+    if file is None or not file.exists():
+        return None
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

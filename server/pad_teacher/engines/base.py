@@ -1,13 +1,16 @@
 """The engine boundary: token ids in, float32 log-probabilities out. A new engine implements ``Engine``.
 
+A model behind an API, whose tokens nobody can see, is a ``Runtime``: words in.
+
 Rendering, option orders, normalisation, batching and admission are written once, above this protocol.
 """
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from pad_teacher.engines.queries import Answer, FloatArray, Query, Questions, TokenSet
+from pad_teacher.errors import Refusal
 
 
 class EngineFailed(RuntimeError):
@@ -18,22 +21,51 @@ class RowTooLarge(RuntimeError):
     """A row does not fit the device's memory; other rows may."""
 
 
-class Engine(Protocol):
-    """One resident model.
+class Runtime(Protocol):
+    """What computes the answers to queries, here or elsewhere.
 
     - ``score`` is called from at most ``concurrent_batches`` threads at a time.
-    - Values are finite if the model's are; the service refuses to send others to a client.
+    - If it ``mixes`` queries, many of them are faster together; if not, each is given alone.
 
     Raises (any method):
-        EngineFailed: the engine must not be used again.
-        RowTooLarge: a row of the call does not fit the device's memory, even alone.
+        EngineFailed: it must not be used again.
     """
 
     name: str
+    concurrent_batches: int = 1  # more for a runtime that mixes batches, which would idle at the end of each
+    mixes: bool = True
+
+    @abstractmethod
+    def score(self, queries: Sequence[Any]) -> Sequence[Answer | Refusal]:
+        """The answer to each query, or the reason why there is none; other queries may have theirs."""
+        ...
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 over all that decides a score."""
+        ...
+
+    def check(self) -> None:
+        """Raise ``EngineFailed`` if the runtime has died; called several times a second, also while it is idle."""
+
+    def close(self) -> None:
+        """Stop the runtime; no other method is called afterwards."""
+
+
+class Engine(Runtime, Protocol):
+    """One resident model.
+
+    - Values are finite if the model's are; the service refuses to send others to a client.
+
+    Raises (any method):
+        RowTooLarge: a row of the call does not fit the device's memory, even alone.
+    """
+
     dtype: str
     vocabulary: int
     max_context_tokens: int
-    concurrent_batches: int = 1  # more for a runtime that mixes batches, which would idle at the end of each
+    scores_given_ids: bool = True  # answers ``NextTokens`` that name their ids
+    most_ids: int | None = None  # likeliest ids that it can tell at a token, those past ``below`` included
 
     @abstractmethod
     def score(self, queries: Sequence[Query]) -> list[Answer]:
@@ -45,17 +77,6 @@ class Engine(Protocol):
         """Log-probabilities of one response, computed slowly and plainly: the golden check compares with them."""
         ...
 
-    @abstractmethod
-    def digest(self) -> str:
-        """SHA-256 over the config, the weights and all else that decides a score."""
-        ...
-
-    def check(self) -> None:
-        """Raise ``EngineFailed`` if the runtime has died; called several times a second, also while it is idle."""
-
-    def close(self) -> None:
-        """Stop the runtime; no other method is called afterwards."""
-
     def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
         """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""
         return cast(list[list[FloatArray]], self.score(sets))
@@ -64,3 +85,12 @@ class Engine(Protocol):
         """Log-probability of each label id as the next token after its prompt: ``[prompt][label]``, in nats."""
         asked = [Questions([ids], wanted) for ids, wanted in zip(prompts, labels, strict=True)]
         return [cast(list[FloatArray], answer)[0] for answer in self.score(asked)]
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """An engine that measures the memory of its passes, and how much is free."""
+
+    def measure_memory(self) -> None:
+        """Measure both again."""
+        ...

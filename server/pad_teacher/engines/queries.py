@@ -26,6 +26,32 @@ class TokenSet:
         object.__setattr__(self, "cost", len(self.prompt_ids) + sum(map(len, self.response_ids)))
 
 
+IDS_A_TOKEN = 64  # so many ids cost as much as one more token: their share of the output head, and of the reply
+
+
+@dataclass(frozen=True, slots=True)
+class NextTokens:
+    """The distribution over the next token, before each response token of a set.
+
+    It names the ``top`` likeliest ids below ``below``, or the ids ``at`` [tokens, ids] of each response, none of them
+    twice in a row. The answer is one row for each response, as ``engines/distributions.py`` describes it.
+    ``reference`` asks the teacher's reference about the same ids.
+    """
+
+    tokens: TokenSet
+    top: int
+    below: int
+    at: list[IntArray] | None = None
+    reference: bool = False
+
+    @property
+    def cost(self) -> int:
+        """Tokens to compute, once for each model, and the cost of the ids."""
+        models = 2 if self.reference else 1
+        responses = sum(map(len, self.tokens.response_ids))
+        return models * (self.tokens.cost + responses * self.top // IDS_A_TOKEN)
+
+
 @dataclass(frozen=True, slots=True)
 class Questions:
     """Prompts, and the labels whose probability is asked after each of them.
@@ -74,7 +100,32 @@ class EchoLogprobs:
     top_logprobs: FloatArray
 
 
-Query = TokenSet | Questions | Echo
+BYTES_A_TOKEN = 4  # of UTF-8; an estimate, for a model whose tokens nobody can see
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuestion:
+    """A multiple-choice question in words, for a model behind an API.
+
+    ``turns`` are the role and the content of each message; ``begun`` begins the model's answer. The answer is one
+    float32 array. Without ``vote`` it is [labels + 2]: the probability of each letter as far as it was returned, that
+    of all tokens that were not returned, and the least that was. With the number of a ``vote`` it is [labels]: 1 at
+    the letter that the model named, or zeros if it named none. ``cost`` is an estimate.
+    """
+
+    turns: tuple[tuple[str, str], ...]
+    begun: str
+    labels: int
+    vote: int | None = None
+    cost: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        size = len(self.begun.encode()) + sum(len(content.encode()) for _, content in self.turns)
+        object.__setattr__(self, "cost", 1 + size // BYTES_A_TOKEN)
+
+
+Query = TokenSet | NextTokens | Questions | Echo  # in token ids
+AnyQuery = Query | ChatQuestion
 Answer = list[FloatArray] | EchoLogprobs
 
 

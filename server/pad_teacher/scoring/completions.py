@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, Query
 from pad_teacher.errors import Refusal
+from pad_teacher.runtime.reading_thread import Steps
+from pad_teacher.scoring.long_texts import beginning
 from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.scoring.token_texts import token_texts
@@ -19,7 +21,7 @@ from pad_wire.completions import (
 )
 
 
-def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanBudget) -> Plan:
+def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanBudget) -> Steps[Plan]:
     """Plan ``/v1/completions``.
 
     Raises:
@@ -27,16 +29,15 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanB
     """
     if request.model not in (None, teacher.id.model):
         raise Refusal("not_found", "this service holds another model; see /v1/models", where="model")
-    texts = _texts(teacher, request)
+    texts = yield from _texts(teacher, request, budget)
     queries: list[Query] = [Echo(ids, max(1, request.logprobs or 0), everywhere=request.echo) for ids in texts]
     prompt = sum(map(len, texts))
-    budget.spend(prompt, "prompt")
 
-    def reply(results: Sequence[Answer]) -> CompletionReply:
-        choices = [
-            _choice(teacher, request, index, ids, cast(EchoLogprobs, result))
-            for index, (ids, result) in enumerate(zip(texts, results, strict=True))
-        ]
+    def reply(results: Sequence[Answer]) -> Steps[CompletionReply]:
+        choices: list[CompletionChoice] = []
+        for index, (ids, result) in enumerate(zip(texts, results, strict=True)):
+            choices.append(_choice(teacher, request, index, ids, cast(EchoLogprobs, result)))
+            yield
         made = request.max_tokens * len(texts)
         return CompletionReply(
             id=f"cmpl-{uuid.uuid4().hex}",
@@ -50,25 +51,35 @@ def plan_completions(teacher: Teacher, request: CompletionRequest, budget: PlanB
     return Plan(queries, usage(prompt=prompt), reply, [texts])
 
 
-def _texts(teacher: Teacher, request: CompletionRequest) -> list[list[int]]:
+def _texts(teacher: Teacher, request: CompletionRequest, budget: PlanBudget) -> Steps[list[list[int]]]:
     """The token ids of each prompt; see ``text_ids`` for text."""
-    tokenizer: Any = teacher.encoder.tokenizer
     prompts: Any = request.prompt
     if isinstance(prompts, str) or isinstance(prompts[0], int):
         prompts = [prompts]
-    special = request.add_special_tokens
-    texts = [text_ids(tokenizer, text, special) if isinstance(text, str) else text for text in prompts]
     limit = teacher.engine.max_context_tokens - request.max_tokens
-    for index, ids in enumerate(texts):
+    texts: list[list[int]] = []
+    for index, prompt in enumerate(prompts):
         where = f"prompt[{index}]"
+        ids = (yield from _ids_of_text(teacher, prompt, request, where)) if isinstance(prompt, str) else prompt
         if not ids:
             raise Refusal("invalid_request", "the text has no token", where=where)
+        if len(ids) > limit:
+            raise Refusal("too_long", f"the text has {len(ids)} tokens; {limit} fit the teacher", where=where)
         if max(ids) >= teacher.engine.vocabulary:
             message = f"a token id is past the teacher's vocabulary of {teacher.engine.vocabulary}"
             raise Refusal("invalid_request", message, where=where)
-        if len(ids) > limit:
-            raise Refusal("too_long", f"the text has {len(ids)} tokens; {limit} fit the teacher", where=where)
+        budget.spend(len(ids), where)
+        budget.charge(len(ids), where)
+        texts.append(ids)
+        yield
     return texts
+
+
+def _ids_of_text(teacher: Teacher, text: str, request: CompletionRequest, where: str) -> Steps[list[int]]:
+    limit = teacher.engine.max_context_tokens
+    if len((yield from beginning(teacher, text, limit))) < len(text):
+        raise Refusal("too_long", f"the text has far more than the {limit} tokens that fit the teacher", where=where)
+    return text_ids(teacher.encoder.tokenizer, text, request.add_special_tokens)
 
 
 def text_ids(tokenizer: Any, text: str, add_special_tokens: bool) -> list[int]:

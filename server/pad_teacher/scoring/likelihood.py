@@ -9,9 +9,12 @@ import numpy as np
 
 from pad_teacher.engines.queries import Answer, FloatArray, TokenSet
 from pad_teacher.errors import Refusal
+from pad_teacher.runtime.reading_thread import Steps
+from pad_teacher.scoring.long_texts import batches, beginning, is_too_long
 from pad_teacher.scoring.plan import Plan, PlanBudget, finite_logprobs, usage
 from pad_teacher.scoring.teacher import Teacher
-from pad_wire import LikelihoodReply, LikelihoodRequest, ResponseSet
+from pad_teacher.scoring.token_texts import token_texts
+from pad_wire import LikelihoodReply, LikelihoodRequest, ResponseSet, SentResponse
 from pad_wire.chat import TemplateError
 from pad_wire.scoring import Likelihood, LikelihoodSet
 
@@ -31,19 +34,25 @@ class TokenisedSet:
     truncated: list[bool]
 
 
-def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: PlanBudget) -> Plan:
+def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: PlanBudget) -> Steps[Plan]:
     """Plan ``/v1/likelihood``.
 
     Raises:
         Refusal: as ``tokenise``.
     """
-    sets = tokenise(teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional)
+    sets = yield from tokenise(
+        teacher, request.sets, budget, truncate=request.truncate, unconditional=request.unconditional
+    )
 
-    def reply(results: Sequence[Answer]) -> LikelihoodReply:
+    def reply(results: Sequence[Answer]) -> Steps[LikelihoodReply]:
         rest = iter(results)
-        scored = [
-            LikelihoodSet(id=item.id, responses=likelihoods(item, rest, per_token=request.per_token)) for item in sets
-        ]
+        scored: list[LikelihoodSet] = []
+        for item in sets:
+            responses = likelihoods(item, rest, per_token=request.per_token)
+            if request.token_texts:
+                responses = yield from with_token_texts(teacher, item, responses)
+            scored.append(LikelihoodSet(id=item.id, responses=responses))
+            yield
         return LikelihoodReply(teacher=teacher.id, sets=scored, usage=counted)
 
     counted = usage(prompt=prompt_tokens(sets), response=response_tokens(sets))
@@ -52,13 +61,15 @@ def plan_likelihood(teacher: Teacher, request: LikelihoodRequest, budget: PlanBu
 
 def tokenise(
     teacher: Teacher, sets: Sequence[ResponseSet], budget: PlanBudget, *, truncate: bool, unconditional: bool = False
-) -> list[TokenisedSet]:
+) -> Steps[list[TokenisedSet]]:
     """Render and tokenise each set; ``unconditional`` asks for its likelihoods after an empty request too.
 
     Raises:
         Refusal: if the template refuses a prompt, or a response does not fit the context and ``truncate`` is false.
     """
-    tokenised = [_tokenise_set(teacher, item, index, budget, truncate) for index, item in enumerate(sets)]
+    tokenised: list[TokenisedSet] = []
+    for index, item in enumerate(sets):
+        tokenised.append((yield from _tokenise_set(teacher, item, index, budget, truncate)))
     if unconditional:
         with template_at("unconditional"):
             empty_ids = teacher.prompts.ids(teacher.encoder, "")
@@ -71,8 +82,11 @@ def tokenise(
                 )
                 raise Refusal("too_long", message, where=item.where)
             more = list(_split(TokenSet(empty_ids, item.tokens.response_ids), budget.batch_tokens))
-            budget.spend(sum(query.cost for query in more), item.where)
+            cost = sum(query.cost for query in more)
+            budget.spend(cost, item.where)
+            budget.charge(cost, item.where)
             item.queries.extend(more)
+            yield
     return tokenised
 
 
@@ -102,6 +116,15 @@ def likelihoods(item: TokenisedSet, results: Iterator[Answer], *, per_token: boo
     ]
 
 
+def with_token_texts(teacher: Teacher, item: TokenisedSet, responses: list[Likelihood]) -> Steps[list[Likelihood]]:
+    """The reply to one set with the text of each token, a response at a time."""
+    shown: list[Likelihood] = []
+    for each, ids in zip(responses, item.tokens.response_ids, strict=True):
+        shown.append(each.model_copy(update={"token_texts": token_texts(ids, teacher.encoder.decode)[0]}))
+        yield
+    return shown
+
+
 def prompt_tokens(sets: Sequence[TokenisedSet]) -> int:
     """Tokens of all prompts, each counted once."""
     return sum(len(item.tokens.prompt_ids) for item in sets)
@@ -114,35 +137,70 @@ def response_tokens(sets: Sequence[TokenisedSet]) -> int:
 
 def _tokenise_set(
     teacher: Teacher, item: ResponseSet, index: int, budget: PlanBudget, truncate: bool
-) -> TokenisedSet:
+) -> Steps[TokenisedSet]:
     where = f"sets[{index}]"
-    with template_at(f"{where}.prompt"):
-        prompt_ids = teacher.prompts.ids(teacher.encoder, item.prompt)
-    if not prompt_ids:
-        raise Refusal("template_refused", "the prompt renders to no token at all", where=f"{where}.prompt")
+    prompt_ids = yield from _prompt_ids(teacher, item, f"{where}.prompt")
+    room = teacher.engine.max_context_tokens - len(prompt_ids)
+    budget.spend(len(prompt_ids), where)
+    response_ids: list[list[int]] = []
+    truncated: list[bool] = []
+    for part in batches(item.responses):
+        for ids in (yield from _response_ids(teacher, part, f"{where}.responses", len(response_ids), room, truncate)):
+            truncated.append(len(ids) > room)
+            response_ids.append(ids[:room])
+        budget.spend(sum(map(len, response_ids[-len(part) :])), where)
+        yield
+    tokens = TokenSet(prompt_ids, response_ids)
+    queries = list(_split(tokens, budget.batch_tokens))
+    cost = sum(query.cost for query in queries)
+    budget.spend(cost - tokens.cost, where)  # the prompt once more for each further query
+    budget.charge(cost, where)
+    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, queries, truncated)
+
+
+def _prompt_ids(teacher: Teacher, item: ResponseSet, where: str) -> Steps[list[int]]:
     limit = teacher.engine.max_context_tokens
-    room = limit - len(prompt_ids)
-    if room < 1:
-        message = f"the prompt has {len(prompt_ids)} tokens; the teacher's context holds {limit} with the response"
-        raise Refusal("too_long", message, where=f"{where}.prompt")
-    response_ids = teacher.encoder.response_ids(
-        [response.text for response in item.responses], [response.finished for response in item.responses]
-    )
-    for j, ids in enumerate(response_ids):
+    if (yield from is_too_long(teacher, item.prompt, limit)):
+        message = (
+            f"the prompt has far more tokens than the {limit} that the teacher's context holds with the response"
+        )
+        raise Refusal("too_long", message, where=where)
+    with template_at(where):
+        ids = teacher.prompts.ids(teacher.encoder, item.prompt)
+    if not ids:
+        raise Refusal("template_refused", "the prompt renders to no token at all", where=where)
+    if len(ids) >= limit:
+        message = f"the prompt has {len(ids)} tokens; the teacher's context holds {limit} with the response"
+        raise Refusal("too_long", message, where=where)
+    yield
+    return ids
+
+
+def _response_ids(
+    teacher: Teacher, responses: Sequence[SentResponse], where: str, first: int, room: int, truncate: bool
+) -> Steps[list[list[int]]]:
+    """Ids of some responses of a set, the number of the first being ``first``; too long ones only to be cut."""
+    texts: list[str] = []
+    for j, response in enumerate(responses, first):
+        texts.append((yield from beginning(teacher, response.text, room)))
+        if len(texts[-1]) < len(response.text) and not truncate:
+            raise _too_long("far more", room, f"{where}[{j}]")
+    rows = teacher.encoder.response_ids(texts, [response.finished for response in responses])
+    for j, ids in enumerate(rows, first):
         if not ids:
             message = "an unfinished response with no text has no token to score"
-            raise Refusal("invalid_request", message, where=f"{where}.responses[{j}]")
+            raise Refusal("invalid_request", message, where=f"{where}[{j}]")
         if len(ids) > room and not truncate:
-            message = (
-                f"the response has {len(ids)} tokens, and {room} fit the teacher's context after its prompt;"
-                ' shorten it or send "truncate": true'
-            )
-            raise Refusal("too_long", message, where=f"{where}.responses[{j}]")
-    truncated = [len(ids) > room for ids in response_ids]
-    tokens = TokenSet(prompt_ids, [ids[:room] for ids in response_ids])
-    queries = list(_split(tokens, budget.batch_tokens))
-    budget.spend(sum(query.cost for query in queries), where)
-    return TokenisedSet(item.id if item.id is not None else str(index), where, tokens, queries, truncated)
+            raise _too_long(str(len(ids)), room, f"{where}[{j}]")
+    return rows
+
+
+def _too_long(tokens: str, room: int, where: str) -> Refusal:
+    message = (
+        f"the response has {tokens} tokens, and {room} fit the teacher's context after its prompt;"
+        ' shorten it or send "truncate": true'
+    )
+    return Refusal("too_long", message, where=where)
 
 
 def _split(tokens: TokenSet, most: int) -> Iterator[TokenSet]:

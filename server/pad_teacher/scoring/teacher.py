@@ -4,15 +4,21 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pad_teacher.engines.base import Engine
 from pad_teacher.errors import CannotServe
 from pad_teacher.scoring.prompt_cache import PromptCache
 from pad_wire import TeacherId
 from pad_wire.chat import ChatEncoder
+from pad_wire.letters import JoinedLetters, default_question, letter_ids
 from pad_wire.question import QuestionForm
-from pad_wire.scoring import LETTERS
+from pad_wire.tokenizer_digest import tokenizer_digest
+
+if TYPE_CHECKING:
+    from pad_teacher.scoring.black_box.teacher import BlackBoxTeacher
+
+AnyTeacher: TypeAlias = "Teacher | BlackBoxTeacher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,9 @@ class Teacher:
     letter_ids: list[int]  # of A, B, … as tokens after the begun answer
     question: QuestionForm = field(default_factory=QuestionForm)
     prompts: PromptCache = field(default_factory=PromptCache)
+    golden_difference_nats: float | None = None  # the largest of a token in the golden check
+    reference: TeacherId | None = None  # the model that it was aligned from, if the engine has it too
+    tokenizer_digest: str = ""
 
     @classmethod
     def of(
@@ -34,23 +43,31 @@ class Teacher:
         engine: Engine,
         question: QuestionForm | None = None,
         allowed: Collection[str] = (),
+        reference: TeacherId | None = None,
     ) -> "Teacher":
         """Join an engine, a tokenizer and the form of the multiple-choice question.
 
+        Without ``question`` it is the default form, or the plain one where the default cannot be asked.
         ``allowed`` names the findings at loading that were no reason to refuse; they belong to the fingerprint.
+        ``reference`` names the second model of an engine that has one.
 
         Raises:
             ValueError: if the tokenizer has ids that the engine's vocabulary lacks.
             CannotServe: if the question's letters are no tokens of their own.
             TemplateError: if the template refuses the question, or changes the beginning of its answer.
         """
-        form = question or QuestionForm()
         tokenizer: Any = encoder.tokenizer
         largest = max(tokenizer.get_vocab().values())
         if largest >= engine.vocabulary:
             raise ValueError(f"the tokenizer has an id of {largest} and the model only {engine.vocabulary} tokens")
+        try:
+            form = question or default_question(encoder)
+            letters = letter_ids(encoder, form)
+        except JoinedLetters as error:
+            raise CannotServe(str(error)) from None
         identity = TeacherId(model=name, fingerprint=fingerprint(encoder, engine, form, allowed))
-        return cls(identity, encoder, engine, _letters(encoder, form), form)
+        digest = tokenizer_digest(tokenizer)
+        return cls(identity, encoder, engine, letters, form, reference=reference, tokenizer_digest=digest)
 
     def question_ids(self, request: str, options: Sequence[str]) -> list[int]:
         """Ids of the question which of ``options`` answers ``request`` best, up to where the letter comes next.
@@ -78,28 +95,3 @@ def fingerprint(encoder: ChatEncoder, engine: Engine, form: QuestionForm, allowe
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
     return digest.hexdigest()[:32]
-
-
-def _letters(encoder: ChatEncoder, form: QuestionForm) -> list[int]:
-    """Ids of A, B, … as the tokens that come next after the begun answer, as far as each is one of its own.
-
-    Raises:
-        CannotServe: if fewer than two letters are: a choice needs two.
-    """
-    messages = form.messages("?", ["?", "?"])
-    begun = encoder.prefilled_ids(messages, form.answer)
-    if form.answer:
-        after = [encoder.prefilled_ids(messages, form.answer + letter) for letter in LETTERS]
-    else:
-        after = [begun + ids for ids in encoder.response_ids(LETTERS, [False] * len(LETTERS))]
-    ids: list[int] = []
-    for whole in after:
-        if whole[:-1] != begun or whole[-1] in ids:
-            break
-        ids.append(whole[-1])
-    if len(ids) < 2:
-        raise CannotServe(
-            f"the tokenizer joins an option's letter with the end of {form.answer!r}, the answer's beginning; give"
-            " --question FILE with another answer, such as one that ends in a blank, or an empty one"
-        )
-    return ids

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 import yaml
 
+from pad_wire import STATUS
 from support.paths import ROOT
 from support.tools import check
 
@@ -44,6 +45,28 @@ def test_the_changelog_begins_with_the_version_under_way() -> None:
     first = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert first
     assert version in first[1]
+
+
+def test_a_guide_writes_a_key_where_its_maker_alone_reads_it() -> None:
+    """By the umask, or in a folder that nobody else may enter."""
+    written = 0
+    for path in (ROOT / "docs").rglob("*.md"):
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL):
+            for command in re.findall(r"^.*key add [^\n]*> .*$", block, re.MULTILINE):
+                written += 1
+                closed = "> deploy/secrets/" in command and "chmod 700 deploy/secrets " in block.split(command)[0]
+                assert closed or "(umask 077; " in block.split(command)[0] + command, f"{path}: {command}"
+    assert written >= 4
+
+
+def test_the_operations_page_names_every_refusal() -> None:
+    table = (ROOT / "docs/guides/operations.md").read_text().split("## Refusals")[1].split("\n## ")[0]
+    named = {
+        (code, int(status))
+        for status, codes in re.findall(r"(\d{3}) (`\w+`(?:, `\w+`)*)", table)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert named == set(STATUS.items())
 
 
 def test_make_help_lists_every_target() -> None:

@@ -46,3 +46,12 @@ def test_the_maths_has_a_short_import_path(name: str) -> None:
 
 def test_importing_the_package_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", LAZY], check=True)
+
+
+def test_standard_output_stays_empty() -> None:
+    """DeepSpeed, if it is installed, writes a line there when it is imported."""
+    pytest.importorskip("deepspeed")
+    code = "import pad_student; pad_student.PADTrainer"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ran.stdout == ""
+    assert "accelerator" not in ran.stderr

@@ -30,24 +30,45 @@ def test_arguments_of_the_template_are_typed(given: str, monkeypatch: pytest.Mon
     assert read_settings(["--model", "m"]).template_args == {"enable_thinking": False}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [b"[", b"\0", b"\xff", b"[" * 9999, *(b"date: " + value for value in (b"2020-13-45", b"0x_", b"!!bool x"))],
+)
+def test_a_file_that_is_no_yaml_is_one_line_and_status_2(
+    tmp_path: Path, text: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_bytes(text)
+    assert main(["serve", "m", "--config", str(tmp_path / "broken.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert "broken.yaml is not YAML: " in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["0x_", "!!bool x", "!!int ''", "!!timestamp x", "[" * 9999])
+def test_a_value_that_is_no_yaml_stays_a_text_too(value: str) -> None:
+    assert read_settings(["m", "--engine", "vllm", "--vllm.foo", value]).vllm == {"foo": value}
+
+
+def test_a_text_that_is_no_yaml_stays_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(["m", "--template-args", "a=[1"]).template_args == {"a": "[1"}
+    assert read_settings(["m", "--engine", "vllm", "--vllm.foo", "@x"]).vllm == {"foo": "@x"}
+    assert read_settings(["m", "--engine", "vllm", "--vllm.foo", "2020-13-45"]).vllm == {"foo": "2020-13-45"}
+    monkeypatch.setenv("PAD_TEACHER_VLLM__FOO", "@x")
+    assert read_settings(["m", "--engine", "vllm"]).vllm == {"foo": "@x"}
+
+
 def test_the_settings_file_can_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "teacher.yaml").write_text("model: m")
     monkeypatch.setenv("PAD_TEACHER_CONFIG", str(tmp_path / "teacher.yaml"))
     assert read_settings([]).model == "m"
 
 
-def test_typos_are_refused_wherever_they_stand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
+def test_typos_are_refused_wherever_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadSettings, match="--prot"):
         read_settings(["--model", "m", "--prot", "1"])
-    assert "--prot" in capsys.readouterr().err
     (tmp_path / "teacher.yaml").write_text("model: m\nprot: 1\n")
     with pytest.raises(BadSettings, match="prot"):
         read_settings(["--config", str(tmp_path / "teacher.yaml")])
-    (tmp_path / "broken.yaml").write_text("model: [")
-    with pytest.raises(BadSettings, match=r"broken\.yaml"):
-        read_settings(["--config", str(tmp_path / "broken.yaml")])
     with pytest.raises(BadSettings, match="no settings file"):
         read_settings(["--config", "nowhere.yaml"])
     monkeypatch.setenv("PAD_TEACHER_PROT", "1")
@@ -58,11 +79,13 @@ def test_typos_are_refused_wherever_they_stand(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["serve"],
-        ["serve", "--model", "m", "--port", "99999"],
         ["serve", "--model", "m", "--keys", "nowhere"],
         ["serve", "--model", "m", "--host", "0.0.0.0"],
         ["serve", "--model", "m", "--data", "/dev/null/data"],
+        ["serve", "my teacher", "--port", "0"],
+        ["serve", "org/repo:Q4_K_M", "--port", "0"],
+        ["serve", "a/b/c", "--port", "0"],
+        ["serve", "x" * 5000, "--port", "0"],
         ["key", "add", "a b", "--keys", "keys"],
         ["key", "add", "lab", "--keys", "no/such/folder/keys"],
         ["key", "add", "lab", "--keys", "keys", "--weight", "0"],
@@ -80,6 +103,14 @@ def test_a_mistake_is_one_line_and_status_1(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["serve"], ["serve", "m", "--port", "99999"], ["serve", "m", "--prot", "1"]])
+def test_a_wrong_setting_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("pad-teacher: ")
+    assert error.count("\n") == 1
+
+
 def test_a_key_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["key", "add", "lab", "--keys", str(tmp_path / "keys")]) == 0
     assert capsys.readouterr().out.startswith("pad_")
@@ -89,14 +120,14 @@ def test_the_list_of_keys_has_names_and_limits_and_never_a_hash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = ["--keys", str(tmp_path / "keys")]
-    assert main(["key", "add", "lab", *keys, "--weight", "2", "--tokens-per-minute", "5000"]) == 0
+    assert main(["key", "add", "lab", *keys, "--weight", "2", "--tokens-per-minute", "5000", "--metrics"]) == 0
     assert main(["key", "add", "gone", *keys]) == 0
     assert main(["key", "revoke", "gone", *keys]) == 0
     capsys.readouterr()
     assert main(["key", "list", *keys]) == 0
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == ["name", "weight", "tokens", "a", "minute", "tokens", "a", "day"]
-    assert line.split() == ["lab", "2", "5000", "-"]
+    assert header.split() == ["name", "weight", "tokens", "a", "minute", "tokens", "a", "day", "metrics"]
+    assert line.split() == ["lab", "2", "5000", "-", "yes"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,15 @@ def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
 
 
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="it is no regular file"):
+        write_atomically(pipe, b"one")
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640])
 def test_a_new_file_has_the_mode_asked_for(tmp_path: Path, mode: int) -> None:
     umask = os.umask(0o022)

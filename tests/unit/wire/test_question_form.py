@@ -11,7 +11,7 @@ from support.fakes import byte_tokenizer
 def test_braces_in_a_request_or_response_stay_text() -> None:
     (message,) = QuestionForm().messages("say {options} and {letter}", ["{text}", "{request} {x}"])
     assert message.content.startswith("say {options} and {letter}\n\n")
-    assert "A. {text}\n\nB. {request} {x}" in message.content
+    assert '(A) "{text}"\n\n(B) "{request} {x}"' in message.content
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_template_that_changes_the_answer_is_refused() -> None:
 def test_a_question_shows_options_after_their_letters() -> None:
     (message,) = QuestionForm().messages("Why?", ["so", "because"])
     text = message.content
-    assert text.index("Why?") < text.index("A. so") < text.index("B. because") < text.index("letter")
+    assert text.index("Why?") < text.index('(A) "so"') < text.index('(B) "because"') < text.index("Which response")
 
 
 def test_a_system_text_stands_first() -> None:

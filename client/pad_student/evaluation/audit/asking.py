@@ -17,6 +17,14 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class WithAndWithout:
+    """Mean log-likelihoods of one set's responses after their prompt and after an empty request, nats a token."""
+
+    request_N: Array
+    empty_N: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Likelihoods:
     """Of one set: mean log-likelihood in nats and tokens of each response."""
 
@@ -68,27 +76,27 @@ def likelihoods(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Likelihoods]
     return [
         Likelihoods(
             np.array([response.mean_log_likelihood for response in each.responses]),
-            np.array([float(response.tokens) for response in each.responses]),
+            np.array([response.tokens for response in each.responses], float),
         )
         for each in teacher.likelihood([known.set for known in sets])
     ]
 
 
-def relative_likelihoods(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Array]:
-    """Mean ln p(response | prompt) less mean ln p(response | empty request), in nats a token: [n] a set.
+def with_and_without_request(teacher: Teacher, sets: Sequence[KnownSet]) -> list[WithAndWithout]:
+    """Mean ln p(response | prompt) and mean ln p(response | empty request).
 
     Raises:
         TeacherError: if the teacher does not answer, or refuses.
         EvaluationError: if a reply lacks the likelihood after an empty request.
     """
-    found: list[Array] = []
+    found: list[WithAndWithout] = []
     for each in teacher.likelihood([known.set for known in sets], unconditional=True):
         alone = [response.unconditional_log_likelihood for response in each.responses]
         if None in alone:
             raise EvaluationError(f"set {each.id!r}: the teacher's reply has no likelihood after an empty request")
         tokens = np.array([response.tokens for response in each.responses], dtype=np.float64)
         mean = np.array([response.mean_log_likelihood for response in each.responses])
-        found.append(mean - np.array(alone, dtype=np.float64) / tokens)
+        found.append(WithAndWithout(mean, np.array(alone, dtype=np.float64) / tokens))
     return found
 
 
@@ -108,7 +116,7 @@ def listwise(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Choices]:
         for known in sets
         for k, order in enumerate(rotations(len(known.kinds)))
     ]
-    answers = iter(teacher.selection(asked, orders="single"))
+    answers = iter(teacher.selection(asked, orders="single", distinct=False))
     found: list[Choices] = []
     for known in sets:
         orders_O_N = rotations(len(known.kinds))
@@ -117,7 +125,7 @@ def listwise(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Choices]:
         for k, order in enumerate(orders_O_N):
             answer = next(answers)
             probabilities_O_N[k, order] = [response.selection_probability for response in answer.responses]
-            masses.append(answer.label_mass)
+            masses.append(math.nan if answer.label_mass is None else answer.label_mass)
         found.append(Choices(orders_O_N, probabilities_O_N, float(np.mean(masses))))
     return found
 
@@ -128,7 +136,8 @@ def pairwise(teacher: Teacher, sets: Sequence[KnownSet]) -> list[Array]:
     Raises:
         TeacherError: if the teacher does not answer, or refuses.
     """
-    answers = teacher.selection([known.set for known in sets], form="pairwise", orders="both")
+    asked = [known.set for known in sets]
+    answers = teacher.selection(asked, form="pairwise", orders="both", distinct=False)
     return [np.array([response.selection_probability for response in answer.responses]) for answer in answers]
 
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pad_student.evaluation.audit import asking
-from pad_student.evaluation.audit.asking import Array, Choices, Cost, Likelihoods
+from pad_student.evaluation.audit.asking import Array, Choices, Cost, Likelihoods, WithAndWithout
 from pad_student.evaluation.audit.known_sets import KnownSet
 from pad_student.evaluation.audit.recommend import JudgedSignal, Recommendation, recommend
 from pad_student.evaluation.audit.signals import (
     ALPHAS,
+    WEIGHTS,
     Signal,
     by_choice,
     by_likelihood,
@@ -41,7 +42,7 @@ class Answers:
 
     sets: Sequence[KnownSet]
     likelihoods: list[Likelihoods] = field(default_factory=list[Likelihoods])
-    relative: list[Array] = field(default_factory=list[Array])
+    relative: list[WithAndWithout] = field(default_factory=list[WithAndWithout])
     choices: list[Choices] = field(default_factory=list[Choices])
     pairs: list[Array] = field(default_factory=list[Array])
     costs: dict[str, Cost] = field(
@@ -133,7 +134,7 @@ def _ask_all(teacher: Teacher, sets: Sequence[KnownSet], until: float, say: Say)
     asking.add_cost(
         teacher,
         len(sets),
-        lambda: answers.relative.extend(asking.relative_likelihoods(teacher, sets)),
+        lambda: answers.relative.extend(asking.with_and_without_request(teacher, sets)),
         answers.costs["relative"],
     )
     now = time.monotonic()
@@ -178,7 +179,9 @@ def _judge_signals(answers: Answers) -> list[JudgedSignal]:
     choices = [by_choice(answers.choices, "single", per_question), by_choice(answers.choices, "cyclic", per_question)]
     if answers.pairs:
         choices.append(by_pairs(answers.pairs, answers.costs["pairwise"].tokens_per_set))
-    signals: list[Signal] = [likelihood, by_relative(answers.relative, answers.costs["relative"].tokens_per_set)]
+    relative_tokens = answers.costs["relative"].tokens_per_set
+    relative = [by_relative(answers.relative, weight, relative_tokens) for weight in WEIGHTS]
+    signals: list[Signal] = [likelihood, *relative]
     for choice in choices:
         signals += [calibrated(likelihood, choice, alpha) if alpha < 1 else choice for alpha in ALPHAS]
     judged: list[JudgedSignal] = []

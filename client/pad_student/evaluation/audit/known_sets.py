@@ -2,13 +2,13 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from pad_student.data.response_sets import read_sets
 from pad_student.errors import EvaluationError
-from pad_student.storage import jsonl
 from pad_wire import Response, SampledSet
 
 FLATTERY = (
@@ -38,11 +38,15 @@ class _KnownLine:
     wrong: str
 
 
-def shipped_sets() -> list[KnownSet]:
-    """The sets that ship with the client: four responses each, the same ones on every call."""
+def shipped_sets(kinds: Sequence[str] = ()) -> list[KnownSet]:
+    """The sets that ship with the client, the same ones on every call.
+
+    Without ``kinds`` each has four responses: the right one, the wrong one, and two of ``OTHERS`` in turn.
+    """
     text = (files("pad_student.evaluation.audit") / "known_quality.jsonl").read_text(encoding="utf-8")
     written = [_KnownLine(**json.loads(line)) for line in text.splitlines()]
-    return [_with_others(written, index) for index in range(len(written))]
+    turns = [("right", "wrong", OTHERS[2 * i % 6], OTHERS[(2 * i + 1) % 6]) for i in range(len(written))]
+    return [_of_kinds(written, index, tuple(kinds) or turns[index]) for index in range(len(written))]
 
 
 def users_sets(path: Path) -> list[KnownSet]:
@@ -59,15 +63,14 @@ def users_sets(path: Path) -> list[KnownSet]:
 
 
 def _read(path: Path) -> Iterator[KnownSet]:
-    for each in jsonl.read(path, SampledSet):
+    for each, _ in read_sets(path):
         if len(each.responses) < 2:
             raise EvaluationError(f"{path}: the set {each.id!r} has one response; a comparison needs two, best first")
         yield KnownSet(each, ("right", *(f"response {k + 1}" for k in range(1, len(each.responses)))))
 
 
-def _with_others(written: list[_KnownLine], index: int) -> KnownSet:
+def _of_kinds(written: list[_KnownLine], index: int, kinds: tuple[str, ...]) -> KnownSet:
     of = written[index]
-    kinds = ("right", "wrong", OTHERS[2 * index % 6], OTHERS[(2 * index + 1) % 6])
     # A right answer to another kind of instruction, far enough away in the file.
     elsewhere = next(
         each for each in written[index + 1 :] + written[:index] if each.kind != of.kind and each.right != of.right

@@ -16,7 +16,7 @@ from pad_student.preference.plackett_luce import MAX_EXACT, entropy
 ENTROPY_BAND = (0.3, 0.7)  # of ln n!: below, one ranking has nearly all the mass; above, all are nearly as likely
 # A smaller beta leaves a student's samples, which lie close together, nearly without preference; a larger one turns
 # the noise of a nearly even signal into certainty.
-BETAS = (2.0, 20.0)
+BETAS = (5.0, 20.0)  # from half to twice the default
 STEPS = 40
 
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from pad_student.evaluation.audit.asking import Array, Choices, Likelihoods
+from pad_student.evaluation.audit.asking import Array, Choices, Likelihoods, WithAndWithout
 
 ALPHAS = (0.2, 0.5, 0.8, 1.0)
+WEIGHTS = (0.6, 1.0)  # of the likelihood after an empty request; at 1 a run makes responses short
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ def by_likelihood(likelihoods: Sequence[Likelihoods], tokens_per_set: float) -> 
     return Signal("likelihood", [each.mean_log_likelihood_N for each in likelihoods], {"alpha": 0.0}, tokens_per_set)
 
 
-def by_relative(relative: Sequence[Array], tokens_per_set: float) -> Signal:
-    """The mean log-likelihood less the one after an empty request."""
-    settings: dict[str, object] = {"alpha": 0.0, "normalization": "relative"}
-    return Signal("relative likelihood", list(relative), settings, tokens_per_set)
+def by_relative(asked: Sequence[WithAndWithout], weight: float, tokens_per_set: float) -> Signal:
+    """The mean log-likelihood less ``weight`` of the one after an empty request."""
+    settings: dict[str, object] = {"alpha": 0.0, "normalization": "relative", "unconditional_weight": weight}
+    scores = [each.request_N - weight * each.empty_N for each in asked]
+    return Signal(f"relative likelihood, weight {weight:g}", scores, settings, tokens_per_set)
 
 
 def by_choice(choices: Sequence[Choices], orders: Literal["single", "cyclic"], tokens_per_question: float) -> Signal:

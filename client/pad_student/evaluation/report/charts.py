@@ -38,6 +38,27 @@ class Chart:
 
 
 CHARTS = (
+    Chart(
+        "Held-out prompts: gain over the start",
+        "",
+        "Of the teacher's reward in nats and of the rule's grade, with the ends of its 95 % interval over prompts.",
+        ("eval_reward_gain", "eval_grade_gain"),
+        "No held-out prompts: give eval_prompts, and every eval_steps steps the student is judged on them.",
+    ),
+    Chart(
+        "Held-out prompts: wins against the start",
+        "share",
+        "Share of prompts whose answer the teacher rewards more than the starting student's; ties count half.",
+        ("eval_win_rate",),
+        "Wins against the start were not recorded: no teacher judged held-out prompts.",
+    ),
+    Chart(
+        "Held-out rows: distance, loss",
+        "",
+        "KL: how far the student has moved from its start, in nats a token. Loss and agreement are of held-out sets.",
+        ("eval_kl", "eval_loss", "eval_agreement"),
+        "Other figures on held-out rows were not recorded.",
+    ),
     Chart("Loss", "nats", "The minimised value.", ("loss",), "The loss was not recorded."),
     Chart(
         "Agreement with the teacher",
@@ -65,7 +86,8 @@ CHARTS = (
         "Responses that teach little",
         "share",
         "Cut: responses that stopped at their longest length. Copies: responses that repeat another of their set. One"
-        " text: sets whose responses are all the same, which have no preference to learn.",
+        " text: sets whose responses are all the same, which have no preference to learn. Other ids: responses that"
+        " the student drew in other tokens than its tokenizer makes of their text.",
         ("share/",),
         "Shares of cut and repeated responses were not recorded: the run was made by an earlier version.",
     ),
@@ -129,7 +151,7 @@ CHARTS = (
 def charts(run: Run) -> list[Chart]:
     """All charts of a run: the known ones, and one for each other family of figures in it."""
     known = tuple(prefix for chart in CHARTS for prefix in chart.holds)
-    others = sorted(name for name in run.curves if not name.startswith((*known, "length/")))
+    others = sorted(name for name in run.curves if not name.startswith((*known, "length/", "eval_")))
     return [*CHARTS, *(_other(family) for family, _ in groupby(others, key=lambda name: name.partition("/")[0]))]
 
 
@@ -151,7 +173,7 @@ def label(name: str) -> str:
     """A curve's name in a legend."""
     if name in LABELS:
         return LABELS[name]
-    return name.rpartition("/")[2].replace("_", " ")
+    return name.removeprefix("eval_").rpartition("/")[2].replace("_", " ")
 
 
 def _other(family: str) -> Chart:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from pad_student.errors import ReportError
-from pad_student.storage.run_directory import newest_whole
+from pad_student.storage.run_directory import best_step, newest_whole
 
 EDGE = 10  # "first" and "last" are means over one part in EDGE of the steps
 COST_KEYS = ("seconds/", "teacher_seconds/", "teacher_tokens")
@@ -60,6 +60,14 @@ class BeforeAfter:
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the samples after training are those from before."""
+        texts = [
+            [sample["text"] for sample in line["samples"]] if line else None for line in (self.before, self.after)
+        ]
+        return texts[0] == texts[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -74,7 +82,9 @@ class Run:
     teacher: dict[str, str] | None
     answered: list[BeforeAfter]
     saved_step: int | None
+    evaluation: dict[str, Any] | None = None
     is_adapter: bool = False
+    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -87,6 +97,16 @@ class Run:
     def wall_seconds(self) -> float:
         """Wall seconds of the whole run, the sum of the student's phases."""
         return sum(value for name, value in self.costs.items() if name.startswith("seconds/"))
+
+    @property
+    def started(self) -> str | None:
+        """The day and the minute of the first start, in UTC."""
+        return self.starts[0]["started"][:16].replace("T", " ") if self.starts else None
+
+    @property
+    def command(self) -> str | None:
+        """The command of the last start, without its key."""
+        return self.starts[-1].get("command") if self.starts else None
 
     @property
     def max_steps(self) -> int | None:
@@ -105,15 +125,15 @@ def collect(folder: Path) -> Run:
     Raises:
         ReportError: the folder holds no run, or a line that is not JSON; a torn last line is ignored.
     """
-    metrics, costs, starts, shown = (
-        _lines(folder / f"{name}.jsonl") for name in ("metrics", "costs", "starts", "shown")
+    metrics, costs, starts, shown, evaluations = (
+        _lines(folder / f"{name}.jsonl") for name in ("metrics", "costs", "starts", "shown", "evaluations")
     )
     if not (metrics or starts):
         raise ReportError(f"{folder} holds no run: give the output directory of pad-student distill or train")
     metrics = list({line["step"]: line for line in metrics}.values())
     metrics.sort(key=lambda line: line["step"])
     steps = [line["step"] for line in metrics]
-    rows = _with_costs(metrics, costs)
+    rows = _with_costs(_with_costs(metrics, costs), evaluations)
     names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
     curves = {name: Curve(name, [_number(row.get(name)) for row in rows]) for name in names}
     settings = _settings(folder, starts)
@@ -125,11 +145,26 @@ def collect(folder: Path) -> Run:
         starts=starts,
         settings=settings,
         teacher=_teacher(folder, starts),
-        answered=_before_after(shown),
+        answered=sorted(_before_after(shown), key=lambda each: each.is_unchanged),
+        evaluation=_evaluation(folder, evaluations),
         saved_step=_saved_step(folder),
         is_adapter=(folder / "adapter_config.json").exists(),
-        warnings=_warnings(metrics, str(settings.get("loss", "ppd"))),
+        evaluations=_evaluations(folder),
+        warnings=_warnings(metrics, settings),
     )
+
+
+def _evaluations(folder: Path) -> dict[str, dict[str, Any]]:
+    """What ``pad-student eval`` found, by the name of its directory in the run's."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*/result.json")):
+        try:
+            result = orjson.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(result, dict):
+            found[path.parent.name] = result
+    return found
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -208,16 +243,26 @@ def _before_after(lines: list[dict[str, Any]]) -> list[BeforeAfter]:
     ]
 
 
+def _evaluation(folder: Path, evaluations: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The evaluation of the student that the run ended with: the best one if the best is kept, else the last one."""
+    if not evaluations:
+        return None
+    by_step = {line["step"]: line for line in evaluations}
+    checkpoint = newest_whole(folder)
+    best = best_step(checkpoint) if checkpoint else None
+    return by_step.get(best or -1, by_step[max(by_step)])
+
+
 def _saved_step(folder: Path) -> int | None:
     checkpoint = newest_whole(folder)
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else None
 
 
-def _warnings(metrics: list[dict[str, Any]], loss: str) -> list[str]:
+def _warnings(metrics: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
     """The warnings that the run printed: the same diagnostics over the same figures."""
     from pad_student.preference.diagnostics import SignalMonitor  # imports torch
 
-    watch = SignalMonitor(loss)
+    watch = SignalMonitor(str(settings.get("loss", "ppd")), str(settings.get("method", "pad")))
     warnings: list[str] = []
     for line in metrics:
         finite = {name: value for name, value in line.items() if _number(value) is not None}

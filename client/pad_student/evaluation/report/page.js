@@ -18,25 +18,34 @@ function axis(extra) {
   return { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, ...extra };
 }
 
+// The last known value stands in the legend while nobody points at the chart.
+function lastKnown(values) {
+  return values.findLast((value) => value !== null);
+}
+
 function draw(place, plot) {
+  const last = plot.steps.length - 1;
   const series = plot.series.map((each, k) => ({
     label: each.name,
     stroke: colour(SIDES[each.name] ?? `--series-${k % 6}`),
     width: 1.5,
     dash: k >= 6 ? [6, 4] : undefined,
-    points: { show: plot.steps.length < 40 },
-    value: (_, value) => short(value),
+    spanGaps: true,
+    points: { show: each.values.filter((value) => value !== null).length < 40 },
+    value: (_, value, __, at) => short(at === last ? lastKnown(each.values) : value),
   }));
   const options = {
     width: place.clientWidth,
     height: HEIGHT,
     scales: { x: { time: false } },
     legend: { live: true },
+    hooks: { setLegend: [(chart) => chart.legend.idx ?? chart.setLegend({ idx: last })] },
     cursor: { drag: { x: true, y: false } },
     series: [{ label: "step", value: (_, value) => short(value) }, ...series],
     axes: [axis({ size: 32 }), axis({ size: 56, values: (_, ticks) => ticks.map(short) })],
   };
   const chart = new uPlot(options, [plot.steps, ...plot.series.map((each) => each.values)], place);
+  chart.setLegend({ idx: last });
   chart.root.querySelector("canvas").setAttribute("aria-label", plot.title);
   return chart;
 }

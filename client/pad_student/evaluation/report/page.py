@@ -24,7 +24,8 @@ def build(run: Run) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": _number, "label": label}
+    filters: dict[str, Any] = {"number": _number, "label": label, "merged": merged, "duration": duration}
+    environment.filters.update(filters)
     return environment.from_string(_text("page.html")).render(
         run=run,
         policy=_policy([library, script], [library_style, style]),
@@ -41,6 +42,27 @@ def build(run: Run) -> str:
             for each in run.answered
         ],
     )
+
+
+def merged(line: dict[str, Any]) -> list[tuple[dict[str, Any], float | None, int]]:
+    """Each text of a line's samples once, with the teacher's reward of the first copy and the number of copies."""
+    rewards = line.get("samples_rewards_teacher") or [None] * len(line["samples"])
+    found: dict[tuple[str, bool], tuple[dict[str, Any], float | None, int]] = {}
+    for sample, reward in zip(line["samples"], rewards, strict=True):
+        key = sample["text"], sample["finished"]
+        first = found.get(key, (sample, reward, 0))
+        found[key] = (*first[:2], first[2] + 1)
+    return list(found.values())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 31 s, 5 min or 2 h 5 min."""
+    if not seconds:
+        return "not recorded"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _text(name: str) -> str:

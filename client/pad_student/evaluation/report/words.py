@@ -24,8 +24,28 @@ class Finding:
 def findings(run: Run) -> list[Finding]:
     """All sentences about a run, its own warnings last."""
     collapse = _collapse(run)
-    found = [progress(run), *collapse, *([] if collapse else _trends(run)), *_lengths(run)]
+    left_out = [*_refused(run), *_one_text(run)]
+    trends = [] if collapse else _trends(run)
+    found = [*_held_out(run), progress(run), *left_out, *collapse, *trends, *_lengths(run)]
     return [each for each in found if each] + [Finding(text, warns=True) for text in run.warnings]
+
+
+def _held_out(run: Run) -> list[Finding]:
+    """The change on held-out prompts: the one figure that tells whether the student became better."""
+    line = run.evaluation or {}
+    told = {"reward": "the teacher's reward of the student's answers", "grade": "the rule's grade of its answers"}
+    return [_gain(line, name, what) for name, what in told.items() if f"eval_{name}_gain" in line]
+
+
+def _gain(line: dict[str, Any], name: str, what: str) -> Finding:
+    gain, low, high = (line[f"eval_{name}_gain{end}"] for end in ("", "_low", "_high"))
+    went = "rose" if low > 0 else "fell" if high < 0 else "did not change beyond chance"
+    interval = f"with a 95 % interval from {low:+.3f} to {high:+.3f}"
+    wins = ""
+    if name == "reward" and "eval_win_rate" in line:
+        wins = f" The student wins {line['eval_win_rate']:.0%} of the prompts against its start."
+    text = f"On held-out prompts {what} {went}: {gain:+.3f} at step {line['step']}, {interval}.{wins}"
+    return Finding(text, warns=high < 0)
 
 
 def progress(run: Run) -> Finding:
@@ -36,6 +56,22 @@ def progress(run: Run) -> Finding:
     saved = "" if run.saved_step in (None, done) else f"; the newest checkpoint is of step {run.saved_step}"
     unfinished = run.max_steps is not None and done < run.max_steps
     return Finding(f"{done}{asked} steps are recorded{starts}{saved}.", warns=unfinished)
+
+
+def _refused(run: Run) -> list[Finding]:
+    """The share of sets that taught nothing because the teacher refused them."""
+    curve = run.curves.get("share/refused")
+    share = fmean(curve.known) if curve and curve.known else 0.0
+    return (
+        [Finding(f"The teacher refused {share:.1%} of the sets, which were left out.", warns=True)] if share else []
+    )
+
+
+def _one_text(run: Run) -> list[Finding]:
+    """The share of sets that had nothing to teach, because the student repeated one text."""
+    curve = run.curves.get("share/one_text")
+    share = fmean(curve.known) if curve and curve.known and run.settings.get("one_text") == "skip" else 0.0
+    return [Finding(f"{share:.1%} of the sets held one text, and were not scored or trained on.")] if share else []
 
 
 def _collapse(run: Run) -> list[Finding]:

@@ -1,7 +1,7 @@
 """Messages between the processes of one run, each of which has a device of its own; a single process sends none.
 
-All functions but ``count``, ``is_first``, ``is_loss`` and ``leave_group`` are collective: every process must call
-them, in the same order.
+All functions but ``count``, ``rank``, ``is_first``, ``is_loss`` and ``leave_group`` are collective: every process
+must call them, in the same order.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ def count() -> int:
 
 def is_first() -> bool:
     """Whether this process is the one that writes files and log lines for all."""
-    return _rank() == 0
+    return rank() == 0
 
 
 def gather_from_all(value: Any) -> list[Any]:
@@ -56,23 +56,28 @@ def fail_together(work: Callable[[], Result]) -> Result:
     except Exception as error:  # noqa: BLE001 -- raised again below, when all processes know of it
         failed = error
     failures = gather_from_all(failed is not None)
-    if failed is not None and not any(failures[: _rank()]):
+    if failed is not None and not any(failures[: rank()]):
         raise failed
     if any(failures):
         raise EndedByAnother(f"process {failures.index(True)} ended the run; its own log says why")
     return result  # type: ignore[return-value]
 
 
-def means_of_all(values: Mapping[str, list[float]]) -> dict[str, float]:
-    """The mean of each name's values over all processes; processes may have different names."""
-    joined: defaultdict[str, list[float]] = defaultdict(list)
+def means_of_all(values: Mapping[str, list[tuple[float, float]]]) -> dict[str, float]:
+    """The weighted mean of each name's values over all processes; processes may have different names.
+
+    Args:
+        values: pairs of a value and its weight, which is above 0.
+    """
+    joined: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for each in gather_from_all(dict(values)):
         for name, own in each.items():
             joined[name] += own
-    return {name: sum(own) / len(own) for name, own in joined.items()}
+    return {name: sum(v * w for v, w in own) / sum(w for _, w in own) for name, own in joined.items()}
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This process's number; 0 writes files and log lines for all."""
     return dist.get_rank() if count() > 1 else 0
 
 

@@ -110,6 +110,7 @@ class TransformersEngine(Engine):
 
     def measure_memory(self) -> None:
         """Measure the memory of forward passes, so that none begins that the device cannot hold."""
+        log.info("starting", phase="memory")
         with torch.inference_mode():
             self.memory = MemoryModel.measure(self._layers, self.output_head, self._model.device)
         if self._model.device.type == "cuda":
@@ -127,7 +128,7 @@ class TransformersEngine(Engine):
             tokens = padded_forward.most_tokens(rows, self._max_forward_tokens)
         else:
             tokens = len(pack([row.ids_L for row in rows]).ids_T)
-        predicted = self.memory.predict(tokens, sum(len(row.targets) for row in rows))
+        predicted = self.memory.predict_rows(tokens, rows)
         if self.plain_because:
             return predicted
         itemsize = self._model.dtype.itemsize

@@ -41,10 +41,19 @@ class MemoryModel:
         fixed = max(0.0, small - per_token * TRIALS[0] * ROW)
         return cls(fixed, per_token, hidden_K_D.shape[1] * hidden_K_D.element_size(), head)
 
-    def predict(self, tokens: int, predictions: int) -> int:
-        """Peak bytes of a pass over ``tokens``, of which ``predictions`` positions go through the output head."""
+    def predict(self, tokens: int, predictions: int, *, top: int = 0, results: int = 0) -> int:
+        """Peak bytes of a pass over ``tokens``, of which ``predictions`` positions go through the output head.
+
+        ``top`` is how many likeliest tokens are read at a position, ``results`` the bytes of all that is read.
+        """
         layers = self.fixed + self.per_token * tokens
-        return int(max(layers, predictions * self.per_prediction + chunk_bytes(self.head, predictions)))
+        head = predictions * self.per_prediction + chunk_bytes(self.head, predictions, top) + results
+        return int(max(layers, head))
+
+    def predict_rows(self, tokens: int, rows: Sequence[Row]) -> int:
+        """Peak bytes of a pass over ``tokens`` that answers ``rows``."""
+        predictions, results = sum(len(row.targets) for row in rows), sum(row.result_bytes for row in rows)
+        return self.predict(tokens, predictions, top=max(row.top for row in rows), results=results)
 
 
 def peak_bytes(call: Callable[[], Any], device: torch.device) -> int:

@@ -14,7 +14,7 @@ from pad_teacher.engines.queries import Answer, FloatArray, Query
 from pad_teacher.engines.vllm import checkpoint, launch
 from pad_teacher.engines.vllm.options import IDENTITY
 from pad_teacher.engines.vllm.process_guard import kill_with_parent
-from pad_teacher.engines.vllm.requests import VllmRequest, answer, score_without_cache
+from pad_teacher.engines.vllm.requests import MOST_IDS, VllmRequest, answer, score_without_cache
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ class VllmEngine(Engine):
     """Scores through vLLM's scheduler, whose prefix cache shares the common beginnings of texts."""
 
     name = "vllm"
+    scores_given_ids = False
+    most_ids = MOST_IDS
     concurrent_batches = 2  # the second begins while the last requests of the first run
 
     def __init__(self, start: Coroutine[Any, Any, Any], digest: str) -> None:
@@ -100,7 +102,7 @@ class VllmEngine(Engine):
     async def _score(self, queries: Sequence[Query]) -> list[Answer]:
         # All requests of a query go to one replica of the model: its cache holds the prompt.
         sends = (partial(self._send, number % self._ranks) for number in itertools.count())
-        return list(await asyncio.gather(*map(answer, queries, sends)))
+        return list(await asyncio.gather(*map(answer, queries, sends, itertools.repeat(self.vocabulary))))
 
     async def _send(self, rank: int, request: VllmRequest) -> Any:
         prompt, params = launch.prompt_and_params(request)

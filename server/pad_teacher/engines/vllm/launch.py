@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from pad_teacher.engines.vllm.options import check, headroom
-from pad_teacher.engines.vllm.requests import VllmRequest, sampling_params
+from pad_teacher.engines.vllm.requests import MOST_IDS, VllmRequest, sampling_params
 from pad_wire.completions import MAX_LOGPROBS
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def arguments(
     given |= {
         "model": str(directory),
         "skip_tokenizer_init": True,
-        "max_logprobs": max(20, MAX_LOGPROBS),
+        "max_logprobs": max(MAX_LOGPROBS, MOST_IDS),
         "logprobs_mode": "raw_logprobs",
         # Logits in 16 bits would round each log-probability to a multiple of 1/16 or 1/8.
         "hf_overrides": {"head_dtype": "float32"} | overrides if isinstance(overrides, dict) else overrides,

@@ -16,9 +16,23 @@ from typing import Any
 import numpy as np
 
 from pad_teacher.engines.base import EngineFailed
-from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, IntArray, Query, Questions, TokenSet
+from pad_teacher.engines.distributions import packed
+from pad_teacher.engines.queries import (
+    Answer,
+    Echo,
+    EchoLogprobs,
+    FloatArray,
+    IntArray,
+    NextTokens,
+    Query,
+    Questions,
+    TokenSet,
+)
+from pad_wire.token_logprobs import MAX_TOP
 
 MAX_NEXT_IDS = 128  # the most that vLLM takes in one request
+WIDER = 2  # times as many likeliest tokens as are named: those that are not named are most of the rest
+MOST_IDS = WIDER * MAX_TOP + 1  # likeliest tokens of one place
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,8 @@ def sampling_params(request: VllmRequest) -> dict[str, Any]:
     }
 
 
-async def answer(query: Query, send: Send) -> Answer:
-    """The answer to one query.
+async def answer(query: Query, send: Send, vocabulary: int) -> Answer:
+    """The answer to one query of a model that has ``vocabulary`` tokens.
 
     Raises:
         EngineFailed: if vLLM does not compute what was asked for.
@@ -73,6 +87,13 @@ async def answer(query: Query, send: Send) -> Answer:
         case TokenSet(prompt_ids, response_ids):
             scored = await _responses(prompt_ids, list(dict.fromkeys(map(tuple, response_ids))), send)
             return [scored[tuple(ids)] for ids in response_ids]
+        case NextTokens(TokenSet(prompt_ids, response_ids), at=None):
+            unique = list(dict.fromkeys(map(tuple, response_ids)))
+            rows = await asyncio.gather(*(_distribution(query, ids, send, vocabulary) for ids in unique))
+            found = dict(zip(unique, rows, strict=True))
+            return [found[tuple(ids)] for ids in response_ids]
+        case NextTokens():
+            raise EngineFailed("vLLM cannot score at given ids")  # such a request is refused before it gets here
         case Questions(prompts, label_ids):
             asked = await asyncio.gather(*(_next(ids, label_ids, send) for ids in prompts))
             return [np.array([values[label] for label in label_ids], np.float32) for values in asked]
@@ -118,6 +139,33 @@ def _join(ids: tuple[int, ...], values: FloatArray, whole: dict[tuple[int, ...],
         if other[: missing + 1] == ids[: missing + 1]:
             return np.concatenate([log_probs[:missing], values])
     return None
+
+
+async def _distribution(query: NextTokens, response: tuple[int, ...], send: Send, vocabulary: int) -> FloatArray:
+    """The row of one response; without the cache, whose tokens have no log-probabilities."""
+    ids = [*query.tokens.prompt_ids, *response]
+    # vLLM knows no limit of ids: with so many, ``top`` of them are below it, whichever are the likeliest.
+    wide = min(max(WIDER * query.top + 1, query.top + vocabulary - query.below), vocabulary)
+    rows = await _rows(VllmRequest(ids, rows=len(response), top=wide, cached=False), send)
+    return packed(rows.log_probs[:, 0], *_named_and_rest(rows, query.top, query.below, vocabulary))
+
+
+def _named_and_rest(rows: Rows, top: int, below: int, vocabulary: int) -> tuple[FloatArray, IntArray, FloatArray]:
+    """The rest [rows], the ``top`` likeliest ids below ``below``, and their log-probabilities.
+
+    vLLM does not tell the sum over all others. Those that it does tell are summed as they are. The remainder is
+    1 - Σp, but at most as much as the least likely one that is told for each of the ``vocabulary`` that is not: where
+    little is left, 1 - Σp is only the rounding of the others.
+    """
+    ids, log_probs = rows.ids[:, 1:], rows.log_probs[:, 1:].astype(np.float64)
+    order = np.argsort(ids >= below, axis=1, kind="stable")  # ids past the limit join the rest
+    ids, log_probs = np.take_along_axis(ids, order, 1), np.take_along_axis(log_probs, order, 1)
+    told, untold = log_probs[:, top:], vocabulary - ids.shape[1]
+    if untold:
+        least = log_probs.min(1)
+        left = np.log(np.maximum(1 - np.exp(log_probs).sum(1), np.exp(least)))
+        told = np.column_stack([told, np.minimum(left, least + np.log(untold))])
+    return np.logaddexp.reduce(told, axis=1).astype(np.float32), ids[:, :top], log_probs[:, :top].astype(np.float32)
 
 
 async def _next(ids: list[int], wanted: Sequence[int], send: Send) -> dict[int, float]:

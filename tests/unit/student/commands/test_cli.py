@@ -15,6 +15,7 @@ from pad_student.commands.settings_loader import load
 from pad_student.errors import BadSettings, StudentError, UsageError
 
 SAMPLE = ["--model", "m", "--prompts", "p.jsonl", "--out", "o.jsonl"]
+WRONG = ["sample", *SAMPLE, "-n", "many"]
 YAML = """
 model: m
 teacher: http://t
@@ -43,6 +44,12 @@ def load_distill(tmp_path: Path, *arguments: Any, text: Any = YAML) -> DistillSe
     path = tmp_path / "distill.yaml"
     path.write_text(text)
     return load(DistillSettings, "pad-student distill", [str(path), *arguments])
+
+
+@pytest.fixture(autouse=True)
+def nothing_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that no file has will do."""
+    monkeypatch.setattr(cli, "check_first", lambda _: None)
 
 
 @pytest.fixture
@@ -133,7 +140,7 @@ def test_a_misspelt_variable_is_refused(
     ran: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PAD_STUDENT_TEMPRATURE", "1")
-    assert cli.main(["sample", *SAMPLE]) == 1
+    assert cli.main(["sample", *SAMPLE]) == 2
     assert "PAD_STUDENT_TEMPRATURE" in capsys.readouterr().err
     assert ran == []
 
@@ -178,7 +185,9 @@ def test_an_error_is_one_line_and_an_exit_status(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["smaple"], ["eval"], ["eval", "grad"], ["sample", "--frobnicate"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["smaple"], ["eval"], ["eval", "grad"], ["sample", "--frobnicate"], ["sample"], WRONG]
+)
 def test_a_wrong_command_line_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str], arguments: Any) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1

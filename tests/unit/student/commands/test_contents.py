@@ -41,7 +41,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeTeacherService:
     fake = FakeTeacherService()
 
     def connect(settings: Any, fingerprint: Any = None) -> Teacher:
-        return Teacher(settings.teacher, fingerprint=fingerprint, transport=fake.transport)
+        return Teacher(settings.urls, fingerprint=fingerprint, transport=fake.transport)
 
     for stage in (score, evaluate):
         monkeypatch.setattr(stage, "connect", connect)

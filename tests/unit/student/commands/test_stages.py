@@ -12,6 +12,7 @@ from pad_student.commands import evaluate, sample, score, train
 from pad_student.commands.settings import GradeSettings, SampleSettings, ScoreSettings, TrainSettings, WinRateSettings
 from pad_student.errors import EvaluationError, JsonLinesError, OtherRun, SamplingError, TrackerMissing
 from pad_student.evaluation.grading import estimate, load_grader, win
+from pad_student.evaluation.length_control import length_controlled
 from pad_student.sampling import generate as sampling
 from pad_student.storage.jsonl import read
 from pad_student.teacher.client import Teacher, TeacherChanged, TeacherUnreachable
@@ -48,7 +49,7 @@ def sample_settings(model: Any, prompts: Any, out: Any, **changes: Any) -> Sampl
 
 def use(monkeypatch: pytest.MonkeyPatch, fake: Any, stage: Any = score) -> None:
     def connect(settings: Any, fingerprint: Any = None) -> Teacher:
-        return Teacher(settings.teacher, fingerprint=fingerprint, transport=fake.transport)
+        return Teacher(settings.urls, fingerprint=fingerprint, transport=fake.transport)
 
     monkeypatch.setattr(stage, "connect", connect)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
@@ -213,6 +214,39 @@ def test_win_rate_asks_in_both_orders_and_counts_ties_half(tmp_path: Path, monke
     asked = len(fake.requests)
     evaluate.win_rate(settings)
     assert len(fake.requests) == asked
+
+
+def test_a_win_rate_controls_for_length_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl"
+    for path, texts in ((ours, ["longer", "longest", "less"]), (theirs, ["long", "long", "lesser"])):
+        rows = [{"id": str(i), "prompt": "p", "responses": [text]} for i, text in enumerate(texts)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    use(monkeypatch, FakeTeacherService(), evaluate)
+    settings = WinRateSettings(judge="http://t", model=str(ours), baseline=str(theirs), out=tmp_path / "won")
+    evaluate.win_rate(settings)
+    evaluate.win_rate(settings.model_copy(update={"length_controlled": True}))
+    result = json.loads((tmp_path / "won" / "result.json").read_text())
+    rows = [json.loads(line) for line in (tmp_path / "won" / "comparisons.jsonl").read_text().splitlines()]
+    expected = length_controlled([row["preference"] for row in rows], [(6, 4), (7, 4), (4, 6)])
+    assert result["length_controlled_win_rate"] == pytest.approx(expected.win_rate)
+    assert result["judge_is_its_teacher"] is None
+
+
+def test_a_judge_that_was_the_teacher_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sets.jsonl"
+    path.write_text('{"id": "0", "prompt": "p", "responses": ["yes"]}\n')
+    use(monkeypatch, FakeTeacherService(), evaluate)
+    monkeypatch.setattr(evaluate, "fingerprint_so_far", lambda folder: "fp-1")
+    evaluate.win_rate(WinRateSettings(teacher="http://t", model=str(path), baseline=str(path), out=tmp_path / "won"))
+    assert json.loads((tmp_path / "won" / "result.json").read_text())["judge_is_its_teacher"] is True
+    assert "was trained by the service that judged it" in capsys.readouterr().err
+
+
+def test_without_a_judge_a_win_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="give --teacher or --judge"):
+        WinRateSettings(model="a.jsonl", baseline="b.jsonl", out="won")
 
 
 @pytest.mark.parametrize(("preference", "value"), [(0.5, 0.5), (0.5000001, 0.5), (0.6, 1.0), (0.4, 0.0)])

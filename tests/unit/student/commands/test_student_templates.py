@@ -10,7 +10,7 @@ from pad_student.commands import sample
 from pad_student.commands.settings import SampleSettings
 from pad_student.errors import PromptsError
 from pad_student.storage.jsonl import read
-from pad_student.training.batches import usable_rows
+from pad_student.training.usable import usable_rows
 from pad_wire import SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder, TemplateError
 from support.student_runs import config, scored_sets

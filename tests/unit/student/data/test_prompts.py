@@ -82,7 +82,6 @@ def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
     ("row", "prompt"),
     [
         ({"prompt": TALK}, TALK),
-        ({"prompt": "first", "messages": TALK}, "first"),
         ({"prompt": None, "messages": [*TALK, assistant("fine"), assistant("and you?")]}, TALK),
         ({"messages": [system(""), *TALK]}, TALK),
         ({"messages": [{**user("hi"), "name": None, "tool_calls": None}, assistant("ho")]}, [user("hi")]),
@@ -90,6 +89,18 @@ def test_rows_of_json_lines_may_differ_in_form(tmp_path: Path) -> None:
         ({"conversations": TALK_OF_SHAREGPT}, [user("hi")]),
         ({"instruction": "add", "input": "1 2", "output": "3"}, "add\n\n1 2"),
         ({"instruction": "add", "input": "", "output": "3"}, "add"),
+        ({"instruction": "who?", "context": "Ada wrote.", "response": "Ada", "category": "qa"}, "who?\n\nAda wrote."),
+        ({"instruction": "who?", "context": "", "response": "Ada", "category": "qa"}, "who?"),
+        (
+            {
+                "prompt": "hi",
+                "prompt_id": "7",
+                "messages": [system("be kind"), user("hi"), {"role": "assistant", "content": "ho"}],
+                "category": "Chat",
+            },
+            [system("be kind"), user("hi")],
+        ),
+        ({"prompt": "hi", "messages": [user("hi"), {"role": "assistant", "content": "ho"}]}, "hi"),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("bad")]}, TALK),
         ({"chosen": [*TALK, assistant("well")], "rejected": [*TALK, assistant("well")]}, TALK),
         ({"chosen": [*TALK, assistant("a")], "rejected": [TALK[0], assistant("b"), *TALK[2:]]}, TALK[:1]),
@@ -172,7 +183,10 @@ def test_a_system_prompt_is_added_if_there_is_none(tmp_path: Path) -> None:
         ({"messages": [system("be rude"), user("hi")], "system": "be kind"}, "the one in its conversation differ"),
         ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, r"messages\[0\]: calls tools"),
         ({"prompt": "hi", "tools": [{"name": "search"}]}, "its prompt has tools, which cannot be sent"),
-        ({"instruction": 3}, "instruction and input: expected text"),
+        ({"instruction": 3}, "instruction, input and context: expected text"),
+        ({"prompt": "hi", "context": "Ada wrote."}, "its prompt has a context, which would be left out; --column"),
+        ({"prompt": "hi", "messages": [user("ho")]}, "its prompt is no turn of its messages: choose one"),
+        ({"prompt": "hi", "messages": [{"role": "x"}]}, "--column prompt takes the prompt alone"),
         ({"chosen": "Human: hi A", "rejected": "Human: hi B"}, "--column names a prompt"),
         ({"chosen": [assistant("a")], "rejected": [assistant("b")]}, "chosen: no turn of the user"),
         ({"id": [1], "prompt": "hi"}, "id: Input should be a valid string"),
@@ -265,7 +279,7 @@ def test_scored_sets_are_told_from_prompts_in_any_form(tmp_path: Path) -> None:
     cut = {**SCORED, "responses": [{**SCORED["responses"][0], "finished": False}, SCORED["responses"][1]]}
     (with_gaps,) = as_rows(Dataset.from_list([cut]))  # Arrow fills in None where the second says nothing
     assert [response.finished for response in with_gaps.responses] == [False, True]
-    with pytest.raises(DatasetError, match=r"train_dataset, row 0: responses\[0\]\.log_likelihood: Field required"):
+    with pytest.raises(DatasetError, match=r"train_dataset, row 0: responses\[0\]: log_likelihood is missing"):
         as_rows([{**SCORED, "responses": [{"text": "a"}]}])
 
 

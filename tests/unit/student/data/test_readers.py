@@ -232,3 +232,8 @@ def test_json_lines_are_read_without_the_datasets_library(tmp_path: Path, monkey
     assert not hasattr(sources, "load_dataset")
     assert not hasattr(sources, "datasets")
     assert len(read_prompts(lines(tmp_path / "p.jsonl", *ROWS))) == 4
+
+
+def test_columns_of_a_tsv_file_are_divided_by_tabs(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text("id\tprompt\n007\tsay red, blue\n")
+    assert list(sources.placed_rows(tmp_path / "p.tsv")) == [("row 0", {"id": "007", "prompt": "say red, blue"})]

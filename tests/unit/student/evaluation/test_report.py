@@ -18,9 +18,10 @@ from pad_student.errors import ReportError
 from pad_student.evaluation.report.card import model_card
 from pad_student.evaluation.report.charts import MOST_POINTS, charts, plots
 from pad_student.evaluation.report.collect import collect
-from pad_student.evaluation.report.page import build
+from pad_student.evaluation.report.page import build, duration, merged
 from pad_student.evaluation.report.preferences import letter, preferences
 from pad_student.evaluation.report.words import findings
+from pad_student.training.run_logs import command_line
 from support.fake_run import STEPS, fake_run, metrics
 from support.paths import ROOT
 
@@ -274,3 +275,42 @@ def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) 
     words = " ".join(re.sub("<[^>]*>", " ", build(run)).split())
     assert "student: waited for teacher 40 s 50.0 %" in words
     assert "teacher: scored 60 s 75.0 %" in words
+
+
+def test_the_change_on_held_out_prompts_stands_first(tmp_path: Path) -> None:
+    first = findings(collect(fake_run(tmp_path)))[0]
+    assert first.text.startswith("On held-out prompts the teacher's reward of the student's answers rose: +0.200")
+    assert "interval from +0.100 to +0.300" in first.text
+    assert "wins 70% of the prompts" in first.text
+    assert not first.warns
+    without = findings(collect(fake_run(tmp_path / "without", leave_out=("evaluations",))))[0]
+    assert "steps are recorded" in without.text
+
+
+def test_copies_of_a_sample_are_shown_once_with_their_number() -> None:
+    samples = [{"text": text, "finished": True} for text in ("a", "b", "a", "a")]
+    shown = merged({"samples": samples, "samples_rewards_teacher": [1.0, 2.0, 1.5, 1.0]})
+    assert [(sample["text"], reward, copies) for sample, reward, copies in shown] == [("a", 1.0, 3), ("b", 2.0, 1)]
+
+
+def test_the_page_says_when_how_long_and_by_which_command(tmp_path: Path) -> None:
+    page = build(collect(fake_run(tmp_path)))
+    assert "2026-01-01 00:00 UTC" in page
+    assert "1 min" in page
+    assert "<code>pad-student distill yes</code>" in page
+    assert [duration(seconds) for seconds in (0, 31, 7500)] == ["not recorded", "31 s", "2 h 5 min"]
+
+
+def test_a_recorded_command_holds_no_secret() -> None:
+    said = command_line(["/bin/pad-student", "distill", "--key", "sesame", "--hub-token=sesame", "--n", "4"])
+    assert "sesame" not in said
+    assert said.startswith("pad-student distill --key ")
+    assert said.endswith("--n 4")
+
+
+@pytest.mark.parametrize(("rule", "says"), [("skip", ["10.0% of the sets held one text"]), ("keep", [])])
+def test_sets_of_one_text_that_were_left_out_are_told(tmp_path: Path, rule: str, says: list[str]) -> None:
+    run = fake_run(tmp_path)
+    (run / "settings.json").write_text(json.dumps({"one_text": rule}))
+    told = [each.text for each in findings(collect(run)) if "held one text" in each.text]
+    assert [text.split(",")[0] for text in told] == says

@@ -12,8 +12,8 @@ import pytest
 from pad_student.on_policy.background_scoring import BackgroundScorer
 from pad_student.on_policy.costs import Costs
 from pad_student.storage import jsonl
-from pad_student.teacher.busy import Busy
 from pad_student.teacher.errors import TeacherUnreachable
+from pad_student.teacher.requests.busy import Busy
 from pad_wire import SampledSet, ScoredSet
 from support.student_runs import RuleTeacher, scored
 from support.waiting import wait, wait_until

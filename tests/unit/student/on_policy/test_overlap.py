@@ -214,10 +214,11 @@ def test_micro_batches_of_too_long_sets_do_not_end_the_run(tmp_path: Path) -> No
     assert len(metrics(tmp_path)) == 4
 
 
-def test_skipped_sets_leave_equal_weight_to_the_others(tmp_path: Path) -> None:
+def test_micro_batches_after_the_last_scored_set_are_empty() -> None:
     class Some:
         def score_of(self, identifier: str) -> str | None:
             return None if identifier in ("b", "c") else identifier
 
     round_ = Round(0, {0: ["a", "d", "b", "c"]}, {0: 3}, Some())  # type: ignore[arg-type]
-    assert list(round_.scored(0)) == [["a", "d"], ["a", "d"], ["a", "d"]]
+    assert list(round_.scored(0)) == [["a", "d"], [], []]
+    assert list(round_.scored(0, frozenset({0}))) == [["d"], [], []]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprint_so_far
+from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprint_so_far, prune
 from pad_student.on_policy.score_file import ScoreFile
 from pad_student.storage import jsonl
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
@@ -79,13 +79,15 @@ def test_nothing_is_written_after_the_end(tmp_path: Path, end: object) -> None:
 
 
 def test_a_round_is_found_by_any_of_its_steps(tmp_path: Path) -> None:
-    folder = RoundFolder.of_step(tmp_path, 4, rank=0)
+    folder = RoundFolder.of_step(tmp_path, 4, rank=0, most_steps=2)
     assert folder == RoundFolder(tmp_path / "000004")
     folder.begin(RoundRecord(sampled_at=2, steps=[4, 5]))
-    assert RoundFolder.of_step(tmp_path, 5, rank=0).path.name == "000005"  # its sets are not on disk yet
+    assert (
+        RoundFolder.of_step(tmp_path, 5, rank=0, most_steps=2).path.name == "000005"
+    )  # its sets are not on disk yet
     folder.sets.touch()
-    assert RoundFolder.of_step(tmp_path, 5, rank=0) == folder
-    assert RoundFolder.of_step(tmp_path, 6, rank=0).path.name == "000006"
+    assert RoundFolder.of_step(tmp_path, 5, rank=0, most_steps=2) == folder
+    assert RoundFolder.of_step(tmp_path, 6, rank=0, most_steps=2).path.name == "000006"
     assert folder.record == RoundRecord(sampled_at=2, steps=[4, 5])
 
 
@@ -102,3 +104,15 @@ def test_the_rounds_teacher_is_that_of_the_first_score(tmp_path: Path) -> None:
     file.add(scored(sampled("s0")))
     file.close()
     assert fingerprint_so_far(tmp_path) == "f"
+
+
+def test_rounds_whole_before_the_oldest_checkpoint_are_removed(tmp_path: Path) -> None:
+    for first in (0, 4, 8, 12):
+        RoundFolder(tmp_path / f"{first:06d}").begin(RoundRecord(sampled_at=first, steps=[first]))
+    (tmp_path / "settings.json").write_text("{}")
+    prune(tmp_path, 7)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000004", "000008", "000012", "settings.json"]
+    prune(tmp_path, 8)
+    assert not (tmp_path / "000004").exists()
+    prune(tmp_path, 99)
+    assert (tmp_path / "000012").exists()

@@ -47,8 +47,9 @@ def test_copies_of_a_text_count_as_one_response():
 
 def test_shares_count_cut_and_repeated_responses():
     same_text = torch.tensor([[0, 0, 2, 2], [0, 0, 0, 0]])
-    found = sample_metrics(same_text, torch.tensor([[True, False, False, False]] * 2))
-    assert found == {"share/cut": 0.25, "share/copies": 0.625, "share/one_text": 0.5}
+    cut, other_ids = (torch.tensor([[True, each, each, False]] * 2) for each in (False, True))
+    found = sample_metrics(same_text, cut, other_ids)
+    assert found == {"share/cut": 0.25, "share/copies": 0.625, "share/one_text": 0.5, "share/other_ids": 0.75}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,16 @@ def test_a_jsd_stuck_at_ln_2_is_warned_of_and_only_for_the_jsd():
     assert warnings_after([healthy()] * 5, SignalMonitor("vpd", window=3), loss=log(2)) == []
 
 
+def test_lost_token_entropy_is_warned_of_once():
+    def entropies(*values):
+        return [{"token_entropy/student": value} for value in values]
+
+    assert warnings_after(entropies(*[1.2] * 3, *[0.7] * 6), SignalMonitor(method="adpa", window=3)) == []
+    (message,) = warnings_after(entropies(*[1.2] * 3, *[0.5] * 9), SignalMonitor(method="adpa", window=3))
+    assert "fallen from 1.200 to 0.5" in message
+    assert "Raise nll_weight" in message
+
+
 def test_absent_values_are_not_judged():
     assert SignalMonitor(window=1).update({"entropy/teacher": 0.5}) == []
 
@@ -159,3 +170,34 @@ def test_choice_that_tells_responses_apart_is_no_chance():
 def test_choice_metrics_are_means_of_what_is_given():
     found = choice_metrics(torch.tensor([0.1, 0.3]), None)
     assert found == {"choice/spread": pytest.approx(0.2)}
+
+
+def token_step(student, teacher):
+    return {"token_entropy/student": student, "token_entropy/teacher": teacher}
+
+
+def test_a_lost_entropy_is_explained_by_the_method_that_lost_it():
+    fallen = [token_step(2.0, 1.0)] * 4 + [token_step(0.2, 1.0)] * 6
+    (adpa,) = warnings_after(fallen, SignalMonitor(method="adpa", window=3))
+    assert "the advantage alone" in adpa
+    assert "gamma" in adpa
+    (dckd,) = warnings_after(fallen, SignalMonitor(method="dckd", window=3))
+    assert "advantage" not in dckd
+    assert "gamma" not in dckd
+    assert "Raise chosen_weight and rejected_weight, or lower nll_weight" in dckd
+
+
+def test_a_student_of_dckd_may_become_as_certain_as_its_teacher():
+    fallen = [token_step(2.0, 0.3)] * 4 + [token_step(0.3, 0.3)] * 6
+    assert warnings_after(fallen, SignalMonitor(method="dckd", window=3)) == []
+
+
+@pytest.mark.parametrize(("method", "weight"), [("dckd", "chosen_weight and rejected_weight"), ("adpa", "gamma")])
+def test_token_methods_are_told_nothing_about_beta(method, weight):
+    monitor = SignalMonitor(method=method, window=3)
+    said = [text for norm in (0.0, nan) for text in warnings_after([{}], monitor, gradient_norm=norm)]
+    said += warnings_after([{"share/cut": 0.8}] * 3, monitor)
+    said += warnings_after([{"learning_rate": 1e-6}] * 150, monitor, loss=0.69)
+    assert len(said) == 4
+    assert sum(weight in text for text in said) == 2
+    assert not [text for text in said if "beta" in text or "preference" in text or "judges" in text]

@@ -22,6 +22,14 @@ def test_normalisation_divides_by_what_it_names(normalization, expected):
     assert likelihood_reward(LOG_LIKELIHOOD, TOKENS, normalization, text_bytes).flatten().tolist() == expected
 
 
+def test_relative_takes_off_a_share_of_the_empty_requests():
+    alone = torch.tensor([[-3.0, -1.0], [-9.0, -4.0]])
+    whole = likelihood_reward(LOG_LIKELIHOOD, TOKENS, "relative", unconditional=alone)
+    half = likelihood_reward(LOG_LIKELIHOOD, TOKENS, "relative", unconditional=alone, unconditional_weight=0.5)
+    assert whole.flatten().tolist() == [-1, -0.5, 0, -1]
+    assert half.flatten().tolist() == [-1.5, -0.75, -0.5, -1.5]
+
+
 def test_calibration_mixes_log_likelihood_and_log_selection():
     reward = calibrated_reward(LOG_LIKELIHOOD, TOKENS, SELECTION, alpha=0.8)
     assert reward[0, 0].item() == pytest.approx(0.2 * -2 + 0.8 * log(0.25), abs=1e-7)
@@ -90,11 +98,14 @@ def test_a_non_finite_log_likelihood_is_an_error_at_any_alpha(value):
             calibrated_reward(broken, TOKENS, SELECTION, alpha)
 
 
+def test_an_empty_answer_counts_one_byte_for_its_end_of_turn():
+    rewards = likelihood_reward(LOG_LIKELIHOOD, TOKENS, "bytes", utf8_lengths([["", "a"], ["b", "c"]]))
+    assert torch.equal(rewards, LOG_LIKELIHOOD.to(rewards))
+
+
 def test_nothing_to_divide_by_is_an_error():
     with pytest.raises(RewardError, match="no tokens"):
         likelihood_reward(LOG_LIKELIHOOD, TOKENS * 0)
-    with pytest.raises(RewardError, match="no bytes"):
-        likelihood_reward(LOG_LIKELIHOOD, TOKENS, "bytes", utf8_lengths([["", "a"], ["b", "c"]]))
     with pytest.raises(RewardError, match="UTF-8 length"):
         likelihood_reward(LOG_LIKELIHOOD, TOKENS, "bytes")
 

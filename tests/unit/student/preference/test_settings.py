@@ -16,10 +16,11 @@ from pad_student.preference.settings import (
     OnPolicySettings,
     PreferenceSettings,
     QuestionSettings,
+    RefusalSettings,
     TemplateSettings,
 )
 
-PARTS = (OnPolicySettings, PreferenceSettings, QuestionSettings, TemplateSettings)
+PARTS = (OnPolicySettings, PreferenceSettings, RefusalSettings, QuestionSettings, TemplateSettings)
 SHARED = [each.name for part in PARTS for each in fields(part)]
 
 
@@ -37,7 +38,9 @@ def test_config_and_command_share_default_and_help(name: str) -> None:
 
 def test_train_has_the_settings_that_sample_nothing() -> None:
     shared = set(SHARED) & TrainSettings.model_fields.keys()
-    assert shared == {each.name for part in (PreferenceSettings, TemplateSettings) for each in fields(part)}
+    assert shared == {
+        each.name for part in (PreferenceSettings, RefusalSettings, TemplateSettings) for each in fields(part)
+    }
 
 
 def test_transformers_parser_reads_them(tmp_path: Path) -> None:

@@ -163,4 +163,4 @@ def test_an_ended_response_keeps_what_was_written() -> None:
     encoder = ChatEncoder.of(tokenizer_of("byte level", "chatml"))
     row = [*encoder.response_ids(["🙂"], [False])[0][:-1], encoder.end_of_turn]
     found = responses_with_text(encoder, {encoder.end_of_turn}, [0], 1, lambda todo, _: [[row]] * len(todo))
-    assert found == {0: [Response(text="\ufffd", finished=True)]}
+    assert found == {0: [Response(text="\ufffd", finished=True, ids=row)]}

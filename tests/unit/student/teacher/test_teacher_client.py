@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from pad_student.teacher.client import Teacher, TeacherChanged, TeacherNonsense, TeacherRefused, TeacherUnreachable
-from pad_student.teacher.connection import FEW_ATTEMPTS
-from pad_student.teacher.failover import ATTEMPTS, FIRST_ATTEMPTS
+from pad_student.teacher.network.connection import FEW_ATTEMPTS
+from pad_student.teacher.replicas.failover import FIRST_ATTEMPTS
+from pad_student.teacher.requests.refusals import Refusals
 from pad_wire import Response, SampledSet
 from support.fake_teacher import FakeTeacherService, broken, error
 
@@ -123,15 +124,16 @@ def test_a_teacher_that_keeps_talking_nonsense_is_left(fault):
 
 
 @pytest.mark.parametrize("kind", [httpx.ConnectError, httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError])
-def test_a_broken_connection_is_tried_again_and_then_named(kind):
+def test_a_broken_connection_is_tried_again_and_then_named(kind, clock):
     assert len(client(FakeTeacherService(*[broken(kind)] * 3)).score(sampled())) == 2
     fake = FakeTeacherService()
     teacher = client(fake, key="secret")
     teacher.model()
     fake.faults = [broken(kind)] * 100
+    clock.slept.clear()
     with pytest.raises(TeacherUnreachable, match=URL) as caught:
-        teacher.score(sampled(), alpha=0.5)
-    assert len(fake.requests) == 1 + ATTEMPTS
+        teacher.score(sampled(1), alpha=0.5)
+    assert 570 < sum(clock.slept) < 630
     assert "secret" not in str(caught.value)
 
 
@@ -159,7 +161,7 @@ def test_an_address_where_nothing_ever_answered_is_left_soon(waits):
 
 def test_a_dripping_reply_ends_at_the_timeout(monkeypatch):
     clock = itertools.count(step=0.4)
-    monkeypatch.setattr("pad_student.teacher.http.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("pad_student.teacher.network.http.time.monotonic", lambda: next(clock))
 
     def drip(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=itertools.repeat(b" "))
@@ -217,6 +219,7 @@ def test_a_refusal_names_the_set_that_the_user_knows():
     with pytest.raises(TeacherRefused, match="set 's1'") as caught:
         client(fake).score(sampled())
     assert caught.value.where == "sets[1].responses[0]"
+    assert str(caught.value).count("sets[1].responses[0]") == 1
 
 
 def test_an_address_of_something_else_is_reported_as_that():
@@ -305,11 +308,11 @@ def test_too_long_sets_are_skipped_and_reported_on_request(caplog):
         return answer(request)
 
     fake.transport = httpx.MockTransport(narrow)
-    scores = client(fake).score_stream(sampled(40), skip_too_long=True)
+    scores = client(fake).score_stream(sampled(40), refusals=Refusals("skip"))
     assert [each.id for each in scores] == [f"s{i}" for i in range(40) if i not in (3, 20)]
     assert "the set s3 is left out" in caplog.text
     assert "the set s20 is left out" in caplog.text
-    assert len(fake.requests) == 3 + 16 + 16  # the third request had none of them
+    assert len(fake.requests) == 3 + 2 * 4 + 2 * 4  # the third request had none of them; the others were halved
     with pytest.raises(TeacherRefused):
         list(client(fake).score_stream(sampled(40)))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,14 +12,17 @@ from huggingface_hub import ModelCard
 
 from pad_student.evaluation.report.collect import collect
 from pad_student.evaluation.report.page import build
+from pad_student.on_policy.costs import Costs
+from pad_student.storage.terminal.status import Status
 from pad_student.teacher.errors import TeacherUnreachable
 from pad_student.training.before_after import BeforeAfterSamples
-from pad_student.training.callbacks import ProgressBar
+from pad_student.training.callbacks import ProgressBar, why_slow
 from pad_student.training.trainer import PADTrainer
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
 from support.student_runs import PROMPTS, RuleTeacher, metrics, scored, trainer, weights
+from support.token_teacher import PAIRS, TokenTeacher
 
 ENCODER = ChatEncoder.of(byte_tokenizer())
 
@@ -72,6 +76,22 @@ def test_a_run_begun_again_keeps_what_it_showed_first(tmp_path: Path) -> None:
     assert len((tmp_path / "starts.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("method", ["dckd", "adpa"])
+def test_a_run_of_a_token_method_shows_likelihoods_alone(tmp_path: Path, method: str) -> None:
+    class Asked(TokenTeacher):
+        tops: list[Any] = []  # noqa: RUF012 -- of this test
+
+        def score_stream(self, sets: Any, *_: Any, options: Any = None, refusals: Any = None, **__: Any) -> Any:
+            if refusals is None:  # no round
+                self.tops.append(options.token_top)
+            return super().score_stream(sets)
+
+    trained(tmp_path, Asked(), PAIRS, method=method, n=2, top_k=10, max_steps=2)
+    assert set(Asked.tops) == {None}
+    assert all(reward < 0 for line in shown(tmp_path) for reward in line["rewards_teacher"])
+    assert not any("token_tables" in line["compared"] for line in shown(tmp_path))
+
+
 def test_scored_sets_are_compared_as_given_without_a_teacher(tmp_path: Path) -> None:
     texts = ["yes", "no way"]
     sets = [
@@ -107,19 +127,28 @@ def test_every_step_says_what_it_took(tmp_path: Path) -> None:
     )
 
 
-def test_the_bar_shows_loss_and_waits_and_continues_with_the_run(
+def test_the_last_line_shows_loss_and_waits_and_the_steps_so_far(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trained(tmp_path, RuleTeacher(), max_steps=4, disable_tqdm=False)
-    line = capsys.readouterr().err.rpartition("\r")[2]
-    assert all(said in line for said in ("4/4", "round=4", "loss=", "agreement=", "teacher wait="))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert all(said in line for said in ("step 4/4", "loss ", "agree ", "wait ", " %"))
+    status = Status()
+    bar = ProgressBar(Costs(), status)
     made = trainer(tmp_path, RuleTeacher(), disable_tqdm=False)
-    bar = next(each for each in made.callback_handler.callbacks if isinstance(each, ProgressBar))
-    made.state.global_step, made.state.max_steps = 4, 6
+    made.state.global_step, made.state.max_steps, made.state.is_world_process_zero = 4, 6, True
     bar.on_train_begin(made.args, made.state, made.control)
-    assert bar.training_bar is not None
-    assert bar.training_bar.initial == 4
-    bar.training_bar.close()
+    assert status.line() == "step 4/6"
+    bar.close()
+
+
+def test_a_slow_step_names_what_took_long_and_remedies() -> None:
+    args = SimpleNamespace(
+        per_device_train_batch_size=4, gradient_accumulation_steps=8, world_size=1, n=4, max_response_tokens=1024
+    )
+    said = why_slow({"sampled": 50.4, "waited_for_teacher": 0.2, "trained": 10.0}, args)
+    assert "50 s sampling, 10 s training. To make steps shorter, lower max_response_tokens (1024)" in said
+    assert "staleness" in why_slow({"sampled": 1.0, "waited_for_teacher": 60.0, "trained": 1.0}, args)
 
 
 def test_the_card_names_base_teacher_and_figures(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pad_student.errors import RewardError
+from pad_student.errors import DatasetError, RewardError
 from pad_student.training.batches import batch_of
 from pad_wire import ScoredSet
 from pad_wire.chat import ChatEncoder
@@ -65,3 +65,29 @@ def test_a_relative_run_asks_for_the_empty_request(tmp_path: Path) -> None:
     trainer(tmp_path, Watched(), normalization="relative", max_steps=1).train()
     assert asked
     assert all(asked)
+
+
+def test_spread_is_over_texts_and_not_over_copies() -> None:
+    (one,) = scored_sets(n=4, count=1)
+    texts = [each.model_copy(update={"text": text}) for each, text in zip(one.responses, "aaab", strict=True)]
+    copies = with_changes(one.model_copy(update={"responses": texts}), 0.1, [0.8, 0.8, 0.8, 0.2], -7)
+    assert batch_of([copies], ENCODER, alpha=0.5)["selection_spread"].tolist() == pytest.approx([0.3])
+
+
+def test_a_set_that_was_not_asked_takes_no_part_in_the_choice() -> None:
+    first, second = scored_sets(n=4, count=2)
+    asked = with_changes(first, 0.4, [0.7, 0.1, 0.1, 0.1], -7).model_copy(update={"orders_asked": 4})
+    unasked = with_changes(second, None, [1.0] * 4, -7).model_copy(update={"orders_asked": 0, "label_mass": None})
+    batch = batch_of([asked, unasked], ENCODER, alpha=0.5)
+    found = {name: batch[name].tolist() for name in ("label_mass", "order_disagreement", "orders_asked")}
+    assert found == {name: pytest.approx([value]) for name, value in zip(found, (0.9, 0.4, 4), strict=True)}
+
+
+def test_scored_sets_of_one_text_are_not_trained_on(tmp_path: Path) -> None:
+    sets = scored_sets(n=4, count=3)
+    same = [each.model_copy(update={"text": "a", "finished": True}) for each in sets[1].responses]
+    sets[1] = sets[1].model_copy(update={"responses": same})
+    assert len(trainer(tmp_path, dataset=sets).train_dataset) == 2
+    assert len(trainer(tmp_path, dataset=sets, one_text="keep").train_dataset) == 3
+    with pytest.raises(DatasetError, match="each set of train_dataset holds one text"):
+        trainer(tmp_path, dataset=[sets[1]])

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from pad_student.errors import ConfigError, DatasetError, OtherRun
 from pad_student.on_policy import rounds
+from pad_student.preference.config import PADConfig
 from pad_student.storage import jsonl
 from pad_student.storage.run_directory import newest_whole
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.errors import TeacherChanged, TeacherUnreachable
+from pad_student.training import run_logs
 from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet
 from support.fakes import byte_tokenizer
@@ -97,9 +100,9 @@ def test_a_prompt_without_a_response_leaves_steps_as_planned(tmp_path: Path, mon
         return [[] if key.startswith("p3@") else given for key, given in zip(keys, sampled, strict=True)]
 
     monkeypatch.setattr(rounds, "sample_responses", without_p3)
-    trained = trainer(tmp_path, RuleTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
-    with pytest.raises(rounds.NothingSampled, match="for 4 micro-batches"):
-        trained.train()
+    single = trainer(tmp_path, RuleTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
+    single.train()
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     pairs = trainer(
         tmp_path / "pairs", RuleTeacher(), per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=9
     )
@@ -289,3 +292,41 @@ def test_rows_past_the_students_context_are_left_out_and_counted(
     built = trainer(tmp_path, RuleTeacher(), dataset=[*PROMPTS, long])
     assert len(built.train_dataset) == 12
     assert "1 rows exceed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "of_all", "of_an_adapter"), [({}, 8e-7, 1e-4), ({"learning_rate": 3e-6}, 3e-6, 3e-6)]
+)
+def test_an_adapter_has_a_learning_rate_of_its_own(
+    tmp_path: Path, given: dict[str, float], of_all: float, of_an_adapter: float
+) -> None:
+    for adapter, expected in (
+        (None, of_all),
+        (LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"), of_an_adapter),
+    ):
+        how = PADConfig(str(tmp_path), use_cpu=True, dataloader_pin_memory=False, **given)
+        PADTrainer(tiny_model(), how, scored_sets(), byte_tokenizer(), peft_config=adapter)
+        assert how.learning_rate == expected
+
+
+def test_rounds_that_no_checkpoint_needs_are_removed(tmp_path: Path) -> None:
+    trainer(tmp_path, RuleTeacher(), keep_rounds="needed", save_total_limit=2, max_steps=8).train()
+    assert round_names(tmp_path) == ["000006", "000007"]
+    nobody = RuleTeacher(patience=0)
+    shutil.rmtree(tmp_path / "checkpoint-8")
+    trainer(tmp_path, nobody, keep_rounds="needed", max_steps=8).train(resume_from_checkpoint=newest_whole(tmp_path))
+
+
+def test_a_steps_line_costs_the_same_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    original = run_logs.Appender
+
+    def counted(path: Path, **how: Any) -> Any:
+        opened.append(path.name)
+        return original(path, **how)
+
+    monkeypatch.setattr(run_logs, "Appender", counted)
+    trainer(tmp_path, dataset=scored_sets()).train()
+    assert sorted(opened) == ["costs.jsonl", "metrics.jsonl", "starts.jsonl"]
+    trainer(tmp_path, dataset=scored_sets()).train()
+    assert len(metrics(tmp_path)) == 6

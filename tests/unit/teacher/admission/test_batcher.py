@@ -119,3 +119,33 @@ async def test_an_engine_that_fails_is_never_called_again(
     assert failures == [engine.failure]
     assert len(engine.calls) == 1
     assert (batcher.queue.waiting, batcher.queue.tokens) == (0, 0)
+
+
+class Partly(FakeEngine):
+    """An engine elsewhere, which answers all queries but one."""
+
+    refused = TokenSet([9], [[9]])
+
+    def score(self, queries: Sequence[Query]) -> list[Answer | Refusal]:  # type: ignore[override]
+        answers = super().score(queries)
+        refusal = Refusal("overloaded", "later", retry_after_s=7)
+        return [refusal if query == self.refused else answer for query, answer in zip(queries, answers, strict=True)]
+
+
+@pytest.mark.parametrize("engine", [Partly()])
+async def test_a_query_without_an_answer_takes_no_other_with_it(
+    batcher: Batcher, engine: FakeEngine, failures: list[BaseException]
+) -> None:
+    engine.gate.clear()
+    units = [Unit((), Partly.refused), Unit((), QUERY)]
+    one, other = (asyncio.create_task(batcher.submit(request(unit), None)) for unit in units)
+    await asyncio.sleep(0)
+    engine.gate.set()
+    with pytest.raises(Refusal) as refused:
+        await one
+    await other
+    assert refused.value.retry_after_s == 7
+    assert units[1].result is not None
+    assert units[0].result is None
+    assert not failures, "the engine goes on"
+    assert units[0].claim(), "the next turn pays"

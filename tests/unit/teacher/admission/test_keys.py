@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pad_teacher.admission import keys
-from pad_teacher.admission.keys import KeyFileError, KeyRing, add_key, read_keys, revoke_key
+from pad_teacher.admission import key_ring
+from pad_teacher.admission.key_ring import KeyRing
+from pad_teacher.admission.keys import KeyFileError, add_key, read_keys, revoke_key
 
 
 def name_of(ring: KeyRing, key: str) -> str | None:
@@ -38,18 +39,18 @@ def test_a_name_is_given_once_and_is_plain(tmp_path: Path) -> None:
 
 
 def test_a_new_key_works_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
     add_key(tmp_path / "keys", "lab")
     ring = KeyRing(tmp_path / "keys")
     added = add_key(tmp_path / "keys", "late")
     assert name_of(ring, added) == "late"
-    (tmp_path / "keys").write_text("half a line")
+    (tmp_path / "keys").write_text((tmp_path / "keys").read_text() + "half a line")
     assert name_of(ring, added) == "late"
 
 
 def test_a_key_taken_out_of_the_file_stops_working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also if an editor has left a blank line."""
-    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
     leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
     ring = KeyRing(tmp_path / "keys")
     lines = (tmp_path / "keys").read_text().splitlines()
@@ -60,8 +61,47 @@ def test_a_key_taken_out_of_the_file_stops_working(tmp_path: Path, monkeypatch: 
     assert name_of(ring, kept) is None
 
 
+@pytest.mark.parametrize("bad", ["half a line", '{"name": "x"}', "\xff"])
+def test_a_key_taken_out_of_a_broken_file_stops_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
+    leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
+    ring = KeyRing(tmp_path / "keys")
+    lines = [line for line in (tmp_path / "keys").read_text().splitlines() if "leaked" not in line]
+    (tmp_path / "keys").write_text("\n".join([bad, *lines]), encoding="latin-1")
+    assert (name_of(ring, leaked), name_of(ring, kept)) == (None, "kept")
+    assert ring.problem
+    (tmp_path / "keys").write_text("\n".join(lines))
+    assert (name_of(ring, kept), ring.problem) == ("kept", None)
+
+
+def test_a_broken_key_file_is_logged_once_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
+    key = add_key(tmp_path / "keys", "lab")
+    ring = KeyRing(tmp_path / "keys")
+    (tmp_path / "keys").write_text("half a line")
+    for _ in range(5):
+        assert name_of(ring, key) is None
+    assert capsys.readouterr().out.count("not as it should be") == 1
+
+
+def test_a_file_that_was_replaced_unseen_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that mounts the single file: the old file has no name any more."""
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
+    key = add_key(tmp_path / "keys", "lab")
+    with (tmp_path / "keys").open() as file:
+        ring = KeyRing(Path(f"/proc/self/fd/{file.fileno()}"))
+        assert (name_of(ring, key), ring.problem) == ("lab", None)
+        revoke_key(tmp_path / "keys", "lab")
+        assert name_of(ring, key) == "lab"
+        assert "mount its folder" in str(ring.problem)
+
+
 def test_a_revoked_key_stops_working_and_frees_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "RELOAD_SECONDS", 0)
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
     leaked, kept = add_key(tmp_path / "keys", "leaked"), add_key(tmp_path / "keys", "kept")
     ring = KeyRing(tmp_path / "keys")
     revoke_key(tmp_path / "keys", "leaked")
@@ -131,10 +171,30 @@ def test_a_missing_file_is_an_error_and_not_an_open_door(tmp_path: Path) -> None
 
 def test_keys_are_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = [add_key(tmp_path / "keys", name) for name in ("first", "second", "last")]
-    ring, compared = KeyRing(tmp_path / "keys"), []
-    compare = keys.hmac.compare_digest
-    monkeypatch.setattr(keys.hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))
+    ring = KeyRing(tmp_path / "keys")
+    compared: list[str] = []
+    compare = key_ring.hmac.compare_digest
+
+    def counted(a: str, b: str) -> bool:
+        compared.append(a)
+        return compare(a, b)
+
+    monkeypatch.setattr(key_ring.hmac, "compare_digest", counted)
     for key in (*known, "pad_nobody"):
         compared.clear()
         ring.find(key)
         assert len(compared) == 3  # whichever it is, and wherever it stands
+
+
+def test_a_key_file_replaced_behind_a_mount_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that mounts the file alone goes on seeing the replaced one, which has no link any more."""
+    monkeypatch.setattr(key_ring, "RELOAD_SECONDS", 0)
+    add_key(tmp_path / "keys", "lab")
+    with (tmp_path / "keys").open() as mounted:
+        ring = KeyRing(Path(f"/proc/self/fd/{mounted.fileno()}"))
+        ring.find("")
+        assert ring.problem is None
+        add_key(tmp_path / "keys", "late")
+        ring.find("")
+        assert ring.problem
+        assert "mount its folder, not the file" in ring.problem

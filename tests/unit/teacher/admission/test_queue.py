@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from pad_teacher.admission.budgets import Budgets
+from pad_teacher.admission.budgets import Budgets, Clocks
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.keys import KeyLimits
 from pad_teacher.admission.queue import AdmissionQueue
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 
 COST = 10
 LIMITS = KeyLimits(tokens_per_day=1000)
+STILL = Clocks(lambda: 0.0, lambda: 0.0)
 
 
 class Seconds:
@@ -43,10 +44,15 @@ def budgets() -> Budgets:
 
 
 @pytest.fixture
-def queue(budgets: Budgets, seconds: Seconds) -> AdmissionQueue:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def queue(budgets: Budgets, metrics: Metrics, seconds: Seconds) -> AdmissionQueue:
     return AdmissionQueue(
         budgets,
-        Metrics(),
+        metrics,
         max_batch_tokens=2 * COST,
         max_queued_tokens=4 * COST,
         seconds_for=seconds.of,
@@ -104,9 +110,34 @@ async def test_a_full_queue_tells_when_to_come_again(queue: AdmissionQueue, seco
     for a_token, wait in ((None, 1), (0.01, 1), (0.2, 8), (10.0, 60)):
         seconds.a_token = a_token
         with pytest.raises(Refusal) as caught:
-            queue.refuse_if_full(Client("lab", "job", LIMITS))
+            queue.refuse_unread(Client("lab", "job", LIMITS))
         assert (caught.value.detail.code, caught.value.retry_after_s) == ("overloaded", wait)
-    queue.refuse_if_full(Client("other", "job"))  # it holds less than its share
+    queue.refuse_unread(Client("other", "job"))  # it holds less than its share
+
+
+async def test_a_request_that_is_read_waits_for_its_own_room(queue: AdmissionQueue, seconds: Seconds) -> None:
+    queue.admit(request(unit(), unit(), unit()), None)
+    queue.refuse_unread(Client("lab", "job", LIMITS))  # a small one has room
+    seconds.a_token = 0.5
+    for units, wait in ((2, 5), (3, 10)):  # 10 and 20 tokens too many
+        with pytest.raises(Refusal) as caught:
+            queue.admit(request(*(unit() for _ in range(units))), None)
+        assert (caught.value.detail.code, caught.value.retry_after_s) == ("overloaded", wait)
+
+
+async def test_a_budgets_refusal_follows_the_requests_own_cost() -> None:
+    """Also that of a spent key: it waits for the whole request, or is told to split it."""
+    limits = KeyLimits(tokens_per_minute=6 * COST)
+    queue = AdmissionQueue(Budgets(clocks=STILL), Metrics(), max_batch_tokens=COST, max_queued_tokens=9 * COST)
+    spent = Client("lab", "job", limits)
+    queue.admit(PendingRequest(spent, [unit() for _ in range(6)]), None)
+    for units, code, wait in ((1, "budget_exceeded", 10), (3, "budget_exceeded", 30), (7, "too_long", None)):
+        with pytest.raises(Refusal) as caught:
+            queue.admit(PendingRequest(spent, [unit() for _ in range(units)]), None)
+        assert (caught.value.detail.code, caught.value.retry_after_s) == (code, wait)
+    with pytest.raises(Refusal) as caught:
+        queue.refuse_unread(spent)
+    assert (caught.value.detail.code, caught.value.retry_after_s) == ("budget_exceeded", 1)
 
 
 @pytest.mark.parametrize(
@@ -137,3 +168,29 @@ async def test_the_next_batch_is_waited_for(queue: AdmissionQueue) -> None:
     assert not batch.done()
     queue.admit(request(), None)
     assert len(await batch) == 1
+
+
+async def test_a_reserve_is_held_until_it_is_used_or_released(
+    queue: AdmissionQueue, budgets: Budgets, metrics: Metrics
+) -> None:
+    client = Client("key", "job", LIMITS)
+    first = PendingRequest(client, [unit()], reserve=2 * COST)
+    queue.admit(first, None)
+    assert (queue.tokens, budgets.usage("key", LIMITS).tokens_today) == (3 * COST, 3 * COST)
+    with pytest.raises(Refusal, match="full"):
+        queue.admit(PendingRequest(client, [unit(), unit()]), None)
+    queue.take_batch()
+    queue.admit_further(PendingRequest(client, [unit()]), first)
+    assert (queue.tokens, first.reserve) == (2 * COST, COST)
+    queue.release(first)
+    queue.release(first)
+    assert (queue.tokens, budgets.usage("key", LIMITS).tokens_today) == (COST, 2 * COST)
+    assert metrics.registry.get_sample_value("pad_queued_tokens") == COST
+
+
+async def test_a_request_that_was_refused_releases_nothing(queue: AdmissionQueue, budgets: Budgets) -> None:
+    request = PendingRequest(Client("key", "job", LIMITS), [unit()], reserve=4 * COST)
+    with pytest.raises(Refusal, match="split it"):
+        queue.admit(request, None)
+    queue.release(request)
+    assert (queue.tokens, budgets.usage("key", LIMITS).tokens_today) == (0, 0)

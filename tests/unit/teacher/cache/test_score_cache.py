@@ -13,12 +13,31 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from structlog.testing import capture_logs
 
-from pad_teacher.cache.score_cache import FILE, ScoreCache
+from pad_teacher.cache import score_cache
+from pad_teacher.cache.score_cache import FILE
 from pad_teacher.engines.queries import FloatArray
 
 MEGABYTE = 2**20
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 rows = arrays(np.float32, st.integers(0, 40), elements=finite)
+
+
+MADE: list[score_cache.ScoreCache] = []
+
+
+class ScoreCache(score_cache.ScoreCache):
+    """Remembers itself to be closed: from Python 3.13 on, a connection left open is a warning, so an error here."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        MADE.append(self)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while MADE:
+        MADE.pop().close()
 
 
 def key(number: int) -> bytes:
@@ -240,3 +259,18 @@ def test_a_directory_that_cannot_be_written_is_one_warning(tmp_path: Path) -> No
         assert cache.get([key(1)]) == {}
         cache.close()
     assert len(logs) == 1
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+def test_a_cache_file_that_is_lost_is_begun_anew(tmp_path: Path, how: str) -> None:
+    cache, path = ScoreCache(tmp_path, MEGABYTE), tmp_path / FILE
+    cache.put([(key(1), row(1))])
+    if how == "deleted":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "aside")
+    if how == "replaced":
+        path.write_bytes(b"")
+    cache.put([(key(2), row(2))])
+    cache.close()
+    assert list(ScoreCache(tmp_path, MEGABYTE).get([key(1), key(2)])) == [key(2)]

@@ -4,12 +4,13 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pad_teacher.engines.base import EngineFailed
-from pad_teacher.engines.queries import TokenSet
+from pad_teacher.engines.distributions import unpacked
+from pad_teacher.engines.queries import FloatArray, NextTokens, TokenSet
 from pad_teacher.engines.vllm import launch
 from pad_teacher.engines.vllm.engine import VllmEngine
 from support.fake_vllm import FakeVllm
@@ -82,6 +83,15 @@ def test_sets_are_scored_and_the_reference_agrees(engine: VllmEngine) -> None:
     scored = engine.token_logprobs(SETS)
     assert scored[0][1].tolist() == pytest.approx([log_prob([1, 2, 3], 6)])
     assert engine.reference_logprobs([1, 2, 3], [4, 5]).tolist() == pytest.approx(scored[0][0].tolist())
+
+
+def test_a_small_vocabulary_leaves_the_engine_alive(engine: VllmEngine, llm: FakeLlm) -> None:
+    """However few ids may be named, vLLM is asked for so many that the others cannot crowd them out."""
+    (rows,) = engine.score([NextTokens(SETS[1], 5, 8)])
+    named = unpacked(cast(list[FloatArray], rows)[0], 2).ids_T_K
+    assert named.max() < 8
+    assert max(one.top for one in llm.vllm.asked) <= VllmEngine.most_ids
+    engine.check()
 
 
 def test_what_vllm_raises_is_a_failed_engine(engine: VllmEngine, llm: FakeLlm) -> None:

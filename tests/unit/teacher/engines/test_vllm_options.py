@@ -44,6 +44,23 @@ def test_vllm_flags_win_over_environment_and_that_over_yaml(tmp_path: Path, monk
     assert settings.vllm == {"tensor_parallel_size": 2, "seed": 3, "max_num_seqs": 9}
 
 
+@pytest.mark.parametrize("flag", ["--vllm.max-num-seqs", "--vllm.max_num_seqs", "--vllm.MAX_NUM_SEQS", "--vllm"])
+@pytest.mark.parametrize("spelled", ["max-num-seqs", "max_num_seqs", "MAX-NUM-SEQS"])
+def test_sources_are_ranked_however_they_spell_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, spelled: str
+) -> None:
+    file = tmp_path / "teacher.yaml"
+    file.write_text(f"model: m\nengine: vllm\nvllm:\n  {spelled}: 1\n")
+    value = json.dumps({spelled: 3}) if flag == "--vllm" else "3"
+    assert read_settings(["--config", str(file)]).vllm == {"max_num_seqs": 1}
+    assert read_settings(["--config", str(file), flag, value]).vllm == {"max_num_seqs": 3}
+    for variable, text in (("PAD_TEACHER_VLLM__MAX_NUM_SEQS", "2"), ("PAD_TEACHER_VLLM", json.dumps({spelled: 2}))):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, text)
+            assert read_settings(["--config", str(file)]).vllm == {"max_num_seqs": 2}
+            assert read_settings(["--config", str(file), flag, value]).vllm == {"max_num_seqs": 3}
+
+
 def test_a_vllm_flag_has_two_spellings_and_holds_any_value() -> None:
     flags = ["--vllm.tensor-parallel-size=4", "--vllm.enforce_eager", "--vllm.block-size", "32", "--port", "1"]
     flags += ["--vllm.hf-overrides", '{"rope_theta": 1.5}', "--vllm.quantization", "fp8", "--vllm.seed", "-1"]

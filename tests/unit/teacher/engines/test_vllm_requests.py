@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 
 from pad_teacher.engines.base import EngineFailed
-from pad_teacher.engines.queries import Answer, Echo, EchoLogprobs, FloatArray, Query, Questions, TokenSet
+from pad_teacher.engines.distributions import unpacked
+from pad_teacher.engines.queries import (
+    Answer,
+    Echo,
+    EchoLogprobs,
+    FloatArray,
+    NextTokens,
+    Query,
+    Questions,
+    TokenSet,
+)
 from pad_teacher.engines.vllm.requests import VllmRequest, answer, computed_rows, sampling_params, score_without_cache
-from support.fake_vllm import GARBAGE, FakeVllm, likeliest
+from support.fake_vllm import GARBAGE, VOCABULARY, FakeVllm, Flat, likeliest
 from support.fakes import log_prob
 
 BLOCK = 4
@@ -19,7 +29,7 @@ RESPONSES = [[20, 21, 22, 23, 24], [30], [20, 21, 22, 23, 25, 26, 27], [40, 41],
 
 def ask(vllm: FakeVllm, *queries: Query) -> list[Answer]:
     async def together() -> list[Answer]:
-        return list(await asyncio.gather(*(answer(query, vllm.send) for query in queries)))
+        return list(await asyncio.gather(*(answer(query, vllm.send, VOCABULARY) for query in queries)))
 
     return asyncio.run(together())
 
@@ -152,3 +162,40 @@ def test_only_rows_make_a_request_skip_the_cache() -> None:
     assert sampling_params(VllmRequest([1], next_ids=(2,)))["prompt_logprobs"] is None
     assert sampling_params(VllmRequest([1], next_ids=(2,)))["skip_reading_prefix_cache"] is False
     assert sampling_params(VllmRequest([1, 2], rows=1, cached=False))["skip_reading_prefix_cache"] is True
+
+
+class OneDistribution(FakeVllm):
+    """The same distribution, which adds up to 1, at every position."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(BLOCK)
+        values = scale * np.random.default_rng(0).normal(size=VOCABULARY)
+        self.log_probs = values - np.logaddexp.reduce(values)
+
+    def _prompt(self, request: VllmRequest, hit: int) -> Flat:
+        told = np.float32(self.log_probs)
+        best = np.argsort(-told)[: request.top].tolist()
+        rows = [[(token, told[token]), *((t, told[t]) for t in best)] for token in request.ids[1:]]
+        return Flat([[], *rows])
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0, 8.0, 40.0])
+@pytest.mark.parametrize(("top", "below"), [(10, VOCABULARY), (10, 200), (10, 40), (200, VOCABULARY)])
+def test_a_distributions_rest_is_what_vllm_does_not_name(scale: float, top: int, below: int) -> None:
+    """At the largest scale 1 - Σp is only rounding: the rest is still a probability, and within a third of a nat."""
+    vllm = OneDistribution(scale)
+    (rows,) = cast(list[list[FloatArray]], ask(vllm, NextTokens(TokenSet([1, 2], [[3, 4, 5], [6]]), top, below)))
+    for ids, row in zip([[3, 4, 5], [6]], rows, strict=True):
+        found = unpacked(row, len(ids))
+        best = np.argsort(-vllm.log_probs[:below])[:top]
+        rest = np.logaddexp.reduce(np.delete(vllm.log_probs, best))
+        assert found.ids_T_K.tolist() == [best.tolist()] * len(ids)
+        assert found.teacher.token_logprobs_T.tolist() == pytest.approx(vllm.log_probs[ids].tolist(), abs=1e-5)
+        assert found.teacher.logprobs_T_K[0].tolist() == pytest.approx(vllm.log_probs[best].tolist(), abs=1e-5)
+        assert found.teacher.rest_T.tolist() == pytest.approx([rest] * len(ids), abs=1e-4 if scale < 8 else 0.3)
+    assert all(not one.cached and one.rows for one in vllm.asked)
+
+
+def test_given_ids_are_never_asked_of_vllm() -> None:
+    with pytest.raises(EngineFailed, match="given ids"):
+        ask(FakeVllm(BLOCK), NextTokens(TokenSet([1], [[2]]), 1, VOCABULARY, [np.array([[5]])]))

@@ -53,7 +53,7 @@ def test_correlation_and_agreement_look_within_sets_only() -> None:
 
 
 def test_beta_leaves_the_median_entropy_in_its_band() -> None:
-    scores = list(np.random.default_rng(2).normal(size=(30, 4)))
+    scores = list(0.3 * np.random.default_rng(2).normal(size=(30, 4)))
     low, high = ENTROPY_BAND
     assert low < median_entropy(scores, beta_for(scores)) < high
 
@@ -144,7 +144,8 @@ def test_relative_likelihood_that_knows_better_is_recommended() -> None:
     found = audited(likelihood=0.5, choice=0, relative=3)
     assert found.recommendation.settings["alpha"] == 0
     assert found.recommendation.settings["normalization"] == "relative"
-    relative = next(each for each in found.judged if each.signal.name == "relative likelihood")
+    assert "unconditional_weight" in found.recommendation.settings
+    relative = next(each for each in found.judged if each.signal.name == "relative likelihood, weight 1")
     assert relative.win_rate.mean == 1
     assert relative.signal.tokens_per_set == 130
 

@@ -1,0 +1,1 @@
+"""Checks of every reply: possible numbers, and one teacher for the whole run."""

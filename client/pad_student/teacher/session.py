@@ -1,0 +1,104 @@
+"""The session with one teacher: its connections, the teacher that answers on them, and the work that was counted."""
+
+from collections.abc import Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from pad_student.teacher.checks.fingerprint import FingerprintGuard
+from pad_student.teacher.checks.replies import added_usage, tightest_limits
+from pad_student.teacher.errors import TeacherUnreachable
+from pad_student.teacher.network.connection import Call, Connection
+from pad_student.teacher.network.http import Transport
+from pad_student.teacher.replicas.failover import Replicas
+from pad_student.teacher.requests.streaming import SetStream, models_call
+from pad_wire import ModelCard, UsageReply
+from pad_wire.validation import parse
+
+TIMEOUT = 120.0  # seconds for one reply, from first byte sent to last byte read
+PATIENCE = 600.0  # seconds for one request with all its retries
+
+
+class TeacherSession:
+    """``Teacher`` without its questions about sets; it describes arguments and invariants. The key is never shown."""
+
+    _urls: Sequence[str]
+    _guard: FingerprintGuard
+    _stream: SetStream
+
+    def __repr__(self) -> str:
+        known = f", fingerprint={self.fingerprint!r}" if self.fingerprint else ""
+        return f"Teacher({', '.join(map(repr, self._urls))}{known}, tokens_scored={self.tokens_scored})"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The teacher's fingerprint; None before it is known."""
+        return self._guard.fingerprint
+
+    @property
+    def tokens_scored(self) -> int:
+        """Teacher tokens of all replies so far."""
+        return self._stream.tokens_scored
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds so far in which sets were on their way."""
+        return self._stream.busy.seconds
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        key: str | None = None,
+        job: str | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        patience: float = PATIENCE,
+        fingerprint: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        urls = dict.fromkeys([url] if isinstance(url, str) else url)
+        if not urls:
+            raise TeacherUnreachable("no teacher's URL is given; give one as in http://127.0.0.1:8010")
+        connections = [Connection(each, key, job, timeout, transport) for each in urls]
+        self._urls = [each.url for each in connections]
+        self._guard = FingerprintGuard(fingerprint)
+        self._replicas = Replicas(connections, partial(models_call, self._guard), patience)
+        self._stream = SetStream(self._replicas, self._guard)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections; requests that are on their way fail."""
+        self._replicas.close()
+
+    def pin(self, fingerprint: str) -> None:
+        """Accept scores of this teacher alone.
+
+        Raises:
+            TeacherChanged: if another one has answered already.
+        """
+        self._guard.pin(fingerprint)
+
+    def model(self) -> ModelCard:
+        """The model, its fingerprint, and the limits that every answering replica keeps; later requests respect them.
+
+        Raises:
+            TeacherError: if there was no usable answer.
+        """
+        cards = self._replicas.ask_each(models_call(self._guard))
+        self._stream.limits = tightest_limits([card.limits for card in cards])
+        return cards[0].model_copy(update={"limits": self._stream.limits})
+
+    def usage(self) -> UsageReply:
+        """Teacher tokens of each job of this key as the service counts them, summed over the answering replicas.
+
+        Raises:
+            TeacherError: if there was no usable answer.
+        """
+        return added_usage(self._replicas.ask_each(Call("/v1/usage", lambda content, _: parse(UsageReply, content))))

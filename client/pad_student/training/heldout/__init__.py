@@ -1,0 +1,1 @@
+"""Evaluation during training on held-out rows: answers to prompts, or scored sets."""
