@@ -7,6 +7,7 @@ from pydantic import Field
 from pad_wire.text import WireModel
 
 ErrorCode = Literal[
+    "invalid_http",
     "invalid_json",
     "unauthorized",
     "forbidden",
@@ -29,6 +30,7 @@ ErrorCode = Literal[
 ]
 
 STATUS: dict[ErrorCode, int] = {
+    "invalid_http": 400,  # the request is not HTTP/1.1, or its headers are too large; the connection is closed
     "invalid_json": 400,  # the body is not JSON
     "unauthorized": 401,  # no key, or one the service does not know
     "forbidden": 403,  # the key may not see this, or a web page of another site asks

@@ -1,5 +1,6 @@
 """Clients of a real service that say, send or take nothing: each has its time, and none stands in another's way."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -204,3 +205,48 @@ def test_silent_tls_handshakes_are_closed_and_give_way(tiny_directory: Path, tmp
             live = httpx.get(f"{teacher.url}/v1/health/live", verify=False, timeout=PATIENCE)
             assert live.status_code == 200
             assert {rest(connection) for connection in silent} == {b""}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nLong: " + b"x" * 2**17,
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_gets_the_one_shape_of_errors(teacher: TeacherProcess, sent: bytes) -> None:
+    with connected(teacher) as [connection]:
+        connection.sendall(sent)
+        head, _, body = rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert head.lower().count(b"connection: close") == 1
+    assert json.loads(body)["error"]["code"] == "invalid_http"
+
+
+def test_headers_that_stop_get_the_one_shape_of_errors(teacher: TeacherProcess) -> None:
+    with connected(teacher) as [connection]:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        head, _, body = rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert head.lower().count(b"connection: close") == 1
+    assert json.loads(body)["error"]["code"] == "request_timeout"
+
+
+def test_a_body_that_breaks_off_as_no_http_ends_alone(teacher: TeacherProcess, keys: dict[str, str]) -> None:
+    with connected(teacher) as [connection]:
+        connection.sendall(head(keys["polite"], "Transfer-Encoding: chunked") + b"no length\r\n")
+        assert rest(connection).startswith(b"HTTP/1.1 400 ")
+    assert polite(teacher, keys, 99) == 200
+
+
+def test_a_refused_body_that_breaks_off_gets_one_reply(teacher: TeacherProcess) -> None:
+    with connected(teacher) as [connection]:
+        connection.sendall(head("unknown", "Transfer-Encoding: chunked"))
+        answer = connection.recv(2**16)
+        connection.sendall(b"no length\r\n")
+        answer += rest(connection)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.count(b"HTTP/1.1 ") == 1

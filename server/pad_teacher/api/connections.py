@@ -9,10 +9,14 @@ import time
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Literal, Protocol, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pad_teacher.api.middleware import error_response
+from pad_teacher.errors import Refusal
 
 SWEEP_SECONDS = 0.5  # between two looks at all connections: so much longer than its limit one may live
 
@@ -129,6 +133,13 @@ class BoundedProtocol(H11Protocol):
             self.app_state["began"] = self.heard
         super().data_received(data)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP request in the form of every error, and end the connection."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # this request has its reply, or a part of it
+            self.transport.close()
+            return
+        self._end_with(Refusal("invalid_http", "the request is not HTTP/1.1, or its headers are too large"))
+
     def on_response_complete(self) -> None:
         """Count the answered request."""
         self._answered += 1
@@ -150,7 +161,15 @@ class BoundedProtocol(H11Protocol):
             self.transport.abort()
             return
         if self.conn.trailing_data[0]:
-            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self._end_with(Refusal("request_timeout", "the request's headers came too slowly"))
+        self.transport.close()
+
+    def _end_with(self, refusal: Refusal) -> None:
+        """Answer what the application has not seen, and end the connection."""
+        reply = error_response(refusal)
+        status = f"HTTP/1.1 {reply.status_code} {HTTPStatus(reply.status_code).phrase}".encode()
+        lines = [status, *(b": ".join(header) for header in reply.raw_headers), b"", b""]
+        self.transport.write(b"\r\n".join(lines) + bytes(reply.body))
         self.transport.close()
 
     def _present_phase(self) -> Phase:

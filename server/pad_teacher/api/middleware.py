@@ -35,7 +35,7 @@ def error_response(refusal: Refusal) -> Response:
     headers = {}
     if refusal.retry_after_s is not None:
         headers["Retry-After"] = str(refusal.retry_after_s)
-    if refusal.status == 408:
+    if refusal.detail.code in ("invalid_http", "request_timeout"):
         headers["Connection"] = "close"
     if refusal.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
