@@ -46,7 +46,7 @@ class UnderTest:
     tolerance: float
 
     def log_likelihood(self, prompt: list[int], response: list[int]) -> Any:
-        """The expected sum over the response's tokens. ``==`` allows the tolerance, or float32's step if that is more."""
+        """The expected sum over the response's tokens. ``==`` allows the tolerance or a step of float32."""
         values = [self.log_prob(prompt + response[:k], token) for k, token in enumerate(response)]
         return pytest.approx(sum(values), abs=self.tolerance, rel=2**-23)
 
