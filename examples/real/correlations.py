@@ -5,11 +5,14 @@
     python examples/real/correlations.py scored.jsonl --out result.json
 
 For each share of the likelihood after an empty request that is taken off, it writes two correlations over responses,
-each value less its prompt's mean, with 95 % bootstrap intervals over prompts.
+each value less its prompt's mean, with 95 % bootstrap intervals over prompts. Of sets that were scored with a choice
+(``--alpha 0.5`` instead of 0) it does so for the calibrated reward of each alpha too.
 """
 
 import argparse
 import json
+import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ import numpy as np
 from rules import grade
 
 SHARES = (0.0, 0.3, 0.6, 0.8, 1.0)
+ALPHAS = (0.0, 0.2, 0.5, 0.8, 1.0)
 RESAMPLES = 2000
 
 
@@ -28,13 +32,22 @@ def main() -> None:
     sets = [json.loads(line) for line in options.scored.read_text().splitlines()]
     length = [less_mean([len(each["text"]) for each in of["responses"]]) for of in sets]
     kept = [less_mean([grade(of["prompt"], each["text"]) for each in of["responses"]]) for of in sets]
-    rows = []
-    for share in SHARES:
-        reward = [less_mean([relative(each, share) for each in of["responses"]]) for of in sets]
-        rows.append({"share": share, "length": correlation(reward, length), "rules_kept": correlation(reward, kept)})
+    chosen = all(each.get("selection_probability") is not None for of in sets for each in of["responses"])
+    rows: list[dict[str, Any]] = []
+    for share, alpha in product(SHARES, ALPHAS if chosen else (0.0,)):
+        reward = [less_mean([calibrated(each, share, alpha) for each in of["responses"]]) for of in sets]
+        row: dict[str, Any] = {"share": share, "alpha": alpha} if chosen else {"share": share}
+        rows.append(row | {"length": correlation(reward, length), "rules_kept": correlation(reward, kept)})
         print(rows[-1])
     result = {"prompts": len(sets), "samples_a_prompt": len(sets[0]["responses"]), "correlations": rows}
     options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def calibrated(response: dict[str, Any], share: float, alpha: float) -> float:
+    """(1 - alpha) of the relative likelihood and alpha of the choice's logarithm, nats."""
+    if not alpha:
+        return relative(response, share)
+    return (1 - alpha) * relative(response, share) + alpha * math.log(response["selection_probability"])
 
 
 def relative(response: dict[str, Any], share: float) -> float:
