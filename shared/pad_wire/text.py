@@ -1,6 +1,7 @@
 """Text that can be encoded as UTF-8, and the strict base of all wire models."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -9,6 +10,10 @@ class WireModel(BaseModel):
     """Strict: unknown fields, NaN, infinities and booleans or strings for numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """The fields that have a value: a result at a prompt or in a notebook is mostly fields that were not asked."""
+        return [(name, value) for name, value in super().__repr_args__() if value is not None]
 
 
 def _without_lone_surrogates(text: str) -> str:

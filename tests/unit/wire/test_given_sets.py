@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pad_wire import Message, Response, SampledSet
+from pad_wire import Message, Response, SampledSet, ScoredResponse
 from pad_wire.given import NoSet, set_of, sets_of
 
 WANTED = SampledSet(id="0", prompt="why?", responses=["yes", {"text": "no", "finished": False}])
@@ -70,3 +70,10 @@ def test_an_id_is_any_scalar_or_the_place(given: Any, wanted: str) -> None:
 def test_a_value_that_is_no_set_is_one_line(given: Any, said: str) -> None:
     with pytest.raises(NoSet, match=said):
         list(sets_of([given]))
+
+
+def test_a_result_shows_only_the_fields_that_it_has() -> None:
+    scored = ScoredResponse(text="yes", log_likelihood=-1.5, tokens=2, mean_log_likelihood=-0.75)
+    assert repr(scored) == (
+        "ScoredResponse(text='yes', finished=True, log_likelihood=-1.5, tokens=2, mean_log_likelihood=-0.75)"
+    )
