@@ -12,7 +12,7 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """The fields that have a value: a result at a prompt or in a notebook is mostly fields that were not asked."""
+        """The fields that have a value: most of a result's were not asked for."""
         return [(name, value) for name, value in super().__repr_args__() if value is not None]
 
 
