@@ -1,17 +1,18 @@
 """Teacher tokens with copies asked once and adaptive orders, next to those of full cost, in the tiny world.
 
-    python -m benchmarks.teacher_tokens --seeds 0
+    python -m benchmarks.teacher_tokens
 
 Each seed's demo runs twice: at full cost (``distinct: false``, ``one_text: keep``, cyclic orders) and saving
-(``orders: adaptive``); ``--full FILE`` takes the former from a result of ``make bench`` of before copies were asked
-once: results/demo_seeds_copies_apart.json. Then samples of a saving run are scored in four ways, and the gradients of
-the loss at the untouched student are compared. Writes results/teacher_tokens.json.
+(``orders: adaptive``). The held-out grades are compared, paired by prompt and seed. Then samples of a saving run are
+scored in four ways, and the gradients of the loss at the untouched student are compared. Writes
+results/teacher_tokens.json.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 import yaml
 
 from benchmarks.harness.environment import RESULTS, ROOT, RUNS, circumstances
+from pad_student.evaluation.comparison import gain
 from pad_student.preference.config import PADConfig
 from pad_student.preference.copies import copy_metrics
 from pad_student.sampling.generate import Student, load_student
@@ -46,20 +48,33 @@ MICRO_BATCH = 50
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--full", type=Path, help="a result of make bench with each seed's run at full cost")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = parser.parse_args()
     out = RUNS / "teacher-tokens"
-    known = {run["seed"]: run for run in json.loads(options.full.read_text())["runs"]} if options.full else {}
-    runs: list[dict[str, Any]] = []
-    for seed in options.seeds:
-        full = known.get(seed) or demo(seed, out / f"full-{seed}", FULL)
-        saving = demo(seed, out / f"saving-{seed}", SAVING)
-        share = saving["teacher_tokens"] / full["teacher_tokens"]
-        runs.append({"seed": seed, "full": full, "saving": saving, "share_of_tokens": share})
-        print(f"seed {seed}: {share:.3f} of the tokens, gain {full['gain']:.3f} and {saving['gain']:.3f}")
-    result = circumstances("teacher_tokens", "cpu") | {"runs": runs, "sets": four_ways(out, options.seeds[0])}
+    runs = [both(seed, out) for seed in options.seeds]
+    ways = [[grades(out / f"{way}-{seed}") for seed in options.seeds] for way in ("full", "saving")]
+    total = {way: sum(run[way]["teacher_tokens"] for run in runs) for way in ("full", "saving")}
+    result = circumstances("teacher_tokens", "cpu") | {
+        "runs": runs,
+        "share_of_tokens": total["saving"] / total["full"],
+        "grade": asdict(gain(*ways)),
+        "sets": four_ways(out, options.seeds[0]),
+    }
     (RESULTS / "teacher_tokens.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def both(seed: int, out: Path) -> dict[str, Any]:
+    """The results of one seed's two runs."""
+    full, saving = (demo(seed, out / f"{way}-{seed}", how) for way, how in (("full", FULL), ("saving", SAVING)))
+    share = saving["teacher_tokens"] / full["teacher_tokens"]
+    print(f"seed {seed}: {share:.3f} of the tokens, gain {full['gain']:.3f} and {saving['gain']:.3f}", flush=True)
+    return {"seed": seed, "full": full, "saving": saving, "share_of_tokens": share}
+
+
+def grades(run: Path) -> dict[str, list[float]]:
+    """The held-out grades after a run, by prompt."""
+    lines = map(json.loads, (run / "after" / "grades.jsonl").read_text().splitlines())
+    return {line["id"]: line["grades"] for line in lines}
 
 
 def demo(seed: int, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
