@@ -56,10 +56,13 @@ def main() -> int:
 
 def distil(url: str, out: Path, seed: int, recommended: Path | None = None) -> None:
     """Train the student with the settings of ``distill.yaml``; paths do not depend on the working directory."""
-    given = yaml.safe_load(recommended.read_text()) if recommended else {}
-    more = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value)]
+    settings = HERE / "distill.yaml"
+    if recommended:
+        chosen = yaml.safe_load(settings.read_text()) | yaml.safe_load(recommended.read_text())
+        settings = out.parent / "distill.yaml"
+        settings.write_text(yaml.safe_dump(chosen))
     paths = ["--model", HERE / "student", "--prompts", HERE / "prompts.jsonl", "--output-dir", out]
-    run("distill", HERE / "distill.yaml", "--teacher", url, *paths, "--seed", seed, *more)
+    run("distill", settings, "--teacher", url, *paths, "--seed", seed)
 
 
 def grade(model: Path, out: Path, seed: int) -> dict[str, float]:
