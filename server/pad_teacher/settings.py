@@ -61,8 +61,7 @@ class ModelSettings(BaseModel):
     device: str = Field("auto", description="torch device; auto: the first GPU if there is one")
     allow: list[FindingName] = Field(
         [],
-        description="findings at loading that are no reason to refuse: unused-weights, tokenizer-file,"
-        " tokenizer-round-trip",
+        description="findings at loading that are no reason to refuse, by name as in the message",
     )
 
     @field_validator("vllm")

@@ -1,4 +1,4 @@
-"""What a checkpoint's own files say against the model or tokenizer that was loaded from them."""
+"""What a checkpoint's own files say against the model, tokenizer or chat template that was loaded from them."""
 
 import logging
 from collections.abc import Collection
@@ -6,8 +6,16 @@ from typing import Literal, get_args
 
 logger = logging.getLogger(__name__)
 
-# Each can be allowed by name if it is known to do no harm. Missing weights cannot: they would be random numbers.
-FindingName = Literal["unused-weights", "tokenizer-file", "tokenizer-round-trip"]
+# Each can be allowed by name if it is known to do no harm. Some cannot, because no number of theirs is right: weights
+# that are missing are random, and a template without the user's text gives all prompts one score.
+FindingName = Literal[
+    "unused-weights",
+    "tokenizer-file",
+    "tokenizer-round-trip",
+    "template-prompt",
+    "template-answer",
+    "template-end",
+]
 FINDING_NAMES: tuple[FindingName, ...] = get_args(FindingName)
 
 

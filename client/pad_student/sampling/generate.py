@@ -19,18 +19,19 @@ from pad_student.storage.terminal.status import STATUS, TICK
 from pad_torch.checkpoint import load_model
 from pad_torch.context_length import context_length
 from pad_torch.declared_ends import declared_ends, saved_ends
-from pad_torch.findings import FindingName
+from pad_torch.findings import FindingName, refuse_unless_allowed
 from pad_torch.modes import evaluating
 from pad_torch.own_tokenizer import load_tokenizer
 from pad_wire import Prompt, Response
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
+from pad_wire.rendering.witness import findings
 
 logger = logging.getLogger(__name__)
 
 EMPTY_RETRIES = 4
 # A student may always be odd in these ways: its own log-likelihoods are still those of the text that it trains on.
-ALLOWED: tuple[FindingName, ...] = ("unused-weights", "tokenizer-round-trip")
+ALLOWED: tuple[FindingName, ...] = ("unused-weights", "tokenizer-round-trip", "template-end")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 BYTES = 3  # of that character in UTF-8: each may be a token
 
@@ -88,6 +89,11 @@ def load_encoder(
     except ValueError as error:
         raise SamplingError(str(error)) from error
     encoder = ChatEncoder.of(tokenizer, template, saved_ends(name))
+    try:
+        for finding, sentence in findings(encoder.template, encoder.place):
+            refuse_unless_allowed(finding, f"{name}: {sentence}", {*ALLOWED, *allow})
+    except ValueError as error:
+        raise SamplingError(str(error)) from error
     if encoder.place.note:
         logger.warning("%s: %s", name, encoder.place.note)
     return encoder

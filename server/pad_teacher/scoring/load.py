@@ -15,10 +15,12 @@ from pad_teacher.scoring import golden_check
 from pad_teacher.scoring.teacher import AnyTeacher, Teacher
 from pad_teacher.settings import ServeSettings
 from pad_torch.declared_ends import saved_ends
+from pad_torch.findings import refuse_unless_allowed
 from pad_torch.own_tokenizer import load_tokenizer
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.model_names import is_missing_directory
 from pad_wire.question import PLAIN, QuestionForm
+from pad_wire.rendering.witness import findings
 from pad_wire.tokenizer_digest import why_not_same_tokenizer
 
 log = structlog.get_logger()
@@ -58,6 +60,8 @@ def _load(settings: ServeSettings) -> Teacher:
     encoder = ChatEncoder.of(tokenizer, options, saved_ends(settings.model, settings.revision))
     if encoder.place.note:
         log.warning("unusual chat template", note=encoder.place.note)
+    for name, sentence in findings(encoder.template, encoder.place):
+        refuse_unless_allowed(name, f"{settings.model}: {sentence}", settings.allow)
     question = _question(settings)
     log.info("starting", phase="weights", model=settings.model)
     engine = _engine(settings, settings.model, settings.revision)

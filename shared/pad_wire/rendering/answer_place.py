@@ -23,6 +23,8 @@ class AnswerPlace:
         anchor_ids: the anchor's.
         close: text between a finished answer and its end of turn.
         end_of_turn: the token that closes a finished answer.
+        end_is_written: whether the template writes it there; if not, it is ``eos_token``.
+        next_turn: the control token that follows an answer at once if the talk goes on; empty if none does.
         note: what a reader should know of an unusual template; empty for most.
     """
 
@@ -32,6 +34,8 @@ class AnswerPlace:
     anchor_ids: Sequence[int]
     close: str
     end_of_turn: int
+    end_is_written: bool = True
+    next_turn: str = ""
     note: str = ""
 
     @classmethod
@@ -50,12 +54,14 @@ class AnswerPlace:
         prompt = template.render(asked, generation=True)
         whole = template.render([*asked, {"role": "assistant", "content": PROBE}], generation=False)
         before, answered, after = whole.rpartition(PROBE)
-        if QUESTION not in prompt:
-            raise TemplateError("the chat template leaves out the user's text")
+        if prompt == template.render([{"role": "user", "content": PROBE}], generation=True):
+            raise TemplateError(
+                "the chat template leaves out the user's text; mend it, or give another with --chat-template FILE"
+            )
         follows, blank, note = _start_of_answer(prompt, before) if answered else (True, "", _WITHOUT_ANSWERS)
         anchor = _anchor(prompt if follows else before.rstrip(" "), control)
-        close, end = _end_of_turn(template, control, asked, after if answered else "", ends)
-        return cls(follows, blank, anchor, control.token_ids(anchor, PLAIN), close, end, note)
+        close, end, *written = _end_of_turn(template, control, asked, after if answered else "", ends)
+        return cls(follows, blank, anchor, control.token_ids(anchor, PLAIN), close, end, *written, note)
 
 
 _WITHOUT_ANSWERS = "the chat template leaves out an assistant's turn: conversations of several turns are refused"
@@ -83,10 +89,13 @@ def _anchor(before: str, control: ControlTokens) -> str:
 
 def _end_of_turn(
     template: Template, control: ControlTokens, asked: Messages, after: str, ends: Collection[int]
-) -> tuple[str, int]:
-    """The text and the token that close an answer. In Gemma and Llama 3 the token is not ``eos_token``."""
+) -> tuple[str, int, bool, str]:
+    """The text and the token that close an answer, whether the template writes it, and what else it writes there.
+
+    In Gemma and Llama 3 the token is not ``eos_token``.
+    """
     if found := _first_end(control, after, control.special.union(ends)):
-        return found
+        return *found, True, ""
     # GLM closes an answer with the token of the next role, if the talk goes on.
     going_on = [*asked, {"role": "assistant", "content": PROBE}, *asked]
     try:
@@ -94,11 +103,15 @@ def _end_of_turn(
     except TemplateError:
         answered, after = "", ""
     if answered and (found := _first_end(control, after, frozenset(ends))):
-        return found
+        return *found, True, ""
     eos = template.tokenizer.eos_token_id
     if isinstance(eos, int):
-        return "", eos
-    raise TemplateError("the chat template closes an answer with no special token, and there is no eos_token")
+        next_turn = next((control.spelling(token) for token, start, _ in control.places(after) if not start), "")
+        return "", eos, False, next_turn
+    raise TemplateError(
+        "the chat template closes an answer with no special token, and there is no eos_token; name one in"
+        " tokenizer_config.json"
+    )
 
 
 def _first_end(control: ControlTokens, after: str, ends: Collection[int]) -> tuple[str, int] | None:

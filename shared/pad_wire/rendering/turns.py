@@ -27,20 +27,29 @@ class TurnCheck:
                 self._known.add(roles)
 
     def _try(self, roles: Sequence[str]) -> None:
-        words = [f"pad-turn-{place}-" for place in range(len(roles))]
-        tried = [{"role": role, "content": word} for role, word in zip(roles, words, strict=True)]
         try:
-            rendered = self._template.render(tried, generation=True)
+            place = self._left_out(roles)
         except TemplateError:
             return  # a template may refuse these words and take the conversation itself
+        if place is not None:
+            raise TemplateError(
+                f"the model's chat template leaves out message {place}, whose role is {roles[place]}; give it a role"
+                " that the template knows",
+                place,
+            )
+
+    def _left_out(self, roles: Sequence[str]) -> int | None:
+        """The place of the first message whose text makes no difference."""
+        words = [f"pad-turn-{place}-" for place in range(len(roles))]
+        rendered = self._rendered(roles, words)
         for place, word in enumerate(words):
+            # A template may write a word otherwise, in capitals say.
             if word not in rendered:
-                raise _left_out(place, roles[place])
+                others = [*words[:place], "pad-other-turn-", *words[place + 1 :]]
+                if rendered == self._rendered(roles, others):
+                    return place
+        return None
 
-
-def _left_out(place: int, role: str) -> TemplateError:
-    return TemplateError(
-        f"the model's chat template leaves out message {place}, whose role is {role}; give it a role that the"
-        " template knows",
-        place,
-    )
+    def _rendered(self, roles: Sequence[str], words: Sequence[str]) -> str:
+        tried = [{"role": role, "content": word} for role, word in zip(roles, words, strict=True)]
+        return self._template.render(tried, generation=True)

@@ -32,3 +32,18 @@ def test_the_command_line_takes_the_option(tmp_path: Path, capsys: pytest.Captur
     assert main([*sample, "--out", str(tmp_path / "refused.jsonl")]) == 1
     assert "--allow tokenizer-file" in capsys.readouterr().err
     assert main([*sample, "--out", str(tmp_path / "sets.jsonl"), "--allow", "tokenizer-file"]) == 0
+
+
+def test_a_template_that_loses_text_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompts, template = tmp_path / "prompts.jsonl", tmp_path / "lower.jinja"
+    prompts.write_text('{"id": "0", "prompt": "Why?"}\n')
+    own = (Path(STUDENT) / "chat_template.jinja").read_text()
+    template.write_text(own.replace("message['content']", "(message['content'] | lower)"))
+    sample = ["sample", "--model", STUDENT, "--prompts", str(prompts), "--max-new-tokens", "2", "-n", "1"]
+    sample += ["--chat-template", str(template), "--out", str(tmp_path / "sets.jsonl")]
+    allow = ["--allow", "template-prompt,template-answer"]
+    assert main(sample) == 1
+    assert "--allow template-prompt" in capsys.readouterr().err
+    assert main([*sample, *allow]) == 0
+    assert main(sample) == 1  # the output is bound to what was allowed
+    assert "allow" in capsys.readouterr().err
