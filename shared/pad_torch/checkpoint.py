@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,7 +11,7 @@ import orjson
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from pad_torch.findings import NotAsSaved, refuse_unless_allowed
 
@@ -52,6 +52,52 @@ def load_model(name: str, *, revision: str | None = None, dtype: Any = "auto", a
         ) from error
     _check(name, info, allow)
     return model
+
+
+def check_weights(name: str, *, overrides: Mapping[str, Any] | None = None, allow: Collection[str] = ()) -> None:
+    """Compare the names and shapes of a directory's weights with its config's model, without reading the weights.
+
+    A quantised checkpoint is compared module by module: it has other weights in place of each one.
+
+    Args:
+        name: of the directory.
+        overrides: of its config.
+        allow: findings that are no reason to refuse; see ``findings``.
+
+    Raises:
+        NotAsSaved: as for ``load_model``, or if a file cannot be read.
+        OSError: if a file is missing.
+        Exception: whatever transformers raises for a model that it cannot build.
+    """
+    models: Any = AutoModelForCausalLM
+    config: Any = AutoConfig.from_pretrained(name, **(overrides or {}))
+    quantised = getattr(config, "quantization_config", None) is not None
+    if quantised:
+        del config.quantization_config
+    try:
+        _, info = models.from_pretrained(
+            name,
+            config=config,
+            dtype="auto",
+            device_map="meta",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (SafetensorError, EOFError, UnpicklingError) as error:
+        message = f"{name}: a file of the weights cannot be read ({_reason(error)}); copy the model again"
+        raise NotAsSaved(message) from error
+    _check(name, _by_module(info) if quantised else info, allow)
+
+
+def _by_module(info: dict[str, Any]) -> dict[str, Any]:
+    """The findings at modules that have no weights at all, or none of the model's."""
+    homes = {key: key.rpartition(".")[0] + "." for key in info["missing_keys"]}
+    missing = [
+        key for key, home in homes.items() if not any(each.startswith(home) for each in info["unexpected_keys"])
+    ]
+    known = tuple(homes.values())
+    unexpected = [each for each in info["unexpected_keys"] if not each.startswith(known)]
+    return {"missing_keys": missing, "unexpected_keys": unexpected, "mismatched_keys": []}
 
 
 def _reason(error: Exception) -> str:

@@ -145,6 +145,7 @@ def _engine(settings: ServeSettings, model: str, revision: str | None) -> Engine
         "revision": revision,
         "dtype": settings.dtype,
         "max_context_tokens": settings.max_context_tokens,
+        "allow": settings.allow,
     }
     match settings.engine:
         case "transformers":
@@ -154,7 +155,6 @@ def _engine(settings: ServeSettings, model: str, revision: str | None) -> Engine
                 model,
                 device=settings.device,
                 max_forward_tokens=settings.max_batch_tokens,
-                allow=settings.allow,
                 **common,
             )
         case "vllm":

@@ -60,8 +60,8 @@ class AnswerPlace:
             )
         follows, blank, note = _start_of_answer(prompt, before) if answered else (True, "", _WITHOUT_ANSWERS)
         anchor = _anchor(prompt if follows else before.rstrip(" "), control)
-        close, end, *written = _end_of_turn(template, control, asked, after if answered else "", ends)
-        return cls(follows, blank, anchor, control.token_ids(anchor, PLAIN), close, end, *written, note)
+        close, end, written, next_turn = _end_of_turn(template, control, asked, after if answered else "", ends)
+        return cls(follows, blank, anchor, control.token_ids(anchor, PLAIN), close, end, written, next_turn, note)
 
 
 _WITHOUT_ANSWERS = "the chat template leaves out an assistant's turn: conversations of several turns are refused"

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import multiprocessing
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import wait
 from functools import partial
 from typing import Any, TypeVar
@@ -60,16 +60,21 @@ class VllmEngine(Engine):
         max_context_tokens: int | None,
         max_batch_tokens: int,
         options: Mapping[str, Any],
+        allow: Collection[str] = (),
     ) -> "VllmEngine":
         """Start vLLM on a directory or a hub id, with ``options`` among its arguments.
+
+        ``allow`` names findings that are no reason to refuse the checkpoint.
 
         Raises:
             BadOption: if one of the options cannot be given.
             OSError: if there is no such model.
-            ValueError: if it does not fit the device.
+            ValueError: if it does not fit the device, or its weights are not those of its config.
         """
         launch.prepare(options)
         directory = checkpoint.directory_of(model, revision)
+        checkpoint.check(directory, options.get("hf_overrides"), allow)
+        options = {"load_format": checkpoint.load_format(directory)} | dict(options)
         arguments = launch.arguments(directory, dtype, max_context_tokens, max_batch_tokens, options)
         identity = {"dtype": arguments["dtype"]} | {name: arguments.get(name) for name in IDENTITY}
         return cls(launch.start(arguments), checkpoint.digest(directory, identity))

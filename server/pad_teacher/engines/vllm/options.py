@@ -66,6 +66,8 @@ def check(options: Mapping[str, Any], known: Iterable[str]) -> None:
             raise BadOption(f"{flag} cannot be given: use {_BY_FLAG[name]}")
         if name in _REFUSED:
             raise BadOption(f"{flag} cannot be given: {_REFUSED[name]}")
+        if name == "load_format" and value == "dummy":
+            raise BadOption(f"{flag} cannot be given: the weights would be random numbers")
         if name == "kv_cache_dtype" and value != "auto":
             raise BadOption(f"{flag} cannot be given: keys and values in fewer bits change every score")
 

@@ -10,7 +10,15 @@ from pad_teacher.engines.vllm import checkpoint
 from pad_teacher.engines.vllm.options import BYTES_PER_LOGIT, BadOption, check, headroom
 from pad_teacher.settings import BadSettings, read_settings
 
-KNOWN = ["tensor_parallel_size", "kv_cache_dtype", "model", "max_logprobs", "enable_prefix_caching", "_internal"]
+KNOWN = [
+    "tensor_parallel_size",
+    "kv_cache_dtype",
+    "model",
+    "max_logprobs",
+    "load_format",
+    "enable_prefix_caching",
+    "_internal",
+]
 GIB = 2**30
 
 
@@ -23,6 +31,7 @@ GIB = 2**30
         ("model", "m", "use --model"),
         ("max_logprobs", 1, "the service sets it"),
         ("kv_cache_dtype", "fp8", "every score"),
+        ("load_format", "dummy", "random numbers"),
     ],
 )
 def test_a_misspelt_or_harmful_argument_is_refused_in_one_line(name: str, value: Any, said: str) -> None:
@@ -32,7 +41,10 @@ def test_a_misspelt_or_harmful_argument_is_refused_in_one_line(name: str, value:
 
 
 def test_all_other_arguments_are_taken() -> None:
-    check({"tensor_parallel_size": 4, "enable_prefix_caching": False, "kv_cache_dtype": "auto"}, KNOWN)
+    check(
+        {"tensor_parallel_size": 4, "enable_prefix_caching": False, "kv_cache_dtype": "auto", "load_format": "auto"},
+        KNOWN,
+    )
 
 
 def test_vllm_flags_win_over_environment_and_that_over_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
