@@ -17,8 +17,11 @@ from pad_wire.chat import TemplateOptions
 MOST_JOB_CHARS = 128  # of a header's name for a job
 
 
-def connect(access: ServiceAccess, fingerprint: str | None = None) -> Teacher:
-    """A client of the teacher that the settings name; a continued run gives the ``fingerprint`` it began with."""
+def connect(access: ServiceAccess, fingerprint: str | None = None, reference: str | None = None) -> Teacher:
+    """A client of the teacher that the settings name, and of its reference if they name one.
+
+    A continued run gives the fingerprints of both that it began with.
+    """
     key = access.key.get_secret_value() if access.key else None
     return Teacher(
         access.urls,
@@ -27,6 +30,8 @@ def connect(access: ServiceAccess, fingerprint: str | None = None) -> Teacher:
         timeout=access.timeout,
         patience=access.patience,
         fingerprint=fingerprint,
+        reference=getattr(access, "reference", None),
+        reference_fingerprint=reference,
     )
 
 

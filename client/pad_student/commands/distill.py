@@ -7,7 +7,7 @@ from pad_student.commands.settings import DistillSettings
 from pad_student.commands.template_trial import try_template
 from pad_student.commands.train import is_done, output, train
 from pad_student.commands.trainer_config import configure
-from pad_student.on_policy.round_folder import fingerprint_so_far
+from pad_student.on_policy.round_folder import fingerprints_so_far
 from pad_student.storage.terminal.status import STATUS
 from pad_student.teacher.checks.capabilities import checked_model, tells_likelihood
 from pad_student.teacher.errors import TeachersDiffer
@@ -29,10 +29,10 @@ def run(settings: DistillSettings) -> None:
     with output(settings, settings.output_dir) as bind:
         if is_done(settings, config):
             return None
-        with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:
+        with connect(settings, *fingerprints_so_far(settings.output_dir / "rounds")) as teacher:
             with STATUS.phase("asking the teacher"):
                 card = fail_together(partial(checked_model, teacher, ScoreOptions.of(settings)))
-            if len(set(gather_from_all(teacher.fingerprint))) > 1:
+            if len(set(gather_from_all((teacher.fingerprint, teacher.reference_fingerprint)))) > 1:
                 raise TeachersDiffer(
                     "the processes of this run reach different teachers; give all of them the same one"
                 )
@@ -54,7 +54,7 @@ def _dry_run(settings: DistillSettings) -> None:
     prompts = prompts_of(settings.prompts, settings, settings.model, dropped.append)
     unlimited = settings.model_copy(update={"max_prompt_tokens": None, "max_prompt_characters": None})
     found = len(prompts_of(settings.prompts, unlimited, settings.model)) if dropped else len(prompts)
-    with connect(settings, fingerprint_so_far(settings.output_dir / "rounds")) as teacher:
+    with connect(settings, *fingerprints_so_far(settings.output_dir / "rounds")) as teacher:
         checked_model(teacher, ScoreOptions.of(settings))
         try_template(teacher, prompts, settings, dropped.append)
         of_training(settings, prompts, dropped, found, settings.output_dir, teacher)

@@ -161,7 +161,9 @@ def _teacher_line(costs: Mapping[str, float], measured: int, prompts: int, teach
     if teacher is None:
         return {}
     tokens = costs.get("teacher_tokens", 0) / measured
-    return {"teacher": f"{teacher.model().id}: about {tokens * prompts:,.0f} tokens, {tokens:,.0f} a prompt"}
+    card = teacher.model()
+    names = f"{card.id} with {card.reference.model} of its own service" if teacher.reference_fingerprint else card.id
+    return {"teacher": f"{names}: about {tokens * prompts:,.0f} tokens, {tokens:,.0f} a prompt"}
 
 
 def _time_line(costs: Mapping[str, float], times: float, steps: int, measured: int) -> str:

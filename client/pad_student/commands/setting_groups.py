@@ -56,6 +56,14 @@ class TeacherAccess(ServiceAccess):
         return self.teacher
 
 
+class ReferenceAccess(TeacherAccess):
+    """Which teacher to ask, and perhaps another service for its reference."""
+
+    reference: Urls | None = None
+    """adpa: URL of a service that holds the model which the teacher was aligned from, asked with the same key; by
+    default the teacher's own service holds it, started with --reference."""
+
+
 class ConversationSettings(Settings, TemplateSettings):
     """How the student's conversations are written."""
 

@@ -12,6 +12,7 @@ from pad_student.commands.setting_groups import (
     DryRun,
     Positive,
     PromptData,
+    ReferenceAccess,
     SamplingSettings,
     ServiceAccess,
     Settings,
@@ -255,7 +256,7 @@ class TrainSettings(TrainingSettings):
     """The directory for the trained student, its checkpoints and logs."""
 
 
-class DistillSettings(TrainingSettings, TeacherAccess, PromptData, OnPolicySettings, QuestionSettings):
+class DistillSettings(TrainingSettings, ReferenceAccess, PromptData, OnPolicySettings, QuestionSettings):
     """Sample, score and train in rounds, from a YAML file and flags.
 
     Any other field of transformers.TrainingArguments is a setting too, in YAML (save_steps: 50) or as a flag
@@ -266,6 +267,12 @@ class DistillSettings(TrainingSettings, TeacherAccess, PromptData, OnPolicySetti
     """The prompts: a file (JSON lines, JSON, parquet, CSV, Arrow), a directory, or a dataset on the Hub."""
     output_dir: Path
     """The directory for the trained student, its checkpoints and logs."""
+
+    @model_validator(mode="after")
+    def _reference_is_for_adpa(self) -> Self:
+        if self.reference and self.method != "adpa":
+            raise ValueError(f"reference is for method adpa: leave it out with {self.method}")
+        return self
 
 
 def training_arguments() -> set[str]:

@@ -56,6 +56,7 @@ FREE_FIELDS = (
 )
 FREE_SETTINGS = (
     "teacher",
+    "reference",
     "key",
     "job",
     "timeout",

@@ -98,10 +98,15 @@ class RoundFolder:
 
 def fingerprint_so_far(rounds: Path) -> str | None:
     """The fingerprint of the teacher that scored the rounds in this folder; None if there are no scores yet."""
+    return fingerprints_so_far(rounds)[0]
+
+
+def fingerprints_so_far(rounds: Path) -> tuple[str | None, str | None]:
+    """Those of the teacher and of its reference; None if there are no scores of it yet."""
     for path in sorted(rounds.glob("*/scored*")):
         if scored := jsonl.first(path, ScoredSet):
-            return scored.teacher.fingerprint
-    return None
+            return scored.teacher.fingerprint, scored.reference and scored.reference.fingerprint
+    return None, None
 
 
 def prune(rounds: Path, oldest: int) -> None:

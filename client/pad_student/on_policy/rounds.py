@@ -13,7 +13,7 @@ from typing import Any
 from pad_student.data.prompts import PromptLine
 from pad_student.errors import ConfigError
 from pad_student.on_policy.background_scoring import BackgroundScorer
-from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprint_so_far
+from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprints_so_far
 from pad_student.preference.config import PADConfig
 from pad_student.preference.copies import number_of_texts
 from pad_student.sampling.generate import sample_responses
@@ -118,8 +118,9 @@ class Rounds:
         self._folder = folder
         self._rank = rank
         self._is_checked = False  # whether the teacher can tell what the run needs
-        if (so_far := fingerprint_so_far(folder)) and isinstance(teacher, Teacher):
-            teacher.pin(so_far)
+        so_far, reference = fingerprints_so_far(folder)
+        if so_far and isinstance(teacher, Teacher):
+            teacher.pin(so_far, reference)
         self.refusals = Refusals(config.on_refused, config.most_refused)  # type: ignore[arg-type]
         self._server = None
         if config.sampler_url:

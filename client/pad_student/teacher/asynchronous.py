@@ -62,9 +62,14 @@ class AsyncTeacher:
         """As ``Teacher.busy_seconds``."""
         return self._teacher.busy_seconds
 
-    def pin(self, fingerprint: str) -> None:
+    @property
+    def reference_fingerprint(self) -> str | None:
+        """As ``Teacher.reference_fingerprint``."""
+        return self._teacher.reference_fingerprint
+
+    def pin(self, fingerprint: str, reference: str | None = None) -> None:
         """As ``Teacher.pin``."""
-        self._teacher.pin(fingerprint)
+        self._teacher.pin(fingerprint, reference)
 
     async def model(self) -> ModelCard:
         """As ``Teacher.model``."""

@@ -55,6 +55,9 @@ class Teacher(TeacherSession):
         patience: seconds for one request with all of its retries.
         fingerprint: the teacher that a continued run began with.
         transport: an httpx transport in the place of the network.
+        reference: of the service, or of each replica, that holds the model which the teacher was aligned from, if
+            the teacher's does not hold it too; asked with the same key.
+        reference_fingerprint: the reference that a continued run began with.
 
     Raises:
         TeacherUnreachable: if ``url`` is not an HTTP address, or empty.

@@ -58,22 +58,27 @@ GATEWAY_SAYS = {
 
 
 def refusal(
-    url: str, status: int, detail: ErrorDetail | None, request: Sequence[SampledSet], location: str | None = None
+    url: str,
+    status: int,
+    detail: ErrorDetail | None,
+    request: Sequence[SampledSet],
+    location: str | None = None,
+    role: str = "teacher",
 ) -> TeacherRefused:
     """The error for a redirect or a permanent 4xx. Without a ``detail`` another server than pad-teacher answered."""
     if detail is None:
         says = GATEWAY_SAYS.get(status, "check that a pad-teacher serves there")
         if 300 <= status < 400 and location:
-            says = f"it sends to {printable(location)}; give that address as the teacher's"
+            says = f"it sends to {printable(location)}; give that address as the {role}'s"
         return TeacherRefused(f"{url} answered with HTTP status {status}: {says}")
     if status == 401:
         hint = "give one with --key or PAD_STUDENT_KEY"
-        return TeacherRefused(f"the teacher at {url} wants a valid key: {detail.message}; {hint}", detail.code)
+        return TeacherRefused(f"the {role} at {url} wants a valid key: {detail.message}; {hint}", detail.code)
     if detail.code == "quota_exceeded":
         hint = "go on tomorrow, or ask for a larger quota"
-        return TeacherRefused(f"the teacher at {url} refused: {detail.message}; {hint}", detail.code)
+        return TeacherRefused(f"the {role} at {url} refused: {detail.message}; {hint}", detail.code)
     place = f" ({detail.where}{_set_name(detail.where, request)})" if detail.where else ""
-    message = f"the teacher at {url} refused: {detail.message}{place}; correct the input"
+    message = f"the {role} at {url} refused: {detail.message}{place}; correct the input"
     return TeacherRefused(message, detail.code, detail.where)
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+from pad_student.teacher.checks.capabilities import card_of_both
 from pad_student.teacher.checks.fingerprint import FingerprintGuard
 from pad_student.teacher.checks.replies import added_usage, tightest_limits
 from pad_student.teacher.errors import TeacherUnreachable
@@ -20,7 +21,10 @@ PATIENCE = 600.0  # seconds for one request with all its retries
 
 
 class TeacherSession:
-    """``Teacher`` without its questions about sets; it describes arguments and invariants. The key is never shown."""
+    """``Teacher`` without its questions about sets; it describes arguments and invariants. The key is never shown.
+
+    ``role`` is how messages call the service: the session with a reference is a session of its own.
+    """
 
     _urls: Sequence[str]
     _guard: FingerprintGuard
@@ -36,8 +40,13 @@ class TeacherSession:
         return self._guard.fingerprint
 
     @property
+    def reference_fingerprint(self) -> str | None:
+        """The fingerprint of the reference that is a service of its own; None before it is known, and without one."""
+        return self._reference.fingerprint if self._reference else None
+
+    @property
     def tokens_scored(self) -> int:
-        """Teacher tokens of all replies so far."""
+        """Teacher tokens of all replies so far; those that a reference reads too are counted once."""
         return self._stream.tokens_scored
 
     @property
@@ -55,15 +64,24 @@ class TeacherSession:
         patience: float = PATIENCE,
         fingerprint: str | None = None,
         transport: Transport | None = None,
+        reference: str | Sequence[str] | None = None,
+        reference_fingerprint: str | None = None,
+        role: str = "teacher",
     ) -> None:
         urls = dict.fromkeys([url] if isinstance(url, str) else url)
         if not urls:
-            raise TeacherUnreachable("no teacher's URL is given; give one as in http://127.0.0.1:8010")
-        connections = [Connection(each, key, job, timeout, transport) for each in urls]
+            raise TeacherUnreachable(f"no {role}'s URL is given; give one as in http://127.0.0.1:8010")
+        connections = [Connection(each, key, job, timeout, transport, role) for each in urls]
         self._urls = [each.url for each in connections]
-        self._guard = FingerprintGuard(fingerprint)
+        self._guard = FingerprintGuard(fingerprint, role)
         self._replicas = Replicas(connections, partial(models_call, self._guard), patience)
-        self._stream = SetStream(self._replicas, self._guard)
+        self._reference: TeacherSession | None = None
+        if reference is not None:
+            how = {"timeout": timeout, "patience": patience}
+            self._reference = TeacherSession(
+                reference, key, job, **how, fingerprint=reference_fingerprint, transport=transport, role="reference"
+            )
+        self._stream = SetStream(self._replicas, self._guard, self._reference and self._reference._stream)
 
     def __enter__(self) -> Self:
         return self
@@ -76,24 +94,34 @@ class TeacherSession:
     def close(self) -> None:
         """Close all connections; requests that are on their way fail."""
         self._replicas.close()
+        if self._reference:
+            self._reference.close()
 
-    def pin(self, fingerprint: str) -> None:
-        """Accept scores of this teacher alone.
+    def pin(self, fingerprint: str, reference: str | None = None) -> None:
+        """Accept scores of this teacher alone, and of this reference if that is another service.
 
         Raises:
             TeacherChanged: if another one has answered already.
         """
         self._guard.pin(fingerprint)
+        if reference and self._reference:
+            self._reference.pin(reference)
 
     def model(self) -> ModelCard:
         """The model, its fingerprint, and the limits that every answering replica keeps; later requests respect them.
 
+        The card of a teacher whose reference is another service is that of both.
+
         Raises:
+            TeacherRefused: if the two cannot work together, say for their tokenizers.
             TeacherError: if there was no usable answer.
         """
         cards = self._replicas.ask_each(models_call(self._guard))
-        self._stream.limits = tightest_limits([card.limits for card in cards])
-        return cards[0].model_copy(update={"limits": self._stream.limits})
+        card = cards[0].model_copy(update={"limits": tightest_limits([each.limits for each in cards])})
+        if self._reference:
+            card = card_of_both(card, self._reference.model())
+        self._stream.limits = card.limits
+        return card
 
     def usage(self) -> UsageReply:
         """Teacher tokens of each job of this key as the service counts them, summed over the answering replicas.

@@ -148,7 +148,8 @@ def check_teacher(teacher: object, tokenizer: Any, args: PADConfig) -> None:
         )
     if args.method == "adpa" and card.reference is None:
         raise ConfigError(
-            "method adpa needs the model that the teacher was aligned from: pad-teacher serve --reference MODEL"
+            "method adpa needs the model that the teacher was aligned from: start pad-teacher serve with --reference"
+            " MODEL, or serve that model too and give its URL as reference"
         )
 
 

@@ -2,9 +2,10 @@
 
 from typing import Protocol, runtime_checkable
 
+from pad_student.teacher.checks.replies import tightest_limits
 from pad_student.teacher.errors import TeacherRefused
 from pad_student.teacher.options import ScoreOptions
-from pad_wire import ModelCard
+from pad_wire import ModelCard, TeacherId
 
 
 @runtime_checkable
@@ -26,6 +27,28 @@ def checked_model(teacher: Described, options: ScoreOptions) -> ModelCard:
     card = teacher.model()
     refuse_what_it_cannot_tell(card, options)
     return card
+
+
+def card_of_both(teacher: ModelCard, reference: ModelCard) -> ModelCard:
+    """The card of a teacher whose reference is another service, as if one service held both.
+
+    Raises:
+        TeacherRefused: if the reference cannot be asked at the teacher's ids.
+    """
+    if reference.tokenizer is None:
+        raise TeacherRefused(
+            f"the reference {reference.id} tells no log-probabilities at given tokens; serve it by pad-teacher serve",
+            "unsupported",
+        )
+    if reference.tokenizer != teacher.tokenizer:
+        raise TeacherRefused(
+            f"the reference {reference.id} has another tokenizer ({reference.tokenizer[:8]}) than the teacher"
+            f" {teacher.id} ({(teacher.tokenizer or 'unknown')[:8]}); serve the model that it was aligned from",
+            "unsupported",
+        )
+    limits = tightest_limits([teacher.limits, reference.limits])
+    known = TeacherId(model=reference.id, fingerprint=reference.fingerprint)
+    return teacher.model_copy(update={"limits": limits, "reference": known})
 
 
 def tells_likelihood(card: ModelCard) -> bool:

@@ -14,10 +14,12 @@ class FingerprintGuard:
 
     Args:
         fingerprint: the teacher that a continued run began with; None takes the first one seen.
+        role: how messages call the service.
     """
 
-    def __init__(self, fingerprint: str | None) -> None:
+    def __init__(self, fingerprint: str | None, role: str = "teacher") -> None:
         self.fingerprint = fingerprint
+        self._role = role
         self._seen_at: dict[str, None] = {}  # URLs that sent the fingerprint, in order
         self._lock = Lock()
 
@@ -29,7 +31,9 @@ class FingerprintGuard:
         """
         with self._lock:
             if self.fingerprint not in (None, fingerprint):
-                raise TeacherChanged(f"the scores so far are of {fingerprint}, but the teacher is {self.fingerprint}")
+                raise TeacherChanged(
+                    f"the scores so far are of {fingerprint}, but the {self._role} is {self.fingerprint}"
+                )
             self.fingerprint = fingerprint
 
     def check(self, fingerprint: str, url: str) -> None:
@@ -48,10 +52,10 @@ class FingerprintGuard:
             other = next((each for each in self._seen_at if each != url), None)
         if other:
             raise TeachersDiffer(
-                f"the teacher at {url} is {fingerprint}, but the one at {other} is {self.fingerprint}; "
+                f"the {self._role} at {url} is {fingerprint}, but the one at {other} is {self.fingerprint}; "
                 "serve the same model, tokenizer, template and dtype at both, or leave one out"
             )
         raise TeacherChanged(
-            f"the teacher at {url} changed from {self.fingerprint} to {fingerprint}; "
+            f"the {self._role} at {url} changed from {self.fingerprint} to {fingerprint}; "
             "bring the first one back, or begin a new output"
         )

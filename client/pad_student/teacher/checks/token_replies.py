@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from pad_student.storage.token_tables import OF_REFERENCE, TokenTable, encoded, why_wrong
+from pad_student.storage.token_tables import OF_REFERENCE, OF_TEACHER, TokenTable, encoded, why_wrong
 from pad_student.teacher.checks.replies import Untrustworthy
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId, Usage
 
@@ -28,6 +29,44 @@ class TokenReply:
     truncated: frozenset[int]
     usage: Usage
     tensors: dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSet:
+    """A set, or some of its responses, with the distributions that a reply has of it.
+
+    Attributes:
+        sampled: as asked.
+        tables: of each response.
+        truncated: whether each response was cut.
+        reply: whose numbers these are.
+        reference: the reference whose numbers the tables have too.
+    """
+
+    sampled: SampledSet
+    tables: list[TokenTable]
+    truncated: list[bool]
+    reply: TokenReply
+    reference: TeacherId | None
+
+    def of_responses(self, start: int, stop: int) -> "ToldSet":
+        """Some of its responses alone."""
+        sampled = self.sampled.model_copy(update={"responses": self.sampled.responses[start:stop]})
+        return replace(self, sampled=sampled, tables=self.tables[start:stop], truncated=self.truncated[start:stop])
+
+    def scored(self) -> ScoredSet:
+        """As a scored set."""
+        return ScoredSet(
+            id=self.sampled.id,
+            prompt=self.sampled.prompt,
+            responses=[
+                _scored(*each) for each in zip(self.sampled.responses, self.tables, self.truncated, strict=True)
+            ],
+            answer=self.sampled.answer,
+            teacher=self.reply.teacher,
+            reference=self.reference,
+            token_tables=encoded(self.tables),
+        )
 
 
 def read_token_reply(content: bytes) -> TokenReply:
@@ -59,6 +98,15 @@ def token_scored_sets(sets: Sequence[SampledSet], reply: TokenReply, top: int, *
     """Join each set with its distributions, in the order asked.
 
     Raises:
+        Untrustworthy: as ``told_sets``.
+    """
+    return [each.scored() for each in told_sets(sets, reply, top, reference=reference)]
+
+
+def told_sets(sets: Sequence[SampledSet], reply: TokenReply, top: int, *, reference: bool) -> list[ToldSet]:
+    """Join each set with its distributions, in the order asked.
+
+    Raises:
         Untrustworthy: for a wrong count or id, a tensor that is missing or of another shape, a number that is no
             log-probability, or probabilities that do not add up to 1.
     """
@@ -66,27 +114,54 @@ def token_scored_sets(sets: Sequence[SampledSet], reply: TokenReply, top: int, *
         raise Untrustworthy("other sets came back than were sent")
     _check_tensors(reply.tensors, sum(reply.responses), top, reference=reference)
     offsets = reply.tensors["offsets"].astype(np.int64)
-    places = list(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True))
-    joined: list[ScoredSet] = []
+    places = iter(enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)))
+    told: list[ToldSet] = []
     for each in sets:
-        first = sum(len(other.responses) for other in joined)
-        tables = [_table(reply.tensors, *place) for place in places[first : first + len(each.responses)]]
-        responses = [
-            _scored(response, table, first + j in reply.truncated)
-            for j, (response, table) in enumerate(zip(each.responses, tables, strict=True))
-        ]
-        joined.append(
-            ScoredSet(
-                id=each.id,
-                prompt=each.prompt,
-                responses=responses,
-                answer=each.answer,
-                teacher=reply.teacher,
-                reference=reply.reference if reference else None,
-                token_tables=encoded(tables),
+        own = list(islice(places, len(each.responses)))
+        told.append(
+            ToldSet(
+                each,
+                [_table(reply.tensors, *place) for _, place in own],
+                [number in reply.truncated for number, _ in own],
+                reply,
+                reply.reference if reference else None,
             )
         )
-    return joined
+    return told
+
+
+def with_reference(told: Sequence[ToldSet], sets: Sequence[SampledSet], reply: TokenReply) -> list[ToldSet]:
+    """Join what a teacher told of ``sets`` with the reply of its reference, which was asked at the same ids.
+
+    Raises:
+        Untrustworthy: as ``told_sets``; and if the reference has another tokenizer or template, scores other tokens,
+            names other ids, or has no probability for a token that the teacher has some for.
+    """
+    teacher = told[0].reply
+    if reply.tokenizer != teacher.tokenizer:
+        raise Untrustworthy(f"its tokenizer ({reply.tokenizer[:8]}) is not the teacher's ({teacher.tokenizer[:8]})")
+    ours, theirs = reply.usage.prompt_tokens, teacher.usage.prompt_tokens
+    if reply.responses == teacher.responses and ours != theirs:  # else it was asked about fewer of them at a time
+        template = "serve both with one chat template"
+        raise Untrustworthy(f"it renders the prompts as {ours} tokens, and the teacher as {theirs}: {template}")
+    top = told[0].tables[0].arrays["top_ids"].shape[1]
+    both: list[ToldSet] = []
+    for one, other in zip(told, told_sets(sets, reply, top, reference=False), strict=True):
+        name = f"set {one.sampled.id!r}, response"
+        tables = [_joined(f"{name} {j}", *each) for j, each in enumerate(zip(one.tables, other.tables, strict=True))]
+        both.append(replace(one, tables=tables, reference=reply.teacher))
+    return both
+
+
+def _joined(name: str, teacher: TokenTable, reference: TokenTable) -> TokenTable:
+    for tensor in ("token_ids", "top_ids"):
+        if not np.array_equal(teacher.arrays[tensor], reference.arrays[tensor]):
+            raise Untrustworthy(f"{name}: its {tensor} are not the teacher's")
+    pairs = zip(OF_REFERENCE, OF_TEACHER, strict=True)
+    arrays = teacher.arrays | {ours: reference.arrays[theirs] for ours, theirs in pairs}
+    if problem := why_wrong(arrays, reference=True):
+        raise Untrustworthy(f"{name}: {problem}")
+    return TokenTable(arrays)
 
 
 def _check_tensors(tensors: dict[str, NDArray[Any]], responses: int, top: int, *, reference: bool) -> None:

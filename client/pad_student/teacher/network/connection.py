@@ -91,6 +91,7 @@ class Connection:
         job: the name that the service counts this work under.
         timeout: seconds for one reply.
         transport: an httpx transport in the place of the network.
+        role: how messages call the service.
 
     Raises:
         TeacherUnreachable: if ``url`` is not an HTTP address.
@@ -98,18 +99,28 @@ class Connection:
     """
 
     def __init__(
-        self, url: str, key: str | None, job: str | None, timeout: float, transport: Transport | None
+        self,
+        url: str,
+        key: str | None,
+        job: str | None,
+        timeout: float,
+        transport: Transport | None,
+        role: str = "teacher",
     ) -> None:
-        self._timeout = timeout
+        self._timeout, self._role = timeout, role
         try:
-            self._address = HttpAddress(url, "teacher", {"X-Deadline-Ms": str(int(timeout * 1000))}, transport)
+            self._address = HttpAddress(url, role, {"X-Deadline-Ms": str(int(timeout * 1000))}, transport)
         except BadAddress as error:
             raise TeacherUnreachable(str(error)) from None
         self.url = self._address.url
         if key:
-            self._address.add_header("Authorization", f"Bearer {_header_text(self.url, 'key', key)}")
+            self._address.add_header("Authorization", f"Bearer {self._header_text('key', key)}")
         if job:
-            self._address.add_header("X-Job-Id", _header_text(self.url, "job", job))
+            self._address.add_header("X-Job-Id", self._header_text("job", job))
+
+    def __str__(self) -> str:
+        """Its name in messages."""
+        return f"the {self._role} at {self.url}"
 
     @property
     def has_answered(self) -> bool:
@@ -143,23 +154,22 @@ class Connection:
             try:
                 return call.read(reply.content, self.url)
             except (InvalidBody, Untrustworthy) as error:
-                message = f"the teacher at {self.url} sent a reply that cannot be trusted: {error}; see its log"
+                message = f"{self} sent a reply that cannot be trusted: {error}; see its log"
                 raise RetryLater(TeacherNonsense(message), FEW_ATTEMPTS) from None
         detail, transient = _error_detail(reply.content), reply.status in TRANSIENT
         if (reply.status < 500 and not transient) or (transient and detail and not detail.retryable):
-            raise refusal(self.url, reply.status, detail, call.sets, reply.location)
+            raise refusal(self.url, reply.status, detail, call.sets, reply.location, self._role)
         reason = detail.message if detail else f"HTTP status {reply.status}"
         slow = reply.status == SLOW and reply.retry_after is None
         kind = TeacherSlow if slow else TeacherUnreachable
         remedy = "raise the timeout, or see its log" if slow else "wait, or see its log"
-        error = kind(f"the teacher at {self.url} cannot answer now: {reason}; {remedy}")
+        error = kind(f"{self} cannot answer now: {reason}; {remedy}")
         raise RetryLater(error, None if transient else FEW_ATTEMPTS, reply.retry_after, slow)
 
-
-def _header_text(url: str, name: str, text: str) -> str:
-    if not (text.isascii() and text.isprintable()):
-        raise TeacherRefused(f"the {name} for the teacher at {url} must be printable ASCII; give it again")
-    return text
+    def _header_text(self, name: str, text: str) -> str:
+        if not (text.isascii() and text.isprintable()):
+            raise TeacherRefused(f"the {name} for {self} must be printable ASCII; give it again")
+        return text
 
 
 def _error_detail(content: bytes) -> ErrorDetail | None:

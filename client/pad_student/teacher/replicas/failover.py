@@ -132,7 +132,7 @@ class Replicas:
             self._pool.fail(lease)  # for example another teacher, which must not get more work
             raise
         if self._pool.give_back(lease):
-            log.warning("the teacher at %s is back", connection.url)
+            log.warning("%s is back", connection)
         return result
 
     def _probe_first(self, connection: Connection) -> None:

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import orjson
 
 from pad_student.teacher.checks.replies import scored_sets, selection_sets
 from pad_student.teacher.options import ScoreOptions
@@ -13,7 +15,7 @@ from pad_wire.token_logprobs import SAFETENSORS
 from pad_wire.validation import parse
 
 if TYPE_CHECKING:
-    from pad_student.teacher.checks.token_replies import TokenReply
+    from pad_student.teacher.checks.token_replies import TokenReply, ToldSet
 
 Reply = TypeVar("Reply", LikelihoodReply, SelectionReply, ScoreReply, "TokenReply")
 Result = TypeVar("Result")
@@ -28,12 +30,14 @@ class Route(Generic[Reply, Result]):
         read: makes the reply from its bytes; raises InvalidBody or Untrustworthy.
         join: makes a result for each set from the reply; raises Untrustworthy for one that cannot be used.
         headers: of its requests, besides those of all.
+        write: makes the body of a request from its fields.
     """
 
     path: str
     read: Callable[[bytes], Reply]
     join: Callable[[Sequence[SampledSet], Reply], list[Result]]
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    write: Callable[[dict[str, Any]], bytes] = orjson.dumps
 
 
 LIKELIHOOD: Route[LikelihoodReply, ScoredSet] = Route("/v1/likelihood", partial(parse, LikelihoodReply), scored_sets)
@@ -43,10 +47,20 @@ SELECTION: Route[SelectionReply, SelectionSet] = Route(
 )
 
 
-def token_logprobs_route(options: ScoreOptions) -> Route["TokenReply", ScoredSet]:
+def token_logprobs_route(options: ScoreOptions) -> Route["TokenReply", "ToldSet"]:
     """The route of distributions, whose replies must have the ids that ``options`` ask for."""
-    # Here: the other routes need neither numpy nor safetensors.
-    from pad_student.teacher.checks.token_replies import read_token_reply, token_scored_sets
+    # Here, and below: the other routes need neither numpy nor safetensors.
+    from pad_student.teacher.checks.token_replies import read_token_reply, told_sets
 
-    join = partial(token_scored_sets, top=options.token_top or 0, reference=options.reference)
+    join = partial(told_sets, top=options.token_top or 0, reference=options.reference)
     return Route("/v1/token_logprobs", read_token_reply, join, {"Accept": SAFETENSORS})
+
+
+def named_ids_route(told: Sequence["ToldSet"]) -> Route["TokenReply", "ToldSet"]:
+    """The same route of a reference, asked at the ids that the teacher named; its results have both."""
+    from pad_student.teacher.checks.token_replies import read_token_reply, with_reference
+    from pad_student.teacher.requests.named_ids import request_body
+
+    headers = {"Accept": SAFETENSORS, "Content-Type": SAFETENSORS}
+    join, write = partial(with_reference, told), partial(request_body, told)
+    return Route("/v1/token_logprobs", read_token_reply, join, headers, write)

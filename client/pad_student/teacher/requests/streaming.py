@@ -3,26 +3,35 @@
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
-
-import orjson
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pad_student.teacher.checks.fingerprint import FingerprintGuard
 from pad_student.teacher.checks.replies import Untrustworthy
-from pad_student.teacher.errors import TeacherRefused, TeacherSlow
+from pad_student.teacher.errors import TeacherNonsense, TeacherRefused, TeacherSlow
 from pad_student.teacher.network.connection import Call
 from pad_student.teacher.options import ScoreOptions
 from pad_student.teacher.replicas.failover import Replicas
 from pad_student.teacher.requests.busy import Busy
 from pad_student.teacher.requests.cutting import SETS_PER_REQUEST, in_requests, work_of
 from pad_student.teacher.requests.ordered_map import ordered_map
-from pad_student.teacher.requests.refusals import Refusals
-from pad_student.teacher.requests.routes import LIKELIHOOD, SCORE, Reply, Route, token_logprobs_route
+from pad_student.teacher.requests.refusals import REFUSES_ONE_SET, Refusals
+from pad_student.teacher.requests.routes import (
+    LIKELIHOOD,
+    SCORE,
+    Reply,
+    Route,
+    named_ids_route,
+    token_logprobs_route,
+)
 from pad_wire import Limits, ModelCard, ModelList, SampledSet, ScoredResponse, ScoredSet
 from pad_wire.validation import parse
+
+if TYPE_CHECKING:
+    from pad_student.teacher.checks.token_replies import ToldSet
 
 NOT_SENT: Any = {"answer": True, "responses": {"__all__": {"ids"}}}  # what only the student needs of a set
 
@@ -45,14 +54,16 @@ class SetStream:
     Args:
         replicas: that answer the requests.
         guard: of the teacher's fingerprint.
+        reference: the stream to the teacher's reference, if that is another service.
     """
 
-    def __init__(self, replicas: Replicas, guard: FingerprintGuard) -> None:
+    def __init__(self, replicas: Replicas, guard: FingerprintGuard, reference: "SetStream | None" = None) -> None:
         self.tokens_scored = 0
         self.busy = Busy()
         self.limits: Limits | None = None
         self._replicas = replicas
         self._guard = guard
+        self._reference = reference
         self._lock = threading.Lock()
         self._most_work = math.inf
 
@@ -83,7 +94,7 @@ class SetStream:
     def scoring(self, options: ScoreOptions, refusals: Refusals) -> Ask[ScoredSet]:
         """How one request's sets are scored: on the route that ``options`` need, perhaps without refused ones."""
         if options.token_top:
-            ask = partial(self.ask, token_logprobs_route(options), options.of_token_logprobs)
+            ask = partial(self._ask_tokens, options)
         elif options.asks_selection:
             ask = partial(self.ask, SCORE, options.of_score)
         else:
@@ -105,12 +116,44 @@ class SetStream:
             return reply, results
 
         sets = [each.model_dump(exclude_none=True, exclude=NOT_SENT) for each in request]
-        body = orjson.dumps({"sets": sets, **fields})
+        body = route.write({"sets": sets, **fields})
         with self.busy.inside():
             reply, results = self._replicas.ask(Call(route.path, read, body, request, route.headers))
         with self._lock:
             self.tokens_scored += reply.usage.total_tokens
         return results
+
+    def _ask_tokens(self, options: ScoreOptions, request: list[SampledSet]) -> list[ScoredSet]:
+        """The distributions of one request's sets; of teacher and reference one after the other, if those are two."""
+        other = self._reference if options.reference else None
+        own = replace(options, reference=options.reference and other is None)
+        with self.busy.inside():
+            told = self.ask(token_logprobs_route(own), own.of_token_logprobs, request)
+            if other is not None:
+                told = other.ask_at_named_ids(told, own)
+        return [each.scored() for each in told]
+
+    def ask_at_named_ids(self, told: Sequence["ToldSet"], options: ScoreOptions) -> list["ToldSet"]:
+        """Join what the teacher told with the distributions of this service at the same ids.
+
+        Raises:
+            TeacherChanged: if a refusal or a useless reply is of another model than the first one.
+            TeacherError: if there was no usable answer.
+        """
+        from pad_student.teacher.requests.named_ids import in_bodies, whole_sets
+
+        fields = options.of_token_logprobs
+        del fields["top"]  # the ids say
+        most_bytes = self.limits.max_body_bytes if self.limits else math.inf
+        parts: list[ToldSet] = []
+        for body in in_bodies(told, most_bytes):
+            try:
+                parts += self.ask(named_ids_route(body), fields, [each.sampled for each in body])
+            except (TeacherRefused, TeacherNonsense) as error:
+                if getattr(error, "code", None) not in REFUSES_ONE_SET:
+                    self._replicas.ask_each(models_call(self._guard))
+                raise
+        return whole_sets(told, parts)
 
     def _halving(
         self, ask: Ask[Result], work: Callable[[SampledSet], float], request: list[SampledSet]

@@ -23,7 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def fake(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> FakeTeacherService:
     service = getattr(request, "param", FakeTeacherService)()
 
-    def connect(settings: Any, fingerprint: Any = None) -> Teacher:
+    def connect(settings: Any, fingerprint: Any = None, *_: Any) -> Teacher:
         return Teacher(settings.teacher, fingerprint=fingerprint, transport=service.transport)
 
     for stage in (common, score, distill):
