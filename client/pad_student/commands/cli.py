@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:
-        return _fail("stopped; the same command again continues from here", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped; the same command again continues from here", 130)
     except EndedByAnother:
         return 1
     except Exception as error:

@@ -106,7 +106,11 @@ COMMANDS = {
         "pad_student.commands.completion",
         examples=('eval "$(pad-student completion bash)"',),
     ),
-    "report": Command(ReportSettings, "pad_student.commands.report", examples=("pad-student report runs/student",)),
+    "report": Command(
+        ReportSettings,
+        "pad_student.commands.report",
+        examples=("pad-student report runs/student", "pad-student report --serve runs"),
+    ),
     "eval grade": Command(
         GradeSettings,
         "pad_student.commands.evaluate",

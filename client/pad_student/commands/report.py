@@ -1,11 +1,11 @@
-"""``pad-student report``: one HTML page about a run; the end of a run writes its model card too."""
+"""``pad-student report``: one HTML page about a run, or a served one about many; a run's end writes its card too."""
 
 import logging
 from pathlib import Path
 
 from pad_student.commands.common import closing_line
 from pad_student.commands.settings import ReportSettings
-from pad_student.errors import StudentError
+from pad_student.errors import ConfigError, StudentError, UsageError
 from pad_student.evaluation.report.collect import collect
 from pad_student.storage.contents import digest_of
 from pad_student.storage.terminal.status import STATUS
@@ -17,18 +17,54 @@ CARD = "README.md"
 
 
 def run(settings: ReportSettings) -> None:
-    """Write the page about a run, by default into the run's directory, and print its path.
+    """Write the page about a run, by default into the run's directory, and print its path; or serve the page of runs.
 
     Next to it the model card is written anew, with evaluations that were made since, if it is as it was written.
 
     Raises:
         ReportError: the directory holds no run, or one that cannot be read.
+        UsageError: there is no folder of runs to serve.
+        KeyboardInterrupt: Ctrl-C has ended the server.
     """
-    out = settings.out or settings.run / FILE
-    write(settings.run, out)
-    if not settings.out and _is_as_written(settings.run / CARD):
-        _write_card(settings.run)
+    if settings.serve:
+        serve(settings.serve, settings.host, settings.port)
+    if settings.run:
+        _write(settings.run, settings.out)
+
+
+def _write(folder: Path, given: Path | None) -> None:
+    out = given or folder / FILE
+    write(folder, out)
+    if not given and _is_as_written(folder / CARD):
+        _write_card(folder)
     closing_line(f"{out}: open it in a browser")
+
+
+def serve(folder: Path, host: str, port: int) -> None:
+    """Serve the page of runs until Ctrl-C.
+
+    Raises:
+        UsageError: ``folder`` is no directory.
+        ConfigError: nothing can listen there.
+        KeyboardInterrupt: at Ctrl-C.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"serve: {folder}: {'no directory' if folder.exists() else 'no such directory'}")
+    from pad_student.evaluation.live.folder import RunFolder
+    from pad_student.evaluation.live.server import RunsServer
+
+    try:
+        server = RunsServer(runs := RunFolder(folder), host, port)
+    except OSError as error:
+        raise ConfigError(f"nothing can listen on {host}, port {port}: {error.strerror}") from None
+    with server, STATUS.phase("reading the runs", stops_at_once=True):
+        runs.runs()
+        STATUS.hide()  # nothing is worked on from here on
+        closing_line(f"{server.url}: the runs below {folder}; Ctrl-C ends it")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the page of runs is no longer served") from None
 
 
 def write(folder: Path, out: Path) -> None:

@@ -194,12 +194,27 @@ class InitSettings(Settings):
 
 
 class ReportSettings(Settings):
-    """Write one HTML page about a run of train or distill; it opens without network or server."""
+    """Write one HTML page about a run of train or distill, or show the runs below a folder while they train.
 
-    run: CliPositionalArg[Path]
+    The written page opens without network or server.
+    """
+
+    run: CliPositionalArg[Path | None] = None
     """The run's output directory."""
     out: Path | None = None
     """The page; by default report.html in the run's directory."""
+    serve: Path | None = None
+    """Write nothing, and serve a page that follows the runs below this folder."""
+    host: str = "127.0.0.1"
+    """The address to serve on; whoever reaches it can read the runs, by default this machine alone."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8020
+    """The port to serve on; 0 for a free one."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "ReportSettings":
+        if (self.run is None) == (self.serve is None):
+            raise ValueError("give the output directory of a run, or --serve and a folder of runs")
+        return self
 
 
 class TrainingSettings(ConversationSettings, DryRun, MethodSettings, PreferenceSettings, RefusalSettings):

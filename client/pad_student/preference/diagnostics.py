@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Mapping
 from math import isfinite, log
 
-from pad_student.preference.metrics import RANK_PREFIX
 from pad_student.preference.stillness import Stillness
 
+RANK_PREFIX = "mean_log_likelihood/rank_"
 ONE_HOT_BELOW = 0.02  # of normalised entropy
 UNIFORM_ABOVE = 0.98
 LOW_LABEL_MASS = 0.5
@@ -55,6 +55,12 @@ class SignalMonitor:
 
         ``metrics`` may have the ``learning_rate``.
         """
+        return list(self.judge(metrics, loss, gradient_norm).values())
+
+    def judge(
+        self, metrics: Mapping[str, float], loss: float | None = None, gradient_norm: float | None = None
+    ) -> dict[str, str]:
+        """As ``update``; each new warning by its kind."""
         means = self._means({**metrics, **({} if loss is None else {"loss": loss})})
         found = {
             **_teacher_warnings(means),
@@ -67,7 +73,7 @@ class SignalMonitor:
         }
         if plateau := self._plateau_warning(means):  # says why such a loss is still
             found = {kind: message for kind, message in found.items() if kind != "still"} | plateau
-        new = [message for kind, message in found.items() if kind not in self._said]
+        new = {kind: message for kind, message in found.items() if kind not in self._said}
         self._said |= found.keys()
         return new
 

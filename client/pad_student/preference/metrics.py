@@ -6,9 +6,8 @@ from math import lgamma
 import torch
 from torch import Tensor
 
+from pad_student.preference.diagnostics import RANK_PREFIX
 from pad_student.preference.plackett_luce import MAX_EXACT, entropy, estimated_entropy
-
-RANK_PREFIX = "mean_log_likelihood/rank_"
 
 
 @torch.no_grad()

@@ -1,14 +1,29 @@
 """The charts of the page: the curves of each, its explanation, and the reason if it is missing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from pad_student.evaluation.report.collect import Curve, Run
+from pad_student.evaluation.report.collect import Curve, Run, Warned
 
 MOST_POINTS = 2000  # a chart is no wider in pixels
 MOST_RANKS = 8  # curves of one family that an eye can tell apart
+# The curve that shows what a warning of each kind speaks of.
+MARKED = {
+    "choice at chance": "choice/spread",
+    "cut": "share/cut",
+    "displacement": "mean_log_likelihood/",
+    "entropy": "token_entropy/student",
+    "gradient not finite": "grad_norm",
+    "gradient vanished": "grad_norm",
+    "label mass": "label_mass",
+    "one text": "share/one_text",
+    "one-hot": "entropy/teacher",
+    "plateau": "loss",
+    "still": "loss",
+    "uniform": "entropy/teacher",
+}
 LABELS = {"agreement/top1": "same best", "agreement/pairwise": "pairs"}
 
 
@@ -162,7 +177,8 @@ def plots(run: Run, shown: Iterable[Chart]) -> list[dict[str, Any]]:
         {
             "title": chart.title,
             "steps": steps[::every],
-            "series": [{"name": label(each.name), "values": _downsample(each.values, every)} for each in curves],
+            "series": [{"name": label(each.name), "values": downsample(each.values, every)} for each in curves],
+            "marks": list(_marks(run, curves)),
         }
         for chart in shown
         if (curves := chart.curves(run))
@@ -176,11 +192,25 @@ def label(name: str) -> str:
     return name.removeprefix("eval_").rpartition("/")[2].replace("_", " ")
 
 
-def _other(family: str) -> Chart:
-    return Chart(family.replace("_", " ").capitalize(), "", "As recorded.", (family,), "")
-
-
-def _downsample(values: list[float | None], every: int) -> list[float | None]:
+def downsample(values: list[float | None], every: int) -> list[float | None]:
     """Means of ``every`` values each, to five digits; a screen shows no more."""
     groups = ([v for v in values[i : i + every] if v is not None] for i in range(0, len(values), every))
     return [float(f"{sum(group) / len(group):.5g}") if group else None for group in groups]
+
+
+def _marks(run: Run, curves: list[Curve]) -> Iterator[dict[str, Any]]:
+    """The warnings that one of the curves shows, each at its step on the first that does."""
+    for warned in run.warned:
+        shown = next((k for k, each in enumerate(curves) if each.name == marked_curve(run, warned)), None)
+        if shown is not None:
+            yield {"series": shown, "x": warned.step, "text": warned.text}
+
+
+def marked_curve(run: Run, warned: Warned) -> str | None:
+    """The name of the curve that shows what a warning speaks of; None if it was not recorded."""
+    shown = MARKED.get(warned.kind, "loss")
+    return next((name for name in run.curves if name.startswith(shown)), None)
+
+
+def _other(family: str) -> Chart:
+    return Chart(family.replace("_", " ").capitalize(), "", "As recorded.", (family,), "")

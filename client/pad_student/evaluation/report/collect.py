@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from pad_student.errors import ReportError
+from pad_student.preference.diagnostics import SignalMonitor
 from pad_student.storage.run_directory import best_step, newest_whole
 
 EDGE = 10  # "first" and "last" are means over one part in EDGE of the steps
@@ -70,8 +71,20 @@ class BeforeAfter:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """A warning that a run gave: the step, its kind among those of ``SignalMonitor``, and its text."""
+
+    step: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """A run as recorded on disk; ``costs`` are sums over all steps, with those that were repeated after a kill."""
+    """A run as recorded on disk; ``costs`` are sums over all steps, with those that were repeated after a kill.
+
+    ``spent`` has the hours and the teacher tokens up to each of ``steps``, as far as they were recorded.
+    """
 
     name: str
     steps: list[int]
@@ -85,7 +98,13 @@ class Run:
     evaluation: dict[str, Any] | None = None
     is_adapter: bool = False
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warned: list[Warned] = field(default_factory=list[Warned])
+    spent: dict[str, list[float | None]] = field(default_factory=dict[str, list[float | None]])
+
+    @property
+    def warnings(self) -> list[str]:
+        """The texts of the warnings."""
+        return [each.text for each in self.warned]
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -150,7 +169,8 @@ def collect(folder: Path) -> Run:
         saved_step=_saved_step(folder),
         is_adapter=(folder / "adapter_config.json").exists(),
         evaluations=_evaluations(folder),
-        warnings=_warnings(metrics, settings),
+        warned=_warned(metrics, settings),
+        spent=_spent(costs or metrics, steps),
     )
 
 
@@ -168,7 +188,7 @@ def _evaluations(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+    if not path.is_file():
         return []
     raw = path.read_bytes().split(b"\n")
     found = []
@@ -195,6 +215,20 @@ def _sums(lines: list[dict[str, Any]]) -> dict[str, float]:
             if name.startswith(COST_KEYS) and (number := _number(value)) is not None:
                 sums[name] = sums.get(name, 0.0) + number
     return sums
+
+
+def _spent(lines: list[dict[str, Any]], steps: list[int]) -> dict[str, list[float | None]]:
+    """Hours and teacher tokens until each step was done first, with steps that were repeated before."""
+    found: dict[str, dict[int, float]] = {}
+    sums: dict[str, float] = {}
+    for line in lines:
+        for name, value in line.items():
+            axis = "hours" if name.startswith("seconds/") else name if name == "teacher_tokens" else None
+            if axis and (number := _number(value)) is not None:
+                sums[axis] = sums.get(axis, 0.0) + (number / 3600 if axis == "hours" else number)
+        for axis, value in sums.items():
+            found.setdefault(axis, {}).setdefault(line["step"], value)
+    return {axis: [values.get(step) for step in steps] for axis, values in found.items()}
 
 
 def _number(value: Any) -> float | None:
@@ -258,17 +292,16 @@ def _saved_step(folder: Path) -> int | None:
     return int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else None
 
 
-def _warnings(metrics: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[str]:
+def _warned(metrics: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[Warned]:
     """The warnings that the run printed: the same diagnostics over the same figures."""
-    from pad_student.preference.diagnostics import SignalMonitor  # imports torch
-
     watch = SignalMonitor(str(settings.get("loss", "ppd")), str(settings.get("method", "pad")))
-    warnings: list[str] = []
+    warned: list[Warned] = []
     for line in metrics:
         finite = {name: value for name, value in line.items() if _number(value) is not None}
         gradient = float("nan") if "grad_norm" in line and line["grad_norm"] is None else line.get("grad_norm")
-        warnings += watch.update(finite, finite.get("loss/preference"), gradient)
-    return warnings
+        found = watch.judge(finite, finite.get("loss/preference"), gradient)
+        warned += [Warned(line["step"], kind, text) for kind, text in found.items()]
+    return warned
 
 
 # pyright: standard

@@ -8,23 +8,27 @@ from typing import Any
 import orjson
 from jinja2 import Environment, StrictUndefined
 
+from pad_student.evaluation.report.changes import changes
 from pad_student.evaluation.report.charts import charts, label, plots
 from pad_student.evaluation.report.collect import Run
 from pad_student.evaluation.report.preferences import preferences
 from pad_student.evaluation.report.words import findings, missing_samples
 
+_IMPORT = 'import { Chart } from "./curves.js";\n'  # in one file the module stands above instead
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"}
 
 
 def build(run: Run) -> str:
     """The page's HTML, to be written in UTF-8."""
     shown = charts(run)
-    script, style, library, library_style = map(_text, ("page.js", "page.css", "uPlot.iife.min.js", "uPlot.min.css"))
+    style, library, library_style = map(_text, ("page.css", "uPlot.iife.min.js", "uPlot.min.css"))
+    script = _text("curves.js") + _text("page.js").replace(_IMPORT, "")
     betas = [run.settings.get(name) for name in ("beta_teacher", "beta_student")]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
     )
     filters: dict[str, Any] = {"number": _number, "label": label, "merged": merged, "duration": duration}
+    filters["changes"] = lambda text, other: changes(text, samples_of(other))
     environment.filters.update(filters)
     return environment.from_string(_text("page.html")).render(
         run=run,
@@ -53,6 +57,11 @@ def merged(line: dict[str, Any]) -> list[tuple[dict[str, Any], float | None, int
         first = found.get(key, (sample, reward, 0))
         found[key] = (*first[:2], first[2] + 1)
     return list(found.values())
+
+
+def samples_of(line: dict[str, Any] | None) -> tuple[str, ...]:
+    """The texts of a line's samples, each once."""
+    return tuple(dict.fromkeys(sample["text"] for sample in line["samples"])) if line else ()
 
 
 def duration(seconds: float) -> str:

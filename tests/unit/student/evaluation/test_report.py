@@ -262,11 +262,10 @@ def test_the_command_writes_the_page_or_names_a_bad_directory(
 def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     held = set(zipfile.ZipFile(wheel).namelist())
-    parts = {
-        path.name for path in (ROOT / "client" / "pad_student" / "evaluation" / "report").iterdir() if path.is_file()
-    }
-    assert {"page.html", "page.css", "page.js", "card.md", "uPlot.iife.min.js", "uPlot.LICENSE"} <= parts
-    assert {f"pad_student/evaluation/report/{name}" for name in parts} <= held
+    evaluation = ROOT / "client" / "pad_student" / "evaluation"
+    parts = {f"{each}/{path.name}" for each in ("report", "live") for path in (evaluation / each).glob("*.*")}
+    assert {"report/page.html", "report/curves.js", "report/uPlot.LICENSE", "live/runs.html", "live/runs.js"} <= parts
+    assert {f"pad_student/evaluation/{name}" for name in parts} <= held
 
 
 def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:

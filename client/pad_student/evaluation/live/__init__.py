@@ -1,0 +1,1 @@
+"""The runs below a folder, on one page that follows them while they train."""
