@@ -151,6 +151,3 @@ def _read(unread: ReadRun) -> ReadRun:
 def _shown(name: str) -> str:
     """A name of a file as text: bytes that are no UTF-8 are written as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-# pyright: standard

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from ipaddress import ip_address
 from socketserver import TCPServer
-from typing import Any
+from typing import Any, cast
 
 from pad_student.evaluation.live.folder import RunFolder
 
@@ -79,7 +79,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "pad-student", ""
     timeout = SILENT_SECONDS
-    server: RunsServer
+
+    @property
+    def _runs_server(self) -> RunsServer:
+        return cast(RunsServer, self.server)  # no other server makes this handler
 
     def do_GET(self) -> None:
         if not self._is_for_us():
@@ -90,8 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
                 HTTPStatus.OK, content(path), TYPES[path.rpartition(".")[2]] if path != "/" else TYPES["html"]
             )
         if path == "/api/runs":
-            return self._answer(HTTPStatus.OK, self.server.runs.listed(), "application/json")
-        run = self.server.runs.whole(path.removeprefix("/api/runs/")) if path.startswith("/api/runs/") else None
+            return self._answer(HTTPStatus.OK, self._runs_server.runs.listed(), "application/json")
+        run = self._runs_server.runs.whole(path.removeprefix("/api/runs/")) if path.startswith("/api/runs/") else None
         if run is None:
             return self._answer(HTTPStatus.NOT_FOUND, b"Nothing is here.\n", "text/plain")
         return self._answer(HTTPStatus.OK, run, "application/json")
@@ -101,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_for_us(self) -> bool:
         host = self.headers.get("Host", "")
         name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-        return self.server.names is None or name.lower() in self.server.names
+        return self._runs_server.names is None or name.lower() in self._runs_server.names
 
     def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
         self.send_response(status)
@@ -132,6 +135,3 @@ def content(path: str) -> bytes:
     """One of the page's files."""
     package, name = PAGES[path]
     return (files(package) / name).read_bytes()
-
-
-# pyright: standard

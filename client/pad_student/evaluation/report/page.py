@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from jinja2 import Environment, StrictUndefined
 
-from pad_student.evaluation.report.changes import changes
+from pad_student.evaluation.report.changes import Part, changes
 from pad_student.evaluation.report.charts import charts, label, plots
 from pad_student.evaluation.report.collect import Run
 from pad_student.evaluation.report.preferences import preferences
@@ -28,7 +28,7 @@ def build(run: Run) -> str:
         autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
     )
     filters: dict[str, Any] = {"number": _number, "label": label, "merged": merged, "duration": duration}
-    filters["changes"] = lambda text, other: changes(text, samples_of(other))
+    filters["changes"] = _changes
     environment.filters.update(filters)
     return environment.from_string(_text("page.html")).render(
         run=run,
@@ -62,6 +62,10 @@ def merged(line: dict[str, Any]) -> list[tuple[dict[str, Any], float | None, int
 def samples_of(line: dict[str, Any] | None) -> tuple[str, ...]:
     """The texts of a line's samples, each once."""
     return tuple(dict.fromkeys(sample["text"] for sample in line["samples"])) if line else ()
+
+
+def _changes(text: str, other: dict[str, Any] | None) -> tuple[Part, ...]:
+    return changes(text, samples_of(other))
 
 
 def duration(seconds: float) -> str:
