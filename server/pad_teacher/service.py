@@ -83,8 +83,8 @@ class Service:
         self.drain()
         if self._starting:
             self._starting.cancel()
-        running = self._running
-        if running:
+        if running := self._running:
+            running.teacher.engine.interrupt()  # an upstream may take longer than the drain
             await running.batcher.close()
         await self.usage.close()
         if running:

@@ -2,11 +2,14 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from pad_teacher.scoring.load import load
@@ -14,11 +17,14 @@ from pad_teacher.scoring.teacher import Teacher
 from pad_teacher.settings import ServeSettings
 from support.paths import ROOT
 from support.processes import TeacherProcess, student, teacher_process
-from support.stub_upstream import KEY, MODEL, StubUpstream, error, passing, said, stub_upstream
+from support.stub_upstream import KEY, MODEL, Answer, StubUpstream, error, passing, said, stub_upstream
 from support.tiny_upstream import chat_api
+from support.waiting import wait_until
 
 WORLD = ROOT / "examples" / "tinyworld"
 SETS = [{"prompt": f"say {i}", "responses": ["one", "two", "three"]} for i in range(4)]
+PATIENCE = 60  # seconds, on a machine that has much else to do
+DRAINED = 20  # seconds; without an end to the waiting it would be the timeout of ten minutes
 CHOSEN = said("A", [("A", 0.7), ("B", 0.2), ("C", 0.05)])
 
 
@@ -97,6 +103,50 @@ def test_the_key_is_in_no_output(stub: StubUpstream, key_file: Path, tmp_path: P
     assert set(stub.keys) == {f"Bearer {KEY}"}
     kept = b"".join(each.read_bytes() for each in (tmp_path / "data").iterdir())
     assert KEY.encode() not in kept
+
+
+@pytest.mark.parametrize("slow", [Answer({}, hangs=True), Answer({}, drips="head")])
+def test_a_drain_does_not_wait_for_the_upstream(
+    stub: StubUpstream, key_file: Path, tmp_path: Path, slow: Answer
+) -> None:
+    """Its timeout is ten minutes, and the drain has one second."""
+    more = ["--upstream-timeout", "600", "--drain-seconds", "1"]
+    with serve(stub, key_file, tmp_path, *more) as teacher, ThreadPoolExecutor(2) as pool:
+        teacher.wait_until_ready()
+        stub.answer = lambda _: slow
+        waiting = [pool.submit(teacher.http.post, "/v1/selection", json={"sets": [item]}) for item in SETS[:2]]
+        wait_until(lambda: stub.under_way >= 2 or len(stub.asked) >= 4, PATIENCE)
+        began = time.monotonic()
+        assert teacher.stop() == 0
+        assert time.monotonic() - began < DRAINED
+        for each in waiting:
+            reply = each.result()
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "not_ready")
+        assert "Traceback" not in teacher.log.read_text()
+
+
+def test_a_question_nobody_waits_for_does_not_stop_a_drain(
+    stub: StubUpstream, key_file: Path, tmp_path: Path
+) -> None:
+    with serve(stub, key_file, tmp_path, "--upstream-timeout", "600") as teacher:
+        teacher.wait_until_ready()
+        stub.answer = lambda _: Answer({}, hangs=True)
+        with pytest.raises(httpx.ReadTimeout):
+            teacher.http.post("/v1/selection", json={"sets": SETS[:1]}, timeout=1)
+        wait_until(lambda: stub.under_way >= 1, PATIENCE)
+        began = time.monotonic()
+        assert teacher.stop() == 0
+        assert time.monotonic() - began < DRAINED
+
+
+def test_a_dripping_upstream_is_too_slow(stub: StubUpstream, key_file: Path, tmp_path: Path) -> None:
+    with serve(stub, key_file, tmp_path, "--upstream-timeout", "5") as teacher:
+        teacher.wait_until_ready()
+        stub.answer = lambda _: Answer(" " * 4096, drips="body")
+        reply = teacher.http.post("/v1/selection", json={"sets": SETS[:1]})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "deadline_exceeded")
+        stub.answer = passing(lambda _: CHOSEN, logprobs=True)
+        ask(teacher, SETS[1:2])
 
 
 def test_a_model_that_was_replaced_ends_the_service(stub: StubUpstream, key_file: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
+DRIP_SECONDS = 0.05
 KEY = "sk-stub-3f9a"
 MODEL = "stub-model"
 
@@ -20,13 +21,14 @@ Body = Mapping[str, Any]
 
 @dataclass
 class Answer:
-    """A reply: a JSON body, or any text; ``hangs`` never answers."""
+    """A reply: a JSON body, or any text; ``hangs`` never answers, and ``drips`` comes byte by byte from there on."""
 
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     hangs: bool = False
+    drips: Literal["head", "body"] | None = None
 
 
 class StubUpstream:
@@ -76,12 +78,21 @@ def stub_upstream(answer: Callable[[Body], Answer]) -> Iterator[StubUpstream]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             given = stub.take(body, self.headers.get("Authorization", ""))
             content = given.body if isinstance(given.body, str) else json.dumps(given.body)
+            if given.drips == "head":
+                self.drip(b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 4096)
+                return
             self.send_response(given.status)
             for name, value in {"Content-Type": given.content_type, **given.headers}.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content.encode())))
             self.end_headers()
-            self.wfile.write(content.encode())
+            (self.drip if given.drips else self.wfile.write)(content.encode())
+
+        def drip(self, content: bytes) -> None:
+            for byte in content:
+                self.wfile.write(bytes([byte]))
+                if stub.released.wait(DRIP_SECONDS):
+                    return
 
         def log_message(self, *_: Any) -> None:
             pass

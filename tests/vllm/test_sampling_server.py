@@ -1,10 +1,6 @@
 """A real vLLM server that samples for a student while it is trained: ``make test-vllm``."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +20,8 @@ from pad_student.training.trainer import PADTrainer
 from pad_wire import SampledSet, ScoredResponse, ScoredSet, TeacherId
 from pad_wire.chat import ChatEncoder
 from support.fakes import byte_tokenizer
-from support.processes import ENVIRONMENT, VLLM_OPTIONS
 from support.tiny import vllm_model
+from support.vllm_server import vllm_server
 
 NEAR = 1e-3  # nats a token
 ENCODER = ChatEncoder.of(byte_tokenizer())
@@ -63,40 +59,17 @@ def student(seed: int = 0, **changes: Any) -> Any:
 
 
 @contextmanager
-def vllm_server(folder: Path) -> Iterator[str]:
-    """Serve a student as ``vllm serve`` does; the URL, once it answers."""
+def student_server(folder: Path) -> Iterator[str]:
+    """Serve a student's checkpoint; the URL."""
     student().save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = {name.replace("_", "-"): value for name, value in VLLM_OPTIONS.items() if value is not True}
-    flags = [f"--{name}={value}" for name, value in {**options, "port": port, "dtype": "float32"}.items()]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--enforce-eager"]
-    log = folder / "log"
-    with log.open("w") as output:
-        environment = ENVIRONMENT | {"VLLM_SERVER_DEV_MODE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        process = subprocess.Popen([*command, *flags], stdout=output, stderr=output, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not _answers(url):
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.2)
+    with vllm_server(folder, folder / "log") as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with vllm_server(tmp_path_factory.mktemp("model")) as url:
+    with student_server(tmp_path_factory.mktemp("model")) as url:
         yield url
 
 
@@ -242,7 +215,7 @@ def test_a_context_too_small_is_said_before_anything_is_sampled(sampler: VllmSam
 
 
 def test_another_model_and_a_dead_server_are_noticed(tmp_path: Path) -> None:
-    with vllm_server(tmp_path) as url:
+    with student_server(tmp_path) as url:
         sampler = VllmSampler(url, tmp_path / "sampler", NEAR)
         shallow = student(num_hidden_layers=1)
         sample = sampler.with_weights_of(shallow)  # vLLM takes what there is

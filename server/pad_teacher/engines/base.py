@@ -48,6 +48,9 @@ class Runtime(Protocol):
     def check(self) -> None:
         """Raise ``EngineFailed`` if the runtime has died; called several times a second, also while it is idle."""
 
+    def interrupt(self) -> None:
+        """End the calls of ``score`` under way, if they only wait; a device's passes end by themselves."""
+
     def close(self) -> None:
         """Stop the runtime; no other method is called afterwards."""
 

@@ -28,8 +28,12 @@ class OpenAIEngine(Runtime):
     def digest(self) -> str:
         """See ``Runtime``. Nobody can see the weights: it covers the address, and the model's name in replies."""
         address = self.upstream.address
-        parts = [address.url, address.model, self.upstream.answers_as, address.answer_tokens]
+        parts = [address.url, address.model, self.upstream.answers_as, address.answer_tokens, self.upstream.top]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def interrupt(self) -> None:
+        """See ``Runtime``."""
+        self.upstream.interrupt()
 
     def close(self) -> None:
         """See ``Runtime``."""

@@ -1,6 +1,7 @@
 """From an upstream's error to the refusal that a client gets: no text of the upstream is repeated, nor the key."""
 
 import math
+import re
 from typing import Any, cast
 
 import openai
@@ -9,21 +10,19 @@ from pad_teacher.engines.openai.replies import NotThisWay
 from pad_teacher.errors import Refusal
 
 TOO_LONG = "context_length_exceeded"
+# vLLM's code is the status, and only its message says that a text is too long.
+_TOO_LONG_IN_WORDS = re.compile(r"maximum (?:context|model) length")
 NO_MONEY = "insufficient_quota"
 MAX_RETRY_SECONDS = 86_400
 USUAL_RETRY_SECONDS = 10  # after a 429 that does not say
 
 
-def refusal_of(error: openai.APIConnectionError | openai.APIStatusError, timeout: float) -> Refusal:
+def refusal_of(error: openai.APIStatusError) -> Refusal:
     """The refusal of a question that the upstream has not answered.
 
     Raises:
         NotThisWay: if the upstream does not take this form of a request.
     """
-    if isinstance(error, openai.APITimeoutError):
-        return Refusal("deadline_exceeded", f"the upstream gave no answer in {timeout:g} s")
-    if not isinstance(error, openai.APIStatusError):
-        return Refusal("engine_failed", "the connection to the upstream failed")
     status, code = error.status_code, _code(error)
     said = f"{status} {code}" if code else str(status)
     match status:
@@ -32,7 +31,7 @@ def refusal_of(error: openai.APIConnectionError | openai.APIStatusError, timeout
         case 429:
             message = f"the upstream is asked too often ({said})"
             return Refusal("overloaded", message, retry_after_s=_retry_after(error))
-        case 400 | 413 | 422 if code == TOO_LONG or status == 413:
+        case 400 | 413 | 422 if code == TOO_LONG or status == 413 or _says_too_long(error):
             return Refusal("too_long", f"the question exceeds the upstream's context ({said})")
         case 400 | 422:
             raise NotThisWay(f"it refuses the request ({said})")
@@ -47,12 +46,20 @@ def refusal_of(error: openai.APIConnectionError | openai.APIStatusError, timeout
             return Refusal("engine_failed", f"the upstream answered with {said}", retryable=False)
 
 
+def _fields(error: openai.APIStatusError) -> dict[str, Any]:
+    body: Any = error.body
+    return cast(dict[str, Any], body) if isinstance(body, dict) else {}
+
+
+def _says_too_long(error: openai.APIStatusError) -> bool:
+    """By its message, which is read here and repeated nowhere."""
+    message = _fields(error).get("message")
+    return isinstance(message, str) and _TOO_LONG_IN_WORDS.search(message) is not None
+
+
 def _code(error: openai.APIStatusError) -> str | None:
     """The error's code or type, if it is a plain word; anything else may quote what was sent."""
-    body = error.body
-    if not isinstance(body, dict):
-        return None
-    fields = cast(dict[str, Any], body)
+    fields = _fields(error)
     words = (fields.get("code"), fields.get("type"))
     return next((word for word in words if isinstance(word, str) and word.isidentifier() and len(word) < 64), None)
 

@@ -4,16 +4,19 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import httpx2
 import openai
 
 from pad_teacher.engines.base import EngineFailed
+from pad_teacher.engines.openai.exchange import Exchanges, Interrupted
 from pad_teacher.engines.openai.failures import refusal_of
 from pad_teacher.engines.openai.replies import BadReply, ChatReply, label_probabilities, read_reply, vote
 from pad_teacher.engines.openai.spending import Spending
 from pad_teacher.engines.queries import ChatQuestion, FloatArray
 from pad_teacher.errors import Refusal
 
-TOP = 20  # of the likeliest tokens: the most that OpenAI returns
+TOPS = (20, 5)  # of the likeliest tokens: the most that OpenAI returns, and others
+SOON = 5  # seconds until another process may serve
 NO_KEY = "none"  # sent if there is no key file: the library does not go without
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
@@ -35,7 +38,8 @@ class Upstream:
     - A request is sent once: the client decides whether it asks again.
     - Redirects are not followed, so the key goes nowhere else.
     - ``answers_as`` is the name that the first reply gave to the model; a reply with another name is not used.
-    - ``limit_name`` is this API's name for the limit of an answer's tokens; the golden check finds it.
+    - ``limit_name`` is this API's name for the limit of an answer's tokens, and ``top`` the likeliest tokens that it
+      returns; the golden check finds them.
 
     Args:
         address: of the model.
@@ -49,14 +53,16 @@ class Upstream:
         self.address = address
         self.spending = spending
         self.limit_name: LimitName = "max_tokens"
+        self.top = TOPS[0]
         self.answers_as: str | None = None
-        self._client = openai.OpenAI(
+        client = openai.AsyncOpenAI(
             api_key=key or NO_KEY,
             base_url=address.url,
-            timeout=address.timeout,
+            timeout=None,  # the whole exchange has a deadline
             max_retries=0,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=None),
         )
+        self._exchanges = Exchanges(client, address.timeout)
 
     def ask(self, question: ChatQuestion) -> FloatArray:
         """The answer to a question, as ``ChatQuestion`` describes it.
@@ -75,26 +81,32 @@ class Upstream:
             counted = reserved if reply.tokens is None else reply.tokens
         except openai.APIStatusError as error:
             counted = 0
-            raise refusal_of(error, self.address.timeout) from None
+            raise refusal_of(error) from None
         finally:
             self.spending.settle(day, reserved, counted)
         self._check_model(reply)
         read = label_probabilities if question.vote is None else vote
         return read(reply, question.labels)
 
+    def interrupt(self) -> None:
+        """End the requests under way, whose tokens stay counted; none is sent from now on."""
+        self._exchanges.interrupt()
+
     def close(self) -> None:
         """Close the connections; requests under way fail."""
-        self._client.close()
+        self._exchanges.close()
         self.spending.close()
 
     def _send(self, question: ChatQuestion, limit: int) -> ChatReply:
         fields = self._fields(question, limit)
         try:
-            # Its bytes are read here, as the library would take a reply of any shape.
-            create: Any = self._client.chat.completions.with_raw_response.create
-            return read_reply(create(**fields).http_response.content)
-        except openai.APIConnectionError as error:
-            raise refusal_of(error, self.address.timeout) from None
+            return read_reply(self._exchanges.chat(fields))
+        except TimeoutError:
+            raise Refusal("deadline_exceeded", f"the upstream gave no answer in {self.address.timeout:g} s") from None
+        except (openai.APIConnectionError, httpx2.HTTPError):
+            raise Refusal("engine_failed", "the connection to the upstream failed") from None
+        except Interrupted:
+            raise Refusal("not_ready", "the teacher is shutting down", retry_after_s=SOON) from None
         except BadReply as error:
             raise Refusal("engine_failed", f"the upstream's reply is none of a chat API ({error})") from None
 
@@ -106,7 +118,7 @@ class Upstream:
             messages.append({"role": "assistant", "content": question.begun})
             fields["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
         if question.vote is None:
-            fields |= {"logprobs": True, "top_logprobs": TOP}
+            fields |= {"logprobs": True, "top_logprobs": self.top}
         return fields | {"messages": messages}
 
     def _check_model(self, reply: ChatReply) -> None:

@@ -1,7 +1,7 @@
 """The golden check of a teacher behind an API: a planted question that any teacher gets right.
 
-It also finds how this API can be asked: whether it returns log-probabilities, continues an answer that has begun, and
-under which name it knows the limit of an answer's tokens.
+It also finds how this API can be asked: whether it returns log-probabilities, and of how many tokens; whether it
+continues an answer that has begun; and under which name it knows the limit of an answer's tokens.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from pad_teacher.engines.openai.replies import NotThisWay
-from pad_teacher.engines.openai.upstream import LimitName, Upstream
+from pad_teacher.engines.openai.upstream import TOPS, LimitName, Upstream
 from pad_teacher.errors import CannotServe, Refusal
 from pad_teacher.scoring.black_box.teacher import ask
 from pad_teacher.scoring.golden_check import GoldenMismatch
@@ -27,7 +27,11 @@ RIGHT, WRONG = "two three four five", "five two"
 VOTES = 3  # in each of the two orders
 ENOUGH = 0.5  # of the probability, or of the votes, that the right answer must have more of
 
-ESTIMATORS: tuple[Estimator, ...] = ("label_probabilities", "votes")
+# A vote asks for no likeliest tokens, so one number of them is as good as another.
+ESTIMATORS: tuple[tuple[Estimator, int], ...] = (
+    *(("label_probabilities", top) for top in TOPS),
+    ("votes", TOPS[0]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Way:
 def find_way(upstream: Upstream, forms: Sequence[QuestionForm]) -> Way:
     """The first way in which the upstream answers the planted question, and answers it right.
 
-    Label probabilities come before votes, and earlier ``forms`` before later ones.
+    Label probabilities come before votes, those of more tokens before fewer, and earlier ``forms`` before later ones.
 
     Raises:
         CannotServe: if the upstream cannot be asked at all.
@@ -49,8 +53,8 @@ def find_way(upstream: Upstream, forms: Sequence[QuestionForm]) -> Way:
     """
     reasons: list[str] = []
     names: tuple[LimitName, ...] = get_args(LimitName)
-    for estimator, form, name in product(ESTIMATORS, forms, names):
-        upstream.limit_name = name
+    for (estimator, top), form, name in product(ESTIMATORS, forms, names):
+        upstream.top, upstream.limit_name = top, name
         try:
             right = _share_right(upstream, form, estimator)
         except NotThisWay as error:

@@ -44,7 +44,7 @@ def load_black_box(settings: ServeSettings, question: QuestionForm | None) -> Bl
     mark = fingerprint(engine, way.form, way.estimator, rule)
     plans = {"selection": plan_selection, "score": plan_score}
     identity = TeacherId(model=settings.name or settings.model.rstrip("/").rpartition("/")[2], fingerprint=mark)
-    return BlackBoxTeacher(identity, engine, way.form, way.estimator, rule, plans)
+    return BlackBoxTeacher(identity, engine, way.form, way.estimator, upstream.top, rule, plans)
 
 
 def read_key(path: Path) -> str:

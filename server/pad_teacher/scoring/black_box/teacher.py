@@ -15,28 +15,28 @@ from pad_wire.question import QuestionForm
 from pad_wire.scoring import LETTERS
 from pad_wire.service import Estimator
 
-LETTERS_RETURNED = 20  # of top_logprobs: more options can never all be there
-
 
 @dataclass(frozen=True, slots=True)
 class BlackBoxTeacher:
     """A model whose tokens nobody can see.
 
-    ``plans`` has the function that plans the requests of each route that it can answer.
+    ``top`` likeliest tokens are returned, if any are. ``plans`` has the function that plans the requests of each
+    route that it can answer.
     """
 
     id: TeacherId
     engine: Runtime
     question: QuestionForm
     estimator: Estimator
+    top: int
     rule: VoteRule
     plans: Mapping[str, Callable[..., Steps[Plan]]]
     golden_difference_nats: None = None
 
     @property
     def max_options(self) -> int:
-        """The most options of one question."""
-        return LETTERS_RETURNED if self.estimator == "label_probabilities" else len(LETTERS)
+        """The most options of one question: the letters of more can never all be returned."""
+        return self.top if self.estimator == "label_probabilities" else len(LETTERS)
 
 
 def ask(form: QuestionForm, prompt: Prompt, options: list[str], vote: int | None = None) -> ChatQuestion:

@@ -1,18 +1,22 @@
 """The client of a chat API: one request a question, the right refusal, every token counted, and a key nobody sees."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from pad_teacher.engines.base import EngineFailed
 from pad_teacher.engines.openai.engine import OpenAIEngine
+from pad_teacher.engines.openai.exchange import MAX_REPLY_BYTES
 from pad_teacher.engines.openai.spending import Spending
 from pad_teacher.engines.openai.upstream import Address, Upstream
 from pad_teacher.engines.queries import ChatQuestion
 from pad_teacher.errors import Refusal
 from support.stub_upstream import KEY, MODEL, Answer, StubUpstream, error, said, stub_upstream
+from support.waiting import wait_until
 
 LETTERS = ChatQuestion((("user", "x" * 39),), "", 2)
 VOTE = ChatQuestion((("user", "x" * 39),), "", 2, vote=0)
@@ -43,6 +47,11 @@ def refused(answer: Any) -> Refusal:
     assert isinstance(answer, Refusal), answer
     assert KEY not in str(answer)
     return answer
+
+
+def in_words(message: str) -> Answer:
+    """An error of vLLM's form, whose code is only the status."""
+    return Answer({"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}, 400)
 
 
 def test_letters_are_asked_for_in_one_token(make: Callable[..., OpenAIEngine], stub: StubUpstream) -> None:
@@ -76,6 +85,8 @@ def test_a_begun_answer_is_continued(make: Callable[..., OpenAIEngine], stub: St
         (error(429), "overloaded", True, 10),
         (error(429, "insufficient_quota"), "quota_exceeded", False, None),
         (error(400, "context_length_exceeded"), "too_long", False, None),
+        (in_words("This model's maximum context length is 9 tokens."), "too_long", False, None),
+        (in_words("too long"), "template_refused", False, None),
         (error(400, "content_filter"), "template_refused", False, None),
         (error(401), "engine_failed", False, None),
         (error(404), "engine_failed", False, None),
@@ -106,6 +117,43 @@ def test_an_upstream_that_hangs_is_too_slow(make: Callable[..., OpenAIEngine], s
     stub.answer = lambda _: Answer({}, hangs=True)
     assert refused(make(timeout=0.2).score([LETTERS])[0]).detail.code == "deadline_exceeded"
     assert len(stub.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "slow", [Answer({}, drips="head"), Answer(" " * 4096, drips="body"), Answer(" " * 4096, 500, drips="body")]
+)
+def test_a_reply_byte_by_byte_ends_at_the_timeout(
+    make: Callable[..., OpenAIEngine], stub: StubUpstream, slow: Answer
+) -> None:
+    stub.answer = lambda _: slow
+    engine = make(timeout=0.5)
+    began = time.monotonic()
+    assert refused(engine.score([LETTERS])[0]).detail.code == "deadline_exceeded"
+    assert 0.4 < time.monotonic() - began < 5
+    assert engine.upstream.spending.today == LETTERS.cost + 1, "nobody knows whether it costs"
+
+
+def test_a_reply_without_end_is_given_up(make: Callable[..., OpenAIEngine], stub: StubUpstream) -> None:
+    stub.answer = lambda _: Answer(" " * (MAX_REPLY_BYTES + 1))
+    refusal = refused(make().score([LETTERS])[0])
+    assert refusal.detail.code == "engine_failed"
+    assert "without end" in str(refusal)
+
+
+def test_an_interrupt_ends_what_is_asked_and_asks_no_more(
+    make: Callable[..., OpenAIEngine], stub: StubUpstream
+) -> None:
+    engine = make(timeout=60)
+    stub.answer = lambda _: Answer({}, hangs=True)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(engine.score, [LETTERS]) for _ in range(2)]
+        wait_until(lambda: stub.under_way == 2, 30)
+        engine.interrupt()
+        answers = [each.result(10)[0] for each in waiting]
+    answers += engine.score([VOTE])
+    assert {refused(each).detail.code for each in answers} == {"not_ready"}
+    assert len(stub.asked) == 2
+    assert engine.upstream.spending.today >= 2 * (LETTERS.cost + 1), "what was sent may cost"
 
 
 def test_an_upstream_that_is_not_there_has_failed(make: Callable[..., OpenAIEngine]) -> None:

@@ -40,6 +40,15 @@ def test_an_api_that_continues_no_answer_is_asked_plainly() -> None:
         assert find_way(upstream, FORMS) == Way("label_probabilities", PLAIN)
 
 
+def test_an_api_of_fewer_likeliest_tokens_is_asked_for_those() -> None:
+    def answer(body: Body) -> Answer:
+        return error(400, "invalid_value") if body.get("top_logprobs", 0) > 5 else RIGHT(body)
+
+    with asked(answer) as (upstream, _):
+        assert find_way(upstream, FORMS) == Way("label_probabilities", QuestionForm())
+        assert upstream.top == 5
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_an_api_without_log_probabilities_votes(silent: bool) -> None:
     """It may refuse the parameter, or take it and return none."""
