@@ -77,9 +77,15 @@ class TeacherSession:
         self._replicas = Replicas(connections, partial(models_call, self._guard), patience)
         self._reference: TeacherSession | None = None
         if reference is not None:
-            how = {"timeout": timeout, "patience": patience}
             self._reference = TeacherSession(
-                reference, key, job, **how, fingerprint=reference_fingerprint, transport=transport, role="reference"
+                reference,
+                key,
+                job,
+                timeout=timeout,
+                patience=patience,
+                fingerprint=reference_fingerprint,
+                transport=transport,
+                role="reference",
             )
         self._stream = SetStream(self._replicas, self._guard, self._reference and self._reference._stream)
 

@@ -4,8 +4,10 @@ import json
 import random
 import sys
 from collections import Counter
+from statistics import fmean as mean
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -13,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from pad_wire.chat import ChatEncoder
 from pad_wire.question import QuestionForm
 from pad_wire.scoring import LETTERS
+from pad_wire.tokenizer_digest import tokenizer_digest
 from support.paths import ROOT
 
 HERE = ROOT / "examples" / "tinyworld"
@@ -20,6 +23,7 @@ sys.path.insert(0, str(HERE))  # the world's files are scripts, not a package
 
 import grade  # noqa: E402
 import world  # noqa: E402
+from learning import sample  # noqa: E402
 
 PROMPT_OF_EACH_KIND = [world.instruction(random.Random(0), kind) for kind in world.KINDS]
 CONVERSATION = [
@@ -134,6 +138,42 @@ def test_teacher_and_student_share_no_vocabulary_or_template():
     assert teacher.get_vocab() != student.get_vocab()
     assert teacher.chat_template != student.chat_template
     assert type(teacher.backend_tokenizer.decoder) is not type(student.backend_tokenizer.decoder)
+
+
+@pytest.mark.parametrize("folder", ["aligned", "reference"])
+def test_the_aligned_pair_shares_the_students_tokenizer(folder):
+    ours, theirs = tokenizer_of("student"), tokenizer_of(folder)
+    assert tokenizer_digest(theirs) == tokenizer_digest(ours)
+    assert theirs.chat_template == ours.chat_template
+
+
+def test_the_aligned_pair_takes_ten_megabytes_at_most():
+    files = [file for folder in ("aligned", "reference") for file in (HERE / folder).iterdir()]
+    assert sum(file.stat().st_size for file in files) <= 10 * 10**6
+
+
+def test_the_aligned_teacher_answers_better_than_its_reference():
+    """The committed weights on some of the held-out prompts; measured_aligned.json has all of them."""
+    prompts, grades = prompts_of("heldout")[:80], {}
+    for folder in ("aligned", "reference"):
+        model = AutoModelForCausalLM.from_pretrained(HERE / folder)
+        torch.manual_seed(0)
+        samples = sample(model, ChatEncoder.of(tokenizer_of(folder)), prompts, 4, 0.8)
+        rows = zip(prompts, samples, strict=True)
+        grades[folder] = mean([value for p, row in rows for value in world.graded(p, [text for text, _ in row])])
+    assert grades["aligned"] > grades["reference"] + 0.08
+    measured = json.loads((HERE / "measured_aligned.json").read_text())
+    for folder, value in grades.items():
+        assert value == pytest.approx(measured[f"{folder}_grade_sampled"]["all"], abs=0.06)
+
+
+def test_the_pairs_are_graded_and_none_is_held_out():
+    pairs = [json.loads(line) for line in (HERE / "pairs.jsonl").read_text().splitlines()]
+    assert len(pairs) > 1500
+    for pair in pairs:
+        prompt, chosen, rejected = (pair[name][0]["content"] for name in ("prompt", "chosen", "rejected"))
+        assert not world.is_held_out(prompt)
+        assert grade.grade(prompt, chosen) > grade.grade(prompt, rejected)
 
 
 @each_model
