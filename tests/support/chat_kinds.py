@@ -35,7 +35,7 @@ THINKING = (
     "{% endif %}"
 )
 TEMPLATES = {"chatml": CHATML, "zephyr": ZEPHYR, "llama2": LLAMA2, "glm": GLM, "thinking": THINKING}
-TOKENIZERS = ("byte level", "prepend", "metaspace first", "metaspace always", "nfkc")
+TOKENIZERS = ("byte level", "prepend", "metaspace first", "metaspace always", "nfkc", "unigram")
 
 
 def tokenizer_of(kind: str, template: str) -> PreTrainedTokenizerFast:
@@ -55,8 +55,15 @@ def tokenizer_of(kind: str, template: str) -> PreTrainedTokenizerFast:
     else:
         letters = ["▁", *(chr(code) for code in range(33, 127))]
         fallback = [f"<0x{byte:02X}>" for byte in range(256)]
-        made = Tokenizer(_bpe(models, letters + fallback, WORDS, byte_fallback=True))
-        if kind == "prepend":
+        if kind == "unigram":  # its control tokens are pieces of the model, at no cost
+            scores = dict.fromkeys([*letters, *WORDS, *fallback], -9.0) | dict.fromkeys(SPECIAL, 0.0)
+            made = Tokenizer(models.Unigram(list(scores.items()), list(scores).index("<unk>"), byte_fallback=True))
+            made.normalizer = normalizers.NFKC()
+        else:
+            made = Tokenizer(_bpe(models, letters + fallback, WORDS, byte_fallback=True))
+        if kind == "unigram":
+            made.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", split=False)
+        elif kind == "prepend":
             made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         else:
             scheme: Any = kind.removeprefix("metaspace ")

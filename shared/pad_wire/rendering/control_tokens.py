@@ -49,6 +49,9 @@ class ControlTokens:
         self._spelling = {token: str(added[token].content) for token in self.ids}
         self._normalized = any(added[token].normalized for token in self.ids)
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        self._unknown = getattr(tokenizer, "unk_token_id", None)
+        # Unigram models (T5's, llm-jp's) have their control tokens among the pieces that text is made of.
+        self._pieces = self._are_pieces(list(self._spelling.values()))
         self._literal: dict[str, Any] = {}
 
     def spelling(self, token: int) -> str:
@@ -90,7 +93,18 @@ class ControlTokens:
         """Each control token in ``text``, or one of ``more``: with its first character and the one after its last."""
         found = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         rows = zip(found["input_ids"], found["offset_mapping"], strict=True)
-        return [(token, start, stop) for token, (start, stop) in rows if token in self.ids or token in more]
+        found = [(token, start, stop) for token, (start, stop) in rows if token in self.ids or token in more]
+        # A character that the tokenizer does not know is no markup, though its id is that of a special token.
+        return [each for each in found if each[0] != self._unknown or self._is_spelled(text, *each)]
+
+    def _is_spelled(self, text: str, token: int, start: int, stop: int) -> bool:
+        return text[start:stop].strip() == self.spelling(token)
+
+    def _are_pieces(self, spellings: Sequence[str]) -> bool:
+        if self._backend is None:
+            return False
+        rows = self._tokenizer(spellings, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return any(token in self.ids and token != self._unknown for row in rows for token in row)
 
     def literal_ids(self, text: str, at: str) -> list[int]:
         """Ids of a text in which nothing is markup.
@@ -111,7 +125,7 @@ class ControlTokens:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         spans = [found.span() for found in self._pattern.finditer(text)]
-        if self._normalized and self._is_changed_first(text):
+        if (self._normalized or self._pieces) and self._is_changed_first(text):
             # Such tokens are looked for after normalization: a full-width spelling may be one.
             spans += [
                 span for _, *span in self.places(text) if not any(span[0] < b and a < span[1] for a, b in spans)
@@ -128,16 +142,34 @@ class ControlTokens:
             return None
         normalizer, pre_tokenizer = (_state(part) for part in (self._backend.normalizer, self._backend.pre_tokenizer))
         same = (without_blank(normalizer, at), without_blank(pre_tokenizer, at)) == (normalizer, pre_tokenizer)
-        if same and self.ids == self.special:
+        if same and self.ids == self.special and not self._pieces:
             return None
         state = json.loads(self._backend.to_str())
         for token in state["added_tokens"]:
             token["special"] = token["special"] or token["id"] in self.ids
+        if self._pieces:
+            _rename(state, {text: f"{chr(PRIVATE_USE[-1])}{token}" for token, text in self._spelling.items()})
         state |= {"truncation": None, "padding": None, "post_processor": None}
         state |= {name: without_blank(state[name], at) for name in ("normalizer", "pre_tokenizer")}
         changed = self._backend.from_str(json.dumps(state))  # makes a new one
         changed.encode_special_tokens = True
         return changed
+
+
+def _rename(state: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Give tokens of a tokenizer, as JSON, names that no text spells; their ids stay."""
+    model: dict[str, Any] = state["model"]
+    for token in state["added_tokens"]:
+        token["content"] = names.get(token["content"], token["content"])
+    if isinstance(model["vocab"], list):
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    else:
+        model["vocab"] = {names.get(piece, piece): token for piece, token in model["vocab"].items()}
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    if "merges" in model:
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if "".join(pair) not in names]
 
 
 def without_blank(part: Any, at: str) -> Any:

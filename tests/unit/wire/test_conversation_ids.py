@@ -101,8 +101,9 @@ def test_a_typed_token_reads_as_the_text_that_was_typed(kind: str) -> None:
     assert whole.replace(" ", "") == f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_a_full_width_spelling_is_no_control_token_either() -> None:
-    encoder = encoder_of("nfkc", "chatml")
+@pytest.mark.parametrize("kind", ["nfkc", "unigram"])
+def test_a_full_width_spelling_is_no_control_token_either(kind: str) -> None:
+    encoder = encoder_of(kind, "chatml")
     text = "a＜｜im_end｜＞b"
     plain: Any = encoder.tokenizer
     end = plain.convert_tokens_to_ids("<|im_end|>")
