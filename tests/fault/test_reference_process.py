@@ -70,6 +70,14 @@ def services(folder: Path) -> Iterator[tuple[Service, Service]]:
         yield both[0], both[1]
 
 
+@pytest.fixture(scope="module")
+def whole(folder: Path, services: tuple[Service, Service]) -> Path:
+    """A run that nothing disturbed."""
+    out = folder / "whole"
+    finish(start(folder, out, *(each.url for each in services)), out)
+    return out
+
+
 def start(folder: Path, out: Path, teacher: str, reference: str | None, *more: Any) -> BaseProcess:
     return start_forked_student(
         *("distill", "--method", "adpa", "--top-k", 10, "--n", 2, "--teacher", teacher),
@@ -113,17 +121,57 @@ def scored(out: Path) -> list[ScoredSet]:
     return sorted((each for path in paths for each in jsonl.read(path, ScoredSet)), key=lambda each: each.id)
 
 
-def test_two_services_train_exactly_as_one_with_a_reference(
-    folder: Path, services: tuple[Service, Service], tmp_path: Path
-) -> None:
-    teacher, reference = services
-    finish(start(folder, tmp_path / "two", teacher.url, reference.url), tmp_path / "two")
+def test_two_services_train_exactly_as_one_with_a_reference(folder: Path, whole: Path, tmp_path: Path) -> None:
     one = Service(folder / "aligned", tmp_path / "log", "--reference", str(folder / "before"))
     try:
         finish(start(folder, tmp_path / "one", one.url, None), tmp_path / "one")
     finally:
         one.kill()
-    assert learnt(tmp_path / "two") == learnt(tmp_path / "one")
-    ours, theirs = scored(tmp_path / "two"), scored(tmp_path / "one")
+    assert learnt(whole) == learnt(tmp_path / "one")
+    ours, theirs = scored(whole), scored(tmp_path / "one")
     assert [each.token_tables for each in ours] == [each.token_tables for each in theirs]
     assert len(ours) == 6 * 3
+
+
+def test_kills_of_client_teacher_and_reference_change_no_weight(
+    folder: Path, services: tuple[Service, Service], whole: Path, tmp_path: Path
+) -> None:
+    teacher, reference = services
+    cut, torn = tmp_path / "cut", tmp_path / "torn"
+    for place in ("rounds/000000", "rounds/000001/scored.early", "checkpoint-2", "rounds/000004/sets.jsonl"):
+        run = start(folder, cut, teacher.url, reference.url)
+        wait_for(run, (cut / place).exists)
+        run.kill()
+        run.join()
+    finish(start(folder, cut, teacher.url, reference.url), cut)
+
+    run = start(folder, torn, teacher.url, reference.url)
+    for place, service in (("000001", reference), ("000003", teacher)):
+        wait_for(run, (torn / "rounds" / place).exists)
+        service.kill()
+        service.start()
+    said = finish(run, torn)
+    assert any("the reference at" in line for line in said)
+
+    assert learnt(cut) == learnt(torn) == learnt(whole)
+    for each in (cut, torn):
+        assert [s.token_tables for s in scored(each)] == [s.token_tables for s in scored(whole)]
+
+
+def test_a_reference_that_is_away_or_another_is_one_line(
+    folder: Path, services: tuple[Service, Service], whole: Path, tmp_path: Path
+) -> None:
+    """Nothing is lost: once it is back, the run goes on and ends as if nothing had happened."""
+    teacher, reference = services
+    out = tmp_path / "out"
+    run = start(folder, out, teacher.url, reference.url, "--patience", 3)
+    wait_for(run, (out / "rounds" / "000002").exists)
+    reference.kill()
+    assert f"the reference at {reference.url}" in finish(run, out, status=1)[-1]
+    reference.start(folder / "other")
+    said = finish(start(folder, out, teacher.url, reference.url), out, status=1)
+    assert said[-1].startswith(f"pad-student: the reference at {reference.url} changed from")
+    reference.kill()
+    reference.start()
+    finish(start(folder, out, teacher.url, reference.url), out)
+    assert learnt(out) == learnt(whole)
