@@ -22,7 +22,7 @@ from pad_wire.sets import Prompt
 
 __all__ = ["ChatEncoder", "TemplateError", "TemplateOptions", "Tokenizer", "as_messages", "as_text"]
 
-RULE = 2  # raised with every change of the ids
+RULE = 3  # raised with every change of the ids
 
 
 @dataclass(frozen=True, slots=True)

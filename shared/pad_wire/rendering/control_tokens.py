@@ -161,10 +161,11 @@ def _rename(state: dict[str, Any], names: Mapping[str, str]) -> None:
     model: dict[str, Any] = state["model"]
     for token in state["added_tokens"]:
         token["content"] = names.get(token["content"], token["content"])
-    if isinstance(model["vocab"], list):
-        model["vocab"] = [[names.get(piece, piece), score] for piece, score in model["vocab"]]
+    vocabulary: Any = model["vocab"]
+    if model["type"] == "Unigram":
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocabulary]
     else:
-        model["vocab"] = {names.get(piece, piece): token for piece, token in model["vocab"].items()}
+        model["vocab"] = {names.get(piece, piece): token for piece, token in vocabulary.items()}
     if model.get("unk_token") in names:
         model["unk_token"] = names[model["unk_token"]]
     if "merges" in model:
