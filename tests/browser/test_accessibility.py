@@ -1,4 +1,4 @@
-"""Accessibility by axe-core: no page has a fault that it calls serious or critical, in light or dark, wide or narrow."""
+"""Accessibility by axe-core: no page has a fault that it calls serious or critical, light or dark, wide or narrow."""
 
 import threading
 from collections.abc import Iterator
@@ -27,10 +27,8 @@ NAMES = ["light", "dark phone"]
 
 def serious(page: Page) -> list[str]:
     """The rules that the page breaks, each with the first element that does."""
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found if each["impact"] in ("serious", "critical")
-    ]
+    found = [each for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
 
 
 @contextmanager
