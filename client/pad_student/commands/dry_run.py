@@ -162,7 +162,8 @@ def _teacher_line(costs: Mapping[str, float], measured: int, prompts: int, teach
         return {}
     tokens = costs.get("teacher_tokens", 0) / measured
     card = teacher.model()
-    names = f"{card.id} with {card.reference.model} of its own service" if teacher.reference_fingerprint else card.id
+    apart = card.reference if teacher.reference_fingerprint else None
+    names = f"{card.id} with {apart.model} of another service" if apart else card.id
     return {"teacher": f"{names}: about {tokens * prompts:,.0f} tokens, {tokens:,.0f} a prompt"}
 
 
