@@ -148,7 +148,7 @@ def test_a_student_is_chatted_with_graded_and_judged(place: Place) -> None:
         found = found.replace("examples/tinyworld/heldout.jsonl", "some.jsonl")
         return found.replace("runs/tinyworld", "examples/tinyworld/student")
 
-    assert run(f"echo 'count to five' | {block('Look at it')}", place).split()
+    assert run(f"echo 'count to five' | {block('Talk to it')}", place).split()
     for section in ("Does it keep the rules?", "Is one better than the other?", "Which one does a judge prefer?"):
         run(block(section), place)
     assert (folder / "runs/grade-after/result.json").exists()
@@ -162,7 +162,7 @@ def test_dckd_and_adpa_learn_from_a_teacher_and_its_reference(tmp_path: Path) ->
     prompts = [json.loads(line) for line in (ROOT / "examples/tinyworld/prompts.jsonl").read_text().splitlines()[:8]]
     pairs = [{"prompt": each["prompt"], "chosen": "two three", "rejected": "red"} for each in prompts]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    (serve,) = blocks("docs/guides/token-level.md", "Serve both models", "sh")
+    serve, _ = blocks("docs/guides/token-level.md", "Serve both models", "sh")
     options = serve.replace("ALIGNED", model).replace("REFERENCE", str(ROOT / model)).split()[4:]
     with teacher_process(ROOT / model, tmp_path / "log", *options) as teacher:
         teacher.wait_until_ready()

@@ -52,6 +52,11 @@ def weights(folder: Path) -> dict[str, Any]:
     return {name: value.flatten().tolist() for name, value in load_file(folder / "model.safetensors").items()}
 
 
+def starts(folder: Path) -> int:
+    """How often the run has begun; its present line may still be written."""
+    return (folder / "starts.jsonl").read_text().count("\n")
+
+
 def lines(folder: Path, name: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / name).read_text().splitlines()]
 
@@ -108,8 +113,8 @@ def test_killed_ranks_end_as_if_undisturbed(
             if not list(cut.glob("checkpoint-*")):  # at least once behind a checkpoint
                 wait_for(cut / "checkpoint-2" / "trainer_state.json", ranks)
             else:  # a process that is lost before all have met is the launcher's affair
-                before = len(lines(cut, "starts.jsonl"))
-                while len(lines(cut, "starts.jsonl")) == before and ranks[0].is_alive():
+                before = starts(cut)
+                while starts(cut) == before and ranks[0].is_alive():
                     time.sleep(0.01)
                 ranks[0].join(seconds * chance.uniform(0, 0.5))
             for rank in lost:

@@ -204,6 +204,7 @@ def make_trainer(
         peft_config=adapter(settings.lora),
         eval_dataset=held_out,
         grader=load_grader(settings.eval_grader) if settings.eval_grader else None,
+        allow=settings.allow,
     )
     return trainer, student.encoder
 

@@ -89,14 +89,23 @@ def load_encoder(
     except ValueError as error:
         raise SamplingError(str(error)) from error
     encoder = ChatEncoder.of(tokenizer, template, saved_ends(name))
+    check_template(name, encoder, allow)
+    if encoder.place.note:
+        logger.warning("%s: %s", name, encoder.place.note)
+    return encoder
+
+
+def check_template(name: str, encoder: ChatEncoder, allow: Collection[FindingName] = ()) -> None:
+    """Refuse a chat template that loses something of hard conversations.
+
+    Raises:
+        SamplingError: for a finding that is not among ``allow``.
+    """
     try:
         for finding, sentence in findings(encoder.template, encoder.place):
             refuse_unless_allowed(finding, f"{name}: {sentence}", {*ALLOWED, *allow})
     except ValueError as error:
         raise SamplingError(str(error)) from error
-    if encoder.place.note:
-        logger.warning("%s: %s", name, encoder.place.note)
-    return encoder
 
 
 def check_vocabulary(name: str, encoder: ChatEncoder, model: Any) -> None:

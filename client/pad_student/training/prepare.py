@@ -1,7 +1,7 @@
 """A student made ready for training: adapter, attention, kernels, and the checks that need no data."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from pad_student.model.liger import apply_liger_kernels
 from pad_student.model.logprobs import use_defined_attention, why_not_shared
 from pad_student.preference.config import ADAPTER_RATE, PADConfig
 from pad_student.preference.trainer_fields import in_one_line
+from pad_student.sampling.generate import check_template
 from pad_student.teacher.checks.capabilities import Described, checked_model
 from pad_student.teacher.options import ScoreOptions
 from pad_torch.declared_ends import declared_ends
+from pad_torch.findings import FindingName
 from pad_wire.chat import ChatEncoder, TemplateOptions
 from pad_wire.tokenizer_digest import tokenizer_digest
 
@@ -92,14 +94,17 @@ def check_arguments(model: Any, args: PADConfig, others: Mapping[str, Any]) -> N
                 get_scheduler(args.lr_scheduler_type, some, **how)
 
 
-def encoder_for(model: Any, tokenizer: Any, args: PADConfig) -> ChatEncoder:
+def encoder_for(model: Any, tokenizer: Any, args: PADConfig, allow: Collection[FindingName] = ()) -> ChatEncoder:
     """The encoder of a student with a tokenizer, with the run's arguments of the chat template.
 
     Raises:
         TemplateError: the tokenizer has no usable chat template.
+        SamplingError: the template loses something of hard conversations, and ``allow`` does not name the finding.
     """
     ends = declared_ends(getattr(model, "generation_config", None), model.config)
-    return ChatEncoder.of(tokenizer, TemplateOptions.of(args.date, args.template_args), ends)
+    encoder = ChatEncoder.of(tokenizer, TemplateOptions.of(args.date, args.template_args), ends)
+    check_template("the student", encoder, allow)
+    return encoder
 
 
 def check_launch(state: Any, args: PADConfig, samples: bool) -> None:

@@ -5,7 +5,7 @@ it needs no teacher; given prompts and a teacher it samples a round of steps at 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from pad_student.training.prompt_order import DecomposedOrder, prompts_per_step
 from pad_student.training.run_logs import CostLog, EvaluationLog, MetricsLog, StartLog
 from pad_student.training.step_metrics import StepMetrics
 from pad_student.training.usable import usable_rows
+from pad_torch.findings import FindingName
 
 
 class PADTrainer(BaseTrainer):
@@ -51,7 +52,7 @@ class PADTrainer(BaseTrainer):
         eval_dataset: held-out prompts, or held-out scored sets; evaluated every ``eval_steps``. With
             ``load_best_model_at_end`` the best checkpoint is kept, and ``transformers.EarlyStoppingCallback`` works.
         grader: a rule, ``grader(prompt, response)``, that grades the answers to held-out prompts too.
-        kwargs: as for ``transformers.Trainer``.
+        allow: findings about the chat template that do no harm; ``kwargs`` are as for ``transformers.Trainer``.
 
     Attributes:
         shares_prompts: whether a prompt is computed once for all of its responses.
@@ -61,7 +62,7 @@ class PADTrainer(BaseTrainer):
         DatasetError: for a dataset that cannot be trained on.
         ConfigError: for a launch or a sharding that PAD cannot train in; see ``prepare.check_launch``.
         UnsupportedModel: for a model that transforms its logits in an unknown way.
-        TemplateError: for a tokenizer without a usable chat template.
+        TemplateError, SamplingError: for a chat template that is missing or wrong; see ``prepare.encoder_for``.
     """
 
     args: PADConfig  # type: ignore[assignment]
@@ -76,13 +77,14 @@ class PADTrainer(BaseTrainer):
         peft_config: Any = None,
         eval_dataset: Any = None,
         grader: Grader | None = None,
+        allow: Collection[FindingName] = (),
         **kwargs: Any,
     ) -> None:
         check_arguments(model, args, kwargs)
         check_teacher(teacher, processing_class, args)
         prepared = prepare_student(model, args, peft_config)
         self.shares_prompts = prepared.shares_prompts
-        self.encoder = encoder_for(model, processing_class, args)
+        self.encoder = encoder_for(model, processing_class, args, allow)
         given = as_rows(train_dataset, pairs=args.method != "pad")
         rows = usable_rows(given, prepared.model, self.encoder, args, scores_more=teacher is not None)
         self.evaluation = evaluation_of(
@@ -111,8 +113,8 @@ class PADTrainer(BaseTrainer):
     def _add_callbacks(self, rows: Sequence[TrainingRow], samples: bool) -> None:
         for default in (ProgressCallback, PrinterCallback):
             self.remove_callback(default)
-        tables = AnswerTables(self.callback_handler.callbacks)
-        begin = [BeginEvaluation(self.evaluation), tables] if self.evaluation else []
+        answers = AnswerTables(self.callback_handler.callbacks)
+        begin = [BeginEvaluation(self.evaluation), answers] if self.evaluation else []
         prune = [PruneRounds()] if samples and self.args.keep_rounds == "needed" else []
         for callback in (StartLog(rows), *self._logs, *self._bars, self._stop, *begin, *prune):
             self.add_callback(callback)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pad_student.errors import ConfigError
+from pad_student.errors import ConfigError, SamplingError
 from pad_student.preference.config import PADConfig
 from pad_student.training.trainer import PADTrainer
-from support.fakes import byte_tokenizer
+from support.fakes import TEMPLATE, byte_tokenizer
 from support.student_runs import config, scored_sets
 from support.tiny import tiny_model
 
@@ -74,3 +74,12 @@ def test_what_a_trainer_cannot_use_ends_at_its_construction(
 def test_a_student_without_a_free_weight_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="every weight of the student is frozen"):
         PADTrainer(tiny_model().requires_grad_(False), config(tmp_path), scored_sets(), byte_tokenizer())
+
+
+def test_a_template_that_loses_text_is_refused_in_python(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("message.content", "message.content | lower")
+    given = (tiny_model(), config(tmp_path), scored_sets(), tokenizer)
+    with pytest.raises(SamplingError, match="template-prompt"):
+        PADTrainer(*given)
+    PADTrainer(*given, allow=["template-prompt", "template-answer"])
