@@ -23,8 +23,12 @@ from support.processes import TeacherProcess, start_student, student, teacher_pr
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
-    path.write_bytes(b"".join(orjson.dumps({"id": f"p{k}", "prompt": f"say {k}"}) + b"\n" for k in range(12)))
+    path.write_bytes(lines_of(12))
     return path
+
+
+def lines_of(count: int) -> bytes:
+    return b"".join(orjson.dumps({"id": f"p{k}", "prompt": f"say {k}"}) + b"\n" for k in range(count))
 
 
 def distill(teacher: str, model: Path, prompts: Path, out: Path) -> list[Any]:
@@ -121,6 +125,8 @@ def test_a_dead_teacher_is_one_line_and_a_rerun_scores_the_rest(
 def test_a_killed_run_ends_with_equal_weights_and_scores_once(
     tiny_directory: Path, prompts: Path, tmp_path: Path, staleness: int
 ) -> None:
+    # No prompt twice: two requests at once, of two rounds, would each compute the rows that they share.
+    prompts.write_bytes(lines_of(18 * 3))
     how = ["--max-steps", 18, "--staleness", staleness, "--sampling-batch-size", 2]
     log, cut, whole = tmp_path / "said", tmp_path / "cut", tmp_path / "whole"
 
