@@ -1,4 +1,4 @@
-"""Two processes under DeepSpeed's ZeRO beside one without it, in float32: DeepSpeed knows no float64."""
+"""Two processes under DeepSpeed's ZeRO next to one without it, in float32: DeepSpeed knows no float64."""
 
 from pathlib import Path
 from typing import Any

@@ -38,7 +38,7 @@ def prompts(tmp_path: Path) -> Path:
 
 
 def distill(teacher: str, model: Path, prompts: Path, out: Path, *more: Any) -> list[str]:
-    # What is sampled together decides what is drawn: here one prompt at a time, whoever samples it.
+    # What is sampled together decides what is drawn: here one prompt at a time, in either process.
     options = [
         *("distill", "--teacher", teacher, "--model", model, "--prompts", prompts, "--output-dir", out),
         *("--max-steps", STEPS, "--prompts-per-step", 4, "--max-response-tokens", 5, "--learning-rate", 1e-3),
@@ -110,7 +110,7 @@ def test_killed_ranks_end_as_if_undisturbed(
         chance = random.Random(staleness)
         for lost in ([0], [1], [0, 1], [1]):
             ranks = start_ranks(2, start, *command, log=log)
-            if not list(cut.glob("checkpoint-*")):  # at least once behind a checkpoint
+            if not list(cut.glob("checkpoint-*")):  # at least once after a checkpoint
                 wait_for(cut / "checkpoint-2" / "trainer_state.json", ranks)
             else:  # a process that is lost before all have met is the launcher's affair
                 before = starts(cut)

@@ -1,4 +1,4 @@
-"""Two real services behind one client: one is killed, comes back, or turns out to be another teacher."""
+"""Two real services of one client: one is killed, comes back, or turns out to be another teacher."""
 
 import shutil
 import signal

@@ -31,7 +31,7 @@ class Clock:
 
 
 class Fleet:
-    """Two fake replicas behind one transport."""
+    """Two fake replicas, reached by one transport."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.a, self.b = FakeTeacherService(), FakeTeacherService()

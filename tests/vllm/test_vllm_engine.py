@@ -1,4 +1,4 @@
-"""The real vLLM beside the embedded engine, on tiny models of real architectures: ``make test-vllm``."""
+"""The real vLLM next to the embedded engine, on tiny models of real architectures: ``make test-vllm``."""
 
 import os
 import random

@@ -206,7 +206,7 @@ class ReportSettings(Settings):
     serve: Path | None = None
     """Write nothing, and serve a page that follows the runs below this folder."""
     host: str = "127.0.0.1"
-    """The address to serve on; whoever reaches it can read the runs, by default this machine alone."""
+    """The address to serve on; who reaches it can read the runs, by default this machine alone."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8020
     """The port to serve on; 0 for a free one."""
 

@@ -49,7 +49,7 @@ def packed(
 
 
 def with_reference(row: FloatArray, reference: FloatArray, tokens: int) -> FloatArray:
-    """The row of the teacher, and behind it the numbers of its reference at the same ids, from a row of its own."""
+    """The row of the teacher, and after it the numbers of its reference at the same ids, from a row of its own."""
     told = unpacked(reference, tokens).teacher
     return np.concatenate([row, told.token_logprobs_T, told.rest_T, told.logprobs_T_K.ravel()])
 

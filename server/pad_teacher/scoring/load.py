@@ -87,7 +87,7 @@ def _tokenizer(settings: ServeSettings, model: str, revision: str | None) -> Any
 
 
 def _with_reference(settings: ServeSettings, model: str, teacher: Teacher) -> Teacher:
-    """The same teacher, and the ``model`` that it was aligned from, behind one engine."""
+    """The same teacher, and the ``model`` that it was aligned from, in one engine."""
     log.info("starting", phase="weights", model=model)
     engine = _engine(settings, model, settings.reference_revision)
     try:

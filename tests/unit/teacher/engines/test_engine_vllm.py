@@ -73,7 +73,7 @@ def engine(llm: FakeLlm) -> Iterator[VllmEngine]:
 
 
 def test_properties_of_the_engine_come_from_vllms_config(engine: VllmEngine) -> None:
-    # Two places less than vLLM's: the one behind an echoed text, and the token that every request makes.
+    # Two places less than vLLM's: the one after an echoed text, and the token that every request makes.
     assert (engine.dtype, engine.vocabulary, engine.max_context_tokens) == ("bfloat16", 262, 256)
     assert engine.digest() == "digest"
     assert engine.concurrent_batches > 1
