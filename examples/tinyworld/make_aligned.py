@@ -15,56 +15,18 @@ from typing import Any
 
 import torch
 import world
-from learning import log_likelihoods, optimiser, sample, save, update
+from learning import sample, save
+from make_student import Imitation, imitate
 from measuring import Samples, mean_grades
-from tqdm import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 
 from pad_wire.chat import ChatEncoder
 
 HERE = Path(__file__).parent
 STYLES = world.STUDENT_STYLES | {"best": 75}  # each second answer is the best one
-STEPS, BATCH, RATE = 600, 64, 3e-3
+REFERENCE = Imitation("reference", STYLES, 128, 320, 32, steps=600, batch=64)  # twice the student's weights
 PAIR_PROMPTS, RESPONSES, TEMPERATURE = 2000, 6, 1.0
 DPO = {"beta": 0.5, "learning_rate": 2e-4, "max_steps": 120, "per_device_train_batch_size": 32}
-
-
-def new_model(tokenizer: Any) -> Qwen3ForCausalLM:
-    """An untrained model of the student's kind, with twice its weights."""
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=320,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        dtype="float32",
-    )
-    return Qwen3ForCausalLM(config)
-
-
-def train_reference(tokenizer: Any, seed: int, steps: int = STEPS) -> Qwen3ForCausalLM:
-    """Supervised training on answers in ``STYLES``."""
-    torch.manual_seed(seed)
-    rng = random.Random(seed)
-    encoder = ChatEncoder.of(tokenizer)
-    model = new_model(tokenizer).train()
-    learner, schedule = optimiser(model, RATE, steps)
-    for _ in (bar := tqdm(range(steps), desc="reference", unit="step")):
-        prompts = [world.training_instruction(rng) for _ in range(BATCH)]
-        answers = [world.answer(rng, prompt, STYLES) for prompt in prompts]
-        responses = encoder.response_ids(answers, [True] * BATCH)
-        sums, counts = log_likelihoods(model, [encoder.prompt_ids(p) for p in prompts], responses)
-        loss = -sums.sum() / counts.sum()
-        update(model, loss, learner, schedule)
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-    return model.eval()
 
 
 def graded_pairs(model: Qwen3ForCausalLM, tokenizer: Any, seed: int) -> list[dict[str, Any]]:
@@ -125,7 +87,7 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, default=HERE, help="where to write (default: this folder)")
     options = arguments.parse_args()
     tokenizer = AutoTokenizer.from_pretrained(HERE / "student")
-    reference = train_reference(tokenizer, options.seed)
+    reference = imitate(tokenizer, options.seed, REFERENCE)
     save(reference, tokenizer, options.folder / "reference")
     pairs = graded_pairs(reference, tokenizer, options.seed)
     (options.folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))

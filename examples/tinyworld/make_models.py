@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import world
 from learning import sample, save
-from make_student import train_student
+from make_student import STUDENT, imitate
 from make_teacher import Pool, train_teacher
 from make_tokenizers import student_tokenizer, teacher_tokenizer
 
@@ -49,7 +49,7 @@ def main() -> None:
 
     write_prompts(options.folder, options.seed)
     tokenizer = student_tokenizer()
-    student = train_student(tokenizer, options.seed)
+    student = imitate(tokenizer, options.seed, STUDENT)
     save(student, tokenizer, options.folder / "student")
     pool = student_pool(student, ChatEncoder.of(tokenizer), options.seed)
     tokenizer = teacher_tokenizer()

@@ -1,6 +1,7 @@
-"""The student: a small Qwen3 that can do the world's tasks but learnt from answers that are mostly flawed."""
+"""Imitation: a small Qwen3 learns from answers of which some are flawed, as the student's mostly are."""
 
 import random
+from dataclasses import dataclass
 
 import torch
 import world
@@ -10,19 +11,41 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from pad_wire.chat import ChatEncoder
 
-STEPS, BATCH, RATE = 1000, 96, 3e-3
+
+@dataclass(frozen=True)
+class Imitation:
+    """Supervised training of a small Qwen3 on answers in some styles.
+
+    Attributes:
+        name: of the model, for the bar.
+        styles: how often the world's answers have each style.
+        hidden_size, intermediate_size, head_dim: of the model; the rest of its shape is fixed.
+        steps, batch: updates, and answers in each.
+    """
+
+    name: str
+    styles: dict[str, int]
+    hidden_size: int
+    intermediate_size: int
+    head_dim: int
+    steps: int
+    batch: int
 
 
-def new_student(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    """An untrained student."""
+RATE = 3e-3
+STUDENT = Imitation("student", world.STUDENT_STYLES, 96, 256, 24, steps=1000, batch=96)
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, how: Imitation) -> Qwen3ForCausalLM:
+    """An untrained model."""
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=256,
+        hidden_size=how.hidden_size,
+        intermediate_size=how.intermediate_size,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=24,
+        head_dim=how.head_dim,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
@@ -33,18 +56,17 @@ def new_student(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
-def train_student(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int = STEPS) -> Qwen3ForCausalLM:
-    """Supervised training on answers in the student's styles."""
+def imitate(tokenizer: PreTrainedTokenizerFast, seed: int, how: Imitation) -> Qwen3ForCausalLM:
+    """Train a new model."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     encoder = ChatEncoder.of(tokenizer)
-    model = new_student(tokenizer).train()
-    learner, schedule = optimiser(model, RATE, steps)
-    bar = tqdm(range(steps), desc="student", unit="step")
-    for _ in bar:
-        prompts = [world.training_instruction(rng) for _ in range(BATCH)]
-        answers = [world.answer(rng, prompt, world.STUDENT_STYLES) for prompt in prompts]
-        responses = encoder.response_ids(answers, [True] * BATCH)
+    model = new_model(tokenizer, how).train()
+    learner, schedule = optimiser(model, RATE, how.steps)
+    for _ in (bar := tqdm(range(how.steps), desc=how.name, unit="step")):
+        prompts = [world.training_instruction(rng) for _ in range(how.batch)]
+        answers = [world.answer(rng, prompt, how.styles) for prompt in prompts]
+        responses = encoder.response_ids(answers, [True] * how.batch)
         sums, counts = log_likelihoods(model, [encoder.prompt_ids(p) for p in prompts], responses)
         loss = -sums.sum() / counts.sum()
         update(model, loss, learner, schedule)
