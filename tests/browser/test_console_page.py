@@ -9,28 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from pad_teacher.admission.keys import add_key
 from support.processes import TeacherProcess, teacher_process
+from support.watched_page import WatchedPage
 
 HOSTILE = "</textarea><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>&amp;"
 LONG = "w" * 10_000
 RIGHT_TO_LEFT = "שלום"
 
 
-class Opened:
-    """A page of the service, with all that it asked for and complained of."""
-
-    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page: Page = self.context.new_page()
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(url)
+class Opened(WatchedPage):
+    """A page of the service."""
 
     def score(self, prompt: str, *responses: str) -> dict[str, Any]:
         """Score a set by the form; the reply's set."""

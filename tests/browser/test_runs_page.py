@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from pad_student.evaluation.live.folder import RunFolder
 from pad_student.evaluation.live.server import RunsServer
 from support.fake_run import STEPS, answered, fake_run, metrics
+from support.watched_page import WatchedPage
 
 HOSTILE = "</script></div><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>\"&amp;"
 LONG = "w" * 10_000
@@ -47,18 +48,11 @@ def served(folder: Path, port: int = 0) -> Iterator[RunsServer]:
             thread.join()
 
 
-class Opened:
-    """The page, with all that it asked for and complained of."""
+class Opened(WatchedPage):
+    """The page of runs, once it has read them."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
-        self.context = browser.new_context(**options)
-        self.page: Page = self.context.new_page()
-        self.asked: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(url)
+        super().__init__(browser, url, **options)
         expect(self.page.locator("#state")).to_contain_text("run")
 
     def table(self, figure: str = LOSS) -> list[list[str]]:
@@ -287,9 +281,9 @@ def test_settings_that_differ_are_shown_and_no_others(opened: Opened) -> None:
 
 def test_samples_stand_side_by_side_with_changes_marked(opened: Opened) -> None:
     sample = opened.page.locator("#samples-list details").first
-    assert sample.locator("h4").all_inner_texts() == ["Before", "After"]
-    assert sample.locator(".text").all_text_contents() == ["why?", "one two three", "no", "one two four", "no"]
-    assert sample.locator("mark").all_text_contents() == ["three", "four"]
+    expect(sample.locator("h4")).to_have_text(["Before", "After"])
+    expect(sample.locator(".text")).to_have_text(["why?", "one two three", "no", "one two four", "no"])
+    expect(sample.locator("mark")).to_have_text(["three", "four"])
 
 
 def test_a_folder_without_runs_waits_for_the_first(browser: Browser, tmp_path: Path) -> None:
