@@ -4,7 +4,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,14 @@ def test_a_stream_that_falls_silent_is_not_shown_as_ready(browser: Browser, shar
     expect(page.locator("#state")).to_have_text("Ready.")
     expect(page.locator("#now")).to_have_class("")
     context.close()
+
+
+@pytest.mark.parametrize("opened", SCREENS, indirect=True, ids=["light", "dark phone", "200 %"])
+def test_no_part_of_a_response_covers_another(opened: Opened) -> None:
+    row = opened.page.locator(".response").first
+    places = [part.bounding_box() or {} for part in row.locator("textarea, label.finished, button").all()]
+    assert all(left["x"] + left["width"] <= right["x"] for left, right in pairwise(places))
+    assert row.locator("label.finished").evaluate("label => label.scrollWidth <= label.clientWidth + 1")
 
 
 def test_markup_and_odd_texts_are_shown_as_texts(opened: Opened) -> None:

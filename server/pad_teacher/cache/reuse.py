@@ -57,7 +57,9 @@ class Remaining:
 class ScoreReuse:
     """The score cache and the units in flight of one teacher. Belongs to the reading thread.
 
-    - A row is computed once, whichever requests ask for it and however often one request repeats it.
+    - A row in the cache is not computed again, and a row that one request repeats is computed once.
+    - Of two requests under way, the same rows of a query are computed once; queries that share only some of their
+      rows compute these each.
     - Rows of another teacher, engine or version of this package are never reused.
     """
 
