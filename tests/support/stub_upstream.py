@@ -99,6 +99,7 @@ def stub_upstream(answer: Callable[[Body], Answer]) -> Iterator[StubUpstream]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        request_queue_size = 128  # the library's 5 are fewer than the service's connections at once
 
         def handle_error(self, *_: Any) -> None:
             """A client that hangs up is part of a test."""

@@ -47,16 +47,26 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 @contextmanager
 def behind(vllm: Upstream, log: Path, *more: str, change: Change | None = None) -> Iterator[TeacherProcess]:
     """The service in front of vLLM; ``change`` may change what it asks on the way there, or refuse it."""
-    headers = {"Authorization": f"Bearer {KEY}"}
 
     def answer(body: Body) -> Answer:
         changed = change(body) if change else body
         if isinstance(changed, Answer):
             return changed
-        reply = httpx.post(f"{vllm.url}/chat/completions", json=changed, headers=headers, timeout=60)
+        try:
+            reply = to_vllm.post(f"{vllm.url}/chat/completions", json=changed)
+        except httpx.HTTPError as error:
+            return Answer(f"vLLM gave no reply: {error!r}", 502)
         return Answer(reply.text, reply.status_code)
 
     with ExitStack() as stack:
+        # vLLM closes connections that were idle for five seconds.
+        to_vllm = stack.enter_context(
+            httpx.Client(
+                headers={"Authorization": f"Bearer {KEY}"},
+                timeout=120,
+                limits=httpx.Limits(keepalive_expiry=1),
+            )
+        )
         url = stack.enter_context(stub_upstream(answer)).url if change else vllm.url
         options = [
             "--upstream",

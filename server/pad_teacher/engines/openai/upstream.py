@@ -18,6 +18,9 @@ from pad_teacher.errors import Refusal
 TOPS = (20, 5)  # of the likeliest tokens: the most that OpenAI returns, and others
 SOON = 5  # seconds until another process may serve
 NO_KEY = "none"  # sent if there is no key file: the library does not go without
+IDLE_SECONDS = (
+    2  # a connection is kept; uvicorn, and so vLLM, closes an idle one after 5, and a request may cross that
+)
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
 
@@ -60,7 +63,9 @@ class Upstream:
             base_url=address.url,
             timeout=None,  # the whole exchange has a deadline
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=None),
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, timeout=None, limits=httpx2.Limits(keepalive_expiry=IDLE_SECONDS)
+            ),
         )
         self._exchanges = Exchanges(client, address.timeout)
 
