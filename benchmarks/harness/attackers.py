@@ -58,6 +58,15 @@ def many_texts(url: str, key: str) -> None:
 
 def silent_connections(url: str, _key: str) -> None:
     """More connections than the service takes; each is opened again once it is closed."""
+    _connections(url, b"")
+
+
+def begun_connections(url: str, _key: str) -> None:
+    """The same, with one byte of a request in each: silent ones may stay with the kernel."""
+    _connections(url, b"P")
+
+
+def _connections(url: str, sent: bytes) -> None:
     address = urlsplit(url)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -78,6 +87,7 @@ def silent_connections(url: str, _key: str) -> None:
         while len(opened) < count:
             try:
                 opened.append(socket.create_connection((address.hostname, address.port), 5))
+                opened[-1].send(sent)
             except OSError:
                 break
         time.sleep(0.2)
@@ -90,6 +100,7 @@ ATTACKS: dict[str, Attack] = {
     "refused for the minute's budget": refused_budget,
     "refused bodies of many texts": many_texts,
     "silent connections, no key": silent_connections,
+    "connections of one byte, no key": begun_connections,
 }
 
 

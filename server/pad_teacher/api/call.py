@@ -1,5 +1,6 @@
 """One scoring call, between its body and its reply."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,18 +11,21 @@ from pad_teacher.admission.request import PendingRequest
 from pad_teacher.api.chunked_json import CHUNK_BYTES, Chunks, json_chunks
 from pad_teacher.cache.reuse import Remaining
 from pad_teacher.engines.queries import Answer
+from pad_teacher.errors import Refusal
 from pad_teacher.runtime.metrics import Metrics
-from pad_teacher.runtime.reading_thread import ReadingThread, Steps
+from pad_teacher.runtime.reading_thread import ReadingThread, Steps, Stopwatch
 from pad_teacher.scoring.plan import Plan, PlanBudget
 from pad_teacher.scoring.tensors import TensorReply, TensorRequest
 from pad_teacher.service import Running
 from pad_wire import ScoreReply, SelectionReply, Usage
 from pad_wire.scoring import ScoringRequest
 from pad_wire.token_logprobs import SAFETENSORS
+from pad_wire.validation import InvalidBody
 
 T = TypeVar("T")
 
 FREED_A_STEP = 64  # items; each may hold a thousand numbers
+OF_THE_SERVICE = frozenset({"overloaded", "deadline_exceeded", "not_ready", "engine_failed", "internal"})  # refusals
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class ScoringCall:
         self._running = running
         self._thread = thread
         self._metrics = metrics
+        self._spent = Stopwatch()
         self._parts: list[CallData] = []  # made in the thread, also if nobody waits for them any more
 
     async def run(
@@ -61,10 +66,22 @@ class ScoringCall:
     ) -> CallData:
         """Read the request, plan it, and wait for the engine; the result goes to ``reply``.
 
+        If the client itself is the reason why nothing comes of it, the thread's time counts as refused.
+
         Raises:
             InvalidBody: if the body is not of the route's model.
             Refusal: if it cannot be planned or queued, its deadline passes, or the engine fails.
         """
+        try:
+            return await self._run(read, plan, budget)
+        except (Refusal, InvalidBody, asyncio.CancelledError) as error:
+            if not (isinstance(error, Refusal) and error.detail.code in OF_THE_SERVICE):
+                self._thread.refused(self._client.owner, self._spent.seconds)
+            raise
+
+    async def _run(
+        self, read: Callable[[], Steps[Any]], plan: Callable[..., Steps[Plan]], budget: PlanBudget
+    ) -> CallData:
         batcher = self._running.batcher
         data = await self._work(self._read(read, plan, budget))
         first = data.request
@@ -93,7 +110,7 @@ class ScoringCall:
         self._thread.work_later(self._client.owner, self._client.limits.weight, self._free())
 
     async def _work(self, steps: Steps[T]) -> T:
-        return await self._thread.work(self._client.owner, self._client.limits.weight, steps)
+        return await self._thread.work(self._client.owner, self._client.limits.weight, steps, self._spent)
 
     def _read(
         self, read: Callable[[], Steps[Any]], plan: Callable[..., Steps[Plan]], budget: PlanBudget

@@ -7,6 +7,7 @@ import asyncio
 import ssl
 import time
 from asyncio.sslproto import SSLProtocol
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from pad_teacher.api.middleware import error_response
 from pad_teacher.errors import Refusal
 
 SWEEP_SECONDS = 0.5  # between two looks at all connections: so much longer than its limit one may live
+ACCEPTS_A_STEP = 64  # connections: a burst of them must not stop the event loop
 
 Phase = Literal["headers", "request", "reply", "refused", "closing"]
 
@@ -35,7 +37,6 @@ class ConnectionLimits:
 class Connection(Protocol):
     """One connection as ``Connections`` sees it."""
 
-    heard: float
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -63,24 +64,28 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        self._open: set[Connection] = set()
+        self._open: OrderedDict[Connection, None] = OrderedDict()  # those that were heard last are last
         self._looking = False
 
     def opened(self, new: Connection) -> None:
         """Count a connection, and make room for it."""
-        self._open.add(new)
+        self._open[new] = None
         if len(self._open) > self._limits.connections:
-            silent = (each for each in self._open if not each.is_busy)
-            longest = min(silent, key=lambda each: each.heard)  # the new one itself, if all others are busy
-            self._open.discard(longest)
+            longest = next(each for each in self._open if not each.is_busy)  # the new one, if all others are busy
+            del self._open[longest]
             longest.abort()
         if not self._looking:
             self._looking = True
             new.loop.call_later(SWEEP_SECONDS, self._look, new.loop)
 
+    def heard(self, connection: Connection) -> None:
+        """Note that a connection's client has sent something."""
+        if connection in self._open:
+            self._open.move_to_end(connection)
+
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
@@ -104,7 +109,7 @@ class BoundedProtocol(H11Protocol):
         self._connections = connections
         self.handshake: Handshake | None = None
         self.app_state: dict[str, Any] = dict(self.app_state)  # each request's state is a copy of it
-        self.heard = self._since = time.monotonic()
+        self._since = time.monotonic()
         self._phase: tuple[Phase, int] = "headers", 0
         self._answered = 0
 
@@ -127,10 +132,10 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note when the client was heard, and when a request began."""
-        self.heard = time.monotonic()
+        """Note that the client was heard, and when a request began."""
+        self._connections.heard(self)
         if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-            self.app_state["began"] = self.heard
+            self.app_state["began"] = time.monotonic()
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
@@ -195,7 +200,6 @@ class Handshake(SSLProtocol):
         self._connections = connections
         self._raw: asyncio.Transport | None = None
         self.loop = protocol.loop
-        self.heard = time.monotonic()
         protocol.handshake = self
 
     @property
@@ -224,15 +228,22 @@ class Handshake(SSLProtocol):
 
 
 class ServingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose TLS connections count from their first byte on.
+    """An event loop whose TLS connections count from their first byte on, and that accepts a few at a time.
 
-    asyncio makes a protocol known only after its handshake, for which it allows a minute.
+    asyncio makes a protocol known only after its handshake, for which it allows a minute; and it accepts as many in
+    one step as may wait.
     """
 
     def __init__(self, connections: Connections, handshake_seconds: float) -> None:
         super().__init__()
         self._connections = connections
         self._handshake_seconds = handshake_seconds
+
+    def _start_serving(
+        self, factory: Any, sock: Any, context: Any = None, server: Any = None, backlog: int = 100, *rest: Any
+    ) -> None:
+        """As asyncio's, which hands the length of the queue of connections to the function that accepts them."""
+        super()._start_serving(factory, sock, context, server, min(backlog, ACCEPTS_A_STEP), *rest)  # type: ignore[misc]
 
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Callable[[], Any], *args: Any, ssl: ssl.SSLContext | None = None, **kwargs: Any

@@ -6,7 +6,6 @@ import time
 import uuid
 from typing import Any
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -15,14 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pad_teacher.admission.client import Client
 from pad_teacher.admission.key_ring import KeyRing
 from pad_teacher.api.pages.assets import ASSETS
+from pad_teacher.api.request_log import RequestLog
 from pad_teacher.api.same_site import why_not_same_site
 from pad_teacher.errors import Refusal
 from pad_teacher.runtime.addresses import is_loopback
 from pad_teacher.service import Service, shutting_down
 from pad_wire import ErrorReply
 from pad_wire.validation import InvalidBody
-
-log = structlog.get_logger()
 
 PROBES = frozenset({"/v1/health/live", "/v1/health/ready", "/health"})
 # Routes that need no key, and tell no secret.
@@ -61,6 +59,7 @@ class Observe:
         self._app = app
         self._service = service
         self._metrics = service.metrics
+        self._log = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
@@ -114,15 +113,14 @@ class Observe:
         if reason := scope["state"]["logged"].get("error"):
             self._metrics.refusals.labels(reason).inc()
         probe = path in PROBES and failure is None  # probes come every few seconds, and not ready is no error
-        log.log(
-            10 if probe else 40 if status >= 500 else 20,
-            "request",
+        self._log.write(
+            status,
+            failure,
+            is_probe=probe,
             route=path,
             method=scope["method"],
-            status=status,
             ms=round(seconds * 1e3, 1),
             traceparent=_short_printable(headers.get("traceparent")),
-            exc_info=failure,
             **scope["state"]["logged"],
             request_id=scope["state"]["request_id"],
         )

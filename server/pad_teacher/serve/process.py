@@ -123,6 +123,8 @@ def listen(settings: ServeSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for option, value in KEEPALIVE.items():  # every connection inherits them
         listener.setsockopt(*option, value)
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):  # on Linux, silent connections stay with the kernel, for about so long
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, max(1, int(settings.headers_seconds)))
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:

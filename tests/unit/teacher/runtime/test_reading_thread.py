@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from pad_teacher.runtime.reading_thread import TURN_SECONDS, ReadingThread, Steps
+from pad_teacher.runtime.reading_thread import TURN_SECONDS, ReadingThread, Steps, Stopwatch
+from pad_teacher.runtime.refused_time import SHARE
 
 pytestmark = pytest.mark.anyio
 
@@ -57,4 +58,19 @@ async def test_an_error_comes_to_the_one_who_waits() -> None:
     with pytest.raises(LookupError, match="no such thing"):
         await thread.work("one", 1.0, fails())
     assert await thread.work("one", 1.0, steps(1)) == 1
+    thread.close()
+
+
+async def test_work_of_a_refused_owner_waits_and_others_do_not() -> None:
+    thread, spent = ReadingThread(), Stopwatch()
+    thread.refused("greedy", 100.0)
+    slow = asyncio.create_task(thread.work("greedy", 1.0, steps(25), spent))  # 0.1 s of work, in a second
+    for _ in range(20):
+        began = time.monotonic()
+        assert await asyncio.wait_for(thread.work("polite", 0.01, steps(1, 0)), 10) == 1
+        assert await asyncio.wait_for(thread.run(lambda: "own"), 10) == "own"
+        assert time.monotonic() - began < 10 * TURN_SECONDS / SHARE
+    assert not slow.done()
+    assert await asyncio.wait_for(slow, 60) == 25
+    assert spent.seconds >= 25 * TURN_SECONDS
     thread.close()

@@ -82,3 +82,23 @@ def test_time_counts_while_more_of_the_owner_waits() -> None:
     turns.add("polite", 1, "short")
     turns.charge(owner, 1, 5.0)
     assert [turns.take()[1] for _ in range(2)] == ["short", "second"]
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_a_paused_owner_has_no_turn_for_a_while(more: bool) -> None:
+    turns: Turns[str] = Turns()
+    for item in ("first", "second") if more else ("first",):
+        turns.add("greedy", 1, item)
+    assert turns.take(10.0)[1] == "first"
+    turns.pause("greedy", 5.0, 10.0)
+    if not more:
+        turns.add("greedy", 1, "second")
+    assert turns.seconds_to_next(12.0) == 3.0
+    turns.add("polite", 0.001, "short")
+    assert turns.seconds_to_next(12.0) == 0
+    assert turns.take(12.0)[1] == "short"
+    with pytest.raises(LookupError):
+        turns.take(14.9)
+    assert turns.take(15.0)[1] == "second"
+    assert len(turns) == 0
+    assert turns.seconds_to_next(15.0) == 0
