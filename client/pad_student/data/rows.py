@@ -14,9 +14,12 @@ from pad_student.data.conversations import (
 )
 
 CONVERSATIONS = ("messages", "conversations")
-SYSTEMS = ("system", "system_prompt")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "sys_prompt")
 MATERIALS = ("input", "context")  # that an instruction is about: Alpaca's column, and Dolly's
-CANNOT_BE_CARRIED = ("tools", "history", "image", "images", "video", "videos", "audio", "audios")
+CANNOT_BE_CARRIED = (
+    *("tools", "functions", "documents", "history", "chat_history", "conversation_history"),
+    *("image", "images", "video", "videos", "audio", "audios"),
+)
 EXPECTED = "`prompt`, `messages`, `instruction`, or `chosen` and `rejected`"
 
 
@@ -27,7 +30,7 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
         row: has ``prompt`` (text or messages); ``messages`` or ``conversations`` (the assistant's last turns are left
             out); ``instruction`` and perhaps ``input`` or ``context``; or ``chosen`` and ``rejected`` conversations
             with a shared beginning. The first of these in the row counts; a text that ``messages`` contains as a
-            turn is that conversation. A ``system`` or ``system_prompt`` of the row goes before it.
+            turn is that conversation. A ``system``, or another of ``SYSTEMS``, goes before it.
         column: read this column instead: text, or messages as in ``messages``.
         system: the system prompt of rows that have none.
 
@@ -53,9 +56,9 @@ def prompt_of(row: Any, column: str | None = None, system: str | None = None) ->
 def _own_system(row: Mapping[str, Any], column: str | None) -> str | None:
     found = [row[name] for name in SYSTEMS if name != column and is_not_empty(row.get(name))]
     if not all(isinstance(each, str) for each in found):
-        raise RowError(f"{' and '.join(SYSTEMS)}: expected text")
+        raise RowError(f"{', '.join(SYSTEMS)}: expected text")
     if len(set(found)) > 1:
-        raise RowError(f"its {' and '.join(SYSTEMS)} differ")
+        raise RowError(f"it has two system prompts, and they differ: choose one of {', '.join(SYSTEMS)}")
     return found[0] if found else None
 
 
@@ -70,8 +73,9 @@ def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
         if is_not_empty(row.get(name)):
             raise RowError(f"its prompt has {name}, which cannot be sent; --column takes a column without them")
     if "prompt" in row:
-        if is_not_empty(row.get("context")):
-            raise RowError("its prompt has a context, which would be left out; --column takes a column without it")
+        for name in MATERIALS:
+            if is_not_empty(row.get(name)) and not _is_part(row[name], row["prompt"]):
+                raise RowError(f"its prompt has {name} besides, which would be left out; --column prompt leaves it out")
         return _whole_conversation(row, _given_prompt(row["prompt"]))
     for name in CONVERSATIONS:
         if name in row:
@@ -84,6 +88,11 @@ def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
     if "chosen" in row and "rejected" in row:
         return _shared_beginning(row["chosen"], row["rejected"])
     raise RowError(f"expected {EXPECTED}, found {_names(row)}; --column names another one")
+
+
+def _is_part(text: Any, prompt: Any) -> bool:
+    """Whether a prompt of text holds the text already."""
+    return isinstance(text, str) and isinstance(prompt, str) and text in prompt
 
 
 def _whole_conversation(row: Mapping[str, Any], prompt: str | Conversation) -> str | Conversation:

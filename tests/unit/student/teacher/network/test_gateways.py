@@ -25,7 +25,7 @@ def client(fake: FakeTeacherService) -> Teacher:
     return Teacher("http://teacher.test:8010", transport=fake.transport)
 
 
-@pytest.mark.parametrize("status", [408, 425, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 522, 524])
 def test_a_gateways_passing_failure_is_tried_again(status, waits):
     fake = FakeTeacherService(lambda request: httpx.Response(status, text="<html>later</html>"))
     assert len(client(fake).score(sampled()[:1])) == 1
