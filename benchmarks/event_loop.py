@@ -54,7 +54,7 @@ def cases() -> dict[str, tuple[str, list[bytes], int, float | None]]:
         "1,024 sets of 256 responses of 1 token": ("/v1/likelihood", body(sets=sets(1024, 8, 256, 1)), 1, None),
         "64 sets, every order of 4": ("/v1/score", body(sets=choices, orders="all"), 2, None),
         **{f"largest: {name}": (route, [content], 2, None) for name, (route, content) in largest_bodies().items()},
-        "1,024 completions, echo": ("/v1/completions", body(prompt=[text(600, 9 * i) for i in range(1024)], echo=True,
+        "1,024 completions, echo": ("/v1/completions", body(prompt=[text(300, 9 * i) for i in range(1024)], echo=True,
                                                             max_tokens=0, logprobs=1), 1, None),
     }  # fmt: skip
 

@@ -75,7 +75,9 @@ def _by_convention(row: Mapping[str, Any]) -> str | Conversation:
     if "prompt" in row:
         for name in MATERIALS:
             if is_not_empty(row.get(name)) and not _is_part(row[name], row["prompt"]):
-                raise RowError(f"its prompt has {name} besides, which would be left out; --column prompt leaves it out")
+                raise RowError(
+                    f"its prompt has {name} besides, which would be left out; --column prompt leaves it out"
+                )
         return _whole_conversation(row, _given_prompt(row["prompt"]))
     for name in CONVERSATIONS:
         if name in row:

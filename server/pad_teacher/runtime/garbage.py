@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from pad_teacher.runtime.reading_thread import ReadingThread
 
-# Full collections stall all threads for about 100 ms, so they run 200 times less often than CPython's own.
-GC_THRESHOLDS = (700, 5, 2_000)
+# No full collection by itself: it comes by the number of new objects, just when a large request holds a million.
+GC_THRESHOLDS = (700, 5, 2**30)
 COLLECT_SECONDS = 30.0  # between two full collections of an idle service
+MOST_WAITS = 20  # for an idle moment; then one between two turns of the reading thread will do
 
 
 def freeze_loaded_objects() -> None:
@@ -23,8 +24,17 @@ def freeze_loaded_objects() -> None:
 
 
 async def collect_while_idle(thread: ReadingThread, is_idle: Callable[[], bool]) -> None:
-    """Run a full collection in ``thread`` now and then, if no request is under way at that moment."""
+    """Run a full collection in ``thread`` now and then, while no request is under way and all of them are freed."""
+    waits = 0
+
+    def collect() -> None:
+        nonlocal waits
+        if not thread.has_work:  # in the thread: what still waits there holds objects, or is to free them
+            gc.collect()
+            waits = 0
+
     while True:
         await asyncio.sleep(COLLECT_SECONDS)
-        if is_idle():
-            thread.run_later(gc.collect)  # after everything that is still to be freed there
+        waits += 1
+        if is_idle() or waits > MOST_WAITS:
+            thread.run_later(collect)

@@ -103,6 +103,12 @@ class ReadingThread:
             self._let_turn_wait()
         return work.done
 
+    @property
+    def has_work(self) -> bool:
+        """Whether an owner's work waits."""
+        with self._lock:
+            return bool(self._turns)
+
     def refused(self, owner: str, seconds: float) -> None:
         """Count so many seconds of the thread as work of the owner that came to nothing by its own fault."""
         with self._lock:

@@ -187,8 +187,11 @@ def test_a_system_prompt_is_added_if_there_is_none(tmp_path: Path) -> None:
         ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{}]}]}, r"messages\[0\]: calls tools"),
         ({"prompt": "hi", "tools": [{"name": "search"}]}, "its prompt has tools, which cannot be sent"),
         ({"instruction": 3}, "instruction, input and context: expected text"),
-        ({"prompt": "hi", "context": "Ada wrote."}, "its prompt has context besides, which would be left out"),
-        ({"prompt": "hi", "input": "Ada wrote."}, "its prompt has input besides, which would be left out"),
+        (
+            {"prompt": "hi", "context": "Ada wrote."},
+            "its prompt has context besides, which",
+        ),
+        ({"prompt": "hi", "input": "Ada wrote."}, "its prompt has input besides, which"),
         ({"prompt": "hi", "documents": [{"text": "Ada wrote."}]}, "its prompt has documents, which cannot be sent"),
         ({"prompt": "hi", "functions": [{"name": "add"}]}, "its prompt has functions, which cannot be sent"),
         ({"instruction": "go on", "chat_history": [["a", "b"]]}, "its prompt has chat_history, which cannot be sent"),
