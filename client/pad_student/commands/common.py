@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from pad_student.commands.settings import ConversationSettings, PromptData, ServiceAccess
 from pad_student.data.prompts import PromptLine, PromptOptions, read_prompts
 from pad_student.storage.terminal.phases import Phase
@@ -22,15 +24,16 @@ def connect(access: ServiceAccess, fingerprint: str | None = None, reference: st
 
     A continued run gives the fingerprints of both that it began with.
     """
-    key = access.key.get_secret_value() if access.key else None
+    reference_key: SecretStr | None = getattr(access, "reference_key", None)
     return Teacher(
         access.urls,
-        key,
+        access.key.get_secret_value() if access.key else None,
         access.job or job_of(access),
         timeout=access.timeout,
         patience=access.patience,
         fingerprint=fingerprint,
         reference=getattr(access, "reference", None),
+        reference_key=reference_key.get_secret_value() if reference_key else None,
         reference_fingerprint=reference,
     )
 

@@ -60,8 +60,10 @@ class ReferenceAccess(TeacherAccess):
     """Which teacher to ask, and perhaps another service for its reference."""
 
     reference: Urls | None = None
-    """adpa: URL of a service that holds the model which the teacher was aligned from, asked with the same key; by
-    default the teacher's own service holds it, started with --reference."""
+    """adpa: URL of a service that holds the model which the teacher was aligned from; by default the teacher's own
+    service holds it, started with --reference."""
+    reference_key: SecretStr | None = None
+    """adpa: that service's key, by default the teacher's. Prefer the variable PAD_STUDENT_REFERENCE_KEY."""
 
 
 class ConversationSettings(Settings, TemplateSettings):

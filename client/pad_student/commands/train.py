@@ -58,6 +58,7 @@ FREE_SETTINGS = (
     "teacher",
     "reference",
     "key",
+    "reference_key",
     "job",
     "timeout",
     "patience",

@@ -56,7 +56,8 @@ class Teacher(TeacherSession):
         fingerprint: the teacher that a continued run began with.
         transport: an httpx transport in the place of the network.
         reference: of the service, or of each replica, that holds the model which the teacher was aligned from, if
-            the teacher's does not hold it too; asked with the same key.
+            the teacher's does not hold it too.
+        reference_key: the key of that service; by default it is asked with ``key``.
         reference_fingerprint: the reference that a continued run began with.
 
     Raises:

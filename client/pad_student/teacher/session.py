@@ -65,6 +65,7 @@ class TeacherSession:
         fingerprint: str | None = None,
         transport: Transport | None = None,
         reference: str | Sequence[str] | None = None,
+        reference_key: str | None = None,
         reference_fingerprint: str | None = None,
         role: str = "teacher",
     ) -> None:
@@ -79,7 +80,7 @@ class TeacherSession:
         if reference is not None:
             self._reference = TeacherSession(
                 reference,
-                key,
+                reference_key or key,
                 job,
                 timeout=timeout,
                 patience=patience,

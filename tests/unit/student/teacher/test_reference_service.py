@@ -53,6 +53,14 @@ def test_two_services_give_the_numbers_of_one() -> None:
     assert not any(body["reference"] for body in ours.bodies + theirs.bodies)
 
 
+@pytest.mark.parametrize(("own", "sent"), [("k-ref", "k-ref"), (None, "k-teacher")])
+def test_a_reference_is_asked_with_its_own_key_if_it_has_one(own: str | None, sent: str) -> None:
+    ours, theirs = FakeTokenService(seed=1), FakeTokenService(seed=2)
+    asked(both(ours, theirs, key="k-teacher", reference_key=own))
+    keys = [{each.headers["Authorization"] for each in service.requests} for service in (ours, theirs)]
+    assert keys == [{"Bearer k-teacher"}, {f"Bearer {sent}"}]
+
+
 def test_a_reference_is_asked_only_if_it_is_needed() -> None:
     theirs = FakeTokenService(seed=2)
     both(FakeTokenService(seed=1), theirs).token_logprobs(SETS, top=7)
