@@ -22,9 +22,9 @@ numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The file, and the headers of two keys."""
+    """The file, and the headers of three keys."""
     file = tmp_path_factory.mktemp("keys") / "keys"
-    limits: dict[str, Any] = {"greedy": {"weight": 0.01, "tokens_per_minute": 1000}, "polite": {}}
+    limits: dict[str, Any] = {"greedy": {"weight": 0.01, "tokens_per_minute": 1000}, "polite": {}, "stubborn": {}}
     headers = {name: {"Authorization": f"Bearer {add_key(file, name, **limits[name])}"} for name in limits}
     return {"file": file, **headers}
 
@@ -93,3 +93,18 @@ def test_refused_requests_leave_other_keys_their_time(
         ended.set()
         assert set().union(*(each.result() for each in greedy)) <= {422, 429}
     assert max(times) < 5  # it was 7 to more than 120 s
+
+
+def test_a_key_that_is_always_refused_is_slowed_and_said_briefly(
+    teacher: TeacherProcess, keys: dict[str, Any]
+) -> None:
+    route, body = REFUSED["many orders"]
+    content, seconds = httpx.Request("POST", teacher.url, json=body).read(), list[float]()
+    with httpx.Client(base_url=teacher.url, timeout=60, headers=keys["stubborn"]) as http:
+        while len(seconds) < 10 or sum(seconds) < 3:
+            began = time.monotonic()
+            assert http.post(f"/v1/{route}", content=content).status_code == 422
+            seconds.append(time.monotonic() - began)
+    assert min(seconds[-5:]) > 1.5 * min(seconds[:5])
+    lines = sum('"key": "stubborn"' in line for line in teacher.log.read_text().splitlines())
+    assert 0 < lines <= 5 * (sum(seconds) + 2)

@@ -6,8 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from pad_student.commands.settings import ConversationSettings, PromptData, ServiceAccess
 from pad_student.data.prompts import PromptLine, PromptOptions, read_prompts
 from pad_student.storage.terminal.phases import Phase
@@ -24,7 +22,7 @@ def connect(access: ServiceAccess, fingerprint: str | None = None, reference: st
 
     A continued run gives the fingerprints of both that it began with.
     """
-    reference_key: SecretStr | None = getattr(access, "reference_key", None)
+    reference_key = getattr(access, "reference_key", None)
     return Teacher(
         access.urls,
         access.key.get_secret_value() if access.key else None,

@@ -9,6 +9,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
+import numpy as np
+
 from pad_teacher.engines.queries import Answer, FloatArray, Query, Questions, TokenSet
 from pad_teacher.errors import Refusal
 
@@ -79,6 +81,10 @@ class Engine(Runtime, Protocol):
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         """Log-probabilities of one response, computed slowly and plainly: the golden check compares with them."""
         ...
+
+    def reference_label_logprobs(self, prompt_ids: list[int], label_ids: list[int]) -> FloatArray:
+        """Log-probability of each label as the next token after the prompt, computed as slowly and plainly."""
+        return np.concatenate([self.reference_logprobs(prompt_ids, [label]) for label in label_ids])
 
     def token_logprobs(self, sets: Sequence[TokenSet]) -> list[list[FloatArray]]:
         """Log-probability of each response token given all before it: ``[set][response][token]``, in nats."""

@@ -49,6 +49,10 @@ class PairEngine(Engine):
         """See ``Engine``; of the teacher. The reference has a golden check of its own."""
         return self.teacher.reference_logprobs(prompt_ids, response_ids)
 
+    def reference_label_logprobs(self, prompt_ids: list[int], label_ids: list[int]) -> FloatArray:
+        """See ``Engine``: the teacher's."""
+        return self.teacher.reference_label_logprobs(prompt_ids, label_ids)
+
     def digest(self) -> str:
         """See ``Engine``; over both models."""
         return hashlib.sha256(f"{self.teacher.digest()} {self.reference.digest()}".encode()).hexdigest()

@@ -67,8 +67,7 @@ def check(teacher: Teacher, say: Callable[[str], None] = lambda _: None) -> floa
     chosen = zip(prompts, engine.label_logprobs(prompts, [labels] * 2), strict=True)
     for number, (prompt_ids, log_probs) in enumerate(chosen, len(sets) + 1):
         say(f"{number}/{count}")
-        reference = [engine.reference_logprobs(prompt_ids, [label]) for label in labels]
-        pairs.append((log_probs, np.concatenate(reference)))
+        pairs.append((log_probs, engine.reference_label_logprobs(prompt_ids, labels)))
     return compare(pairs, engine.dtype)
 
 

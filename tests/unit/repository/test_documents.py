@@ -12,6 +12,7 @@ PACKAGES = {
     "pad_wire": "shared",
     "pad_torch": "shared",
     "pad_settings": "shared",
+    "pad_pages": "shared",
     "pad_teacher": "server",
     "pad_student": "client",
 }

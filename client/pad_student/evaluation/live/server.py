@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from socketserver import TCPServer
 from typing import Any, cast
 
+from pad_pages import FILES
 from pad_student.evaluation.live.folder import RunFolder
 
 # Nothing but this server's own files: no other host, no script or style within a page, no frame around it.
@@ -24,16 +25,15 @@ HEADERS = {
 }
 TYPES = {"css": "text/css", "js": "text/javascript", "html": "text/html", "svg": "image/svg+xml"}
 REPORT, RUNS = "pad_student.evaluation.report", "pad_student.evaluation.live"
+SHARED = "pad_pages"
 PAGES = {
     "/": (RUNS, "runs.html"),
     "/assets/icon.svg": (RUNS, "icon.svg"),
     "/assets/runs.css": (RUNS, "runs.css"),
     "/assets/runs.js": (RUNS, "runs.js"),
     "/assets/samples.js": (RUNS, "samples.js"),
-    "/assets/curves.js": (REPORT, "curves.js"),
     "/assets/page.css": (REPORT, "page.css"),
-    "/assets/uPlot.iife.min.js": (REPORT, "uPlot.iife.min.js"),
-    "/assets/uPlot.min.css": (REPORT, "uPlot.min.css"),
+    **{f"/assets/{name}": (SHARED, name) for name in FILES},
 }
 SILENT_SECONDS = 60.0  # of a connection, until it is closed
 HERE = ("localhost", "127.0.0.1", "::1")

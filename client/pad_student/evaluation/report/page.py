@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from jinja2 import Environment, StrictUndefined
 
+import pad_pages as pages
 from pad_student.evaluation.report.changes import Part, changes
 from pad_student.evaluation.report.charts import charts, label, plots
 from pad_student.evaluation.report.collect import Run
@@ -21,8 +22,9 @@ _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in 
 def build(run: Run) -> str:
     """The page's HTML, to be written in UTF-8."""
     shown = charts(run)
-    style, library, library_style = map(_text, ("page.css", "uPlot.iife.min.js", "uPlot.min.css"))
-    script = _text("curves.js") + _text("page.js").replace(_IMPORT, "")
+    library, library_style, licence = map(pages.text_of, ("uPlot.iife.min.js", "uPlot.min.css", pages.LICENCE))
+    style = pages.text_of("charts.css") + _text("page.css")
+    script = pages.text_of("curves.js") + _text("page.js").replace(_IMPORT, "")
     betas = [run.settings.get(name) for name in ("beta_teacher", "beta_student")]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
@@ -37,7 +39,7 @@ def build(run: Run) -> str:
         script=script,
         style=style,
         library_style=library_style,
-        licence=_text("uPlot.LICENSE"),
+        licence=licence,
         findings=findings(run),
         charts=[(chart, chart.curves(run)) for chart in shown],
         data=_embedded(plots(run, shown)),

@@ -99,14 +99,15 @@ class TransformersEngine(Engine):
         scored = (result for group in self._groups(rows) for result in self._run(group))
         return [answer(query, scored) for query in queries]
 
-    @torch.inference_mode()
     def reference_logprobs(self, prompt_ids: list[int], response_ids: list[int]) -> FloatArray:
         """See ``Engine``: one sequence, the model's own full logits, log-softmax in float64."""
-        ids = torch.tensor([prompt_ids + response_ids], device=self._model.device)
-        with packed_linear.unpacked(), tree_forward.plain_attention(self._model, self._plain_attention):
-            logits = self._model(input_ids=ids, use_cache=False).logits[0, len(prompt_ids) - 1 : -1]
-        log_probs = logits.double().log_softmax(-1)
-        return log_probs.gather(-1, ids[0, len(prompt_ids) :, None])[:, 0].float().cpu().numpy()
+        logits_T_V = _logits(self._model, self._plain_attention, prompt_ids + response_ids)
+        return _logprobs(logits_T_V[len(prompt_ids) - 1 : -1], response_ids)
+
+    def reference_label_logprobs(self, prompt_ids: list[int], label_ids: list[int]) -> FloatArray:
+        """See ``Engine``: as ``reference_logprobs``, in one pass."""
+        logits_T_V = _logits(self._model, self._plain_attention, prompt_ids)
+        return _logprobs(logits_T_V[-1:].expand(len(label_ids), -1), label_ids)
 
     def measure_memory(self) -> None:
         """Measure the memory of forward passes, so that none begins that the device cannot hold."""
@@ -203,6 +204,20 @@ def _long_rope_from(config: Any) -> float:
 def _is_out_of_memory(error: BaseException) -> bool:
     # The CPU allocator raises a plain RuntimeError, which only its text tells apart.
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@torch.inference_mode()
+def _logits(model: Any, plain_attention: Any, ids: list[int]) -> Tensor:
+    """The model's own logits of one sequence, ``[token, vocabulary]``, without any fast way."""
+    given = torch.tensor([ids], device=model.device)
+    with packed_linear.unpacked(), tree_forward.plain_attention(model, plain_attention):
+        return model(input_ids=given, use_cache=False).logits[0]
+
+
+def _logprobs(logits_T_V: Tensor, ids: list[int]) -> FloatArray:
+    """The log-probability of one id in each row."""
+    ids_T_1 = torch.tensor(ids, device=logits_T_V.device)[:, None]
+    return logits_T_V.double().log_softmax(-1).gather(-1, ids_T_1)[:, 0].float().cpu().numpy()
 
 
 # pyright: standard

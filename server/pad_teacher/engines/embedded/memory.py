@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pad_teacher.engines.embedded.output_head import OutputHead, chunk_bytes
 from pad_teacher.engines.embedded.rows import Row
 
-ROW, TRIALS = 64, (4, 16)  # tokens of a row, and rows: short ones, so that attention scores count for little
+ROW, TRIALS = 64, (4, 12)  # tokens of a row, and rows: short ones, so that attention scores count for little
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import pad_pages
 from pad_student.commands.cli import main
 from pad_student.errors import ReportError
 from pad_student.evaluation.report.card import model_card
@@ -264,8 +265,9 @@ def test_the_wheel_holds_the_files_that_the_page_is_made_of(tmp_path: Path) -> N
     held = set(zipfile.ZipFile(wheel).namelist())
     evaluation = ROOT / "client" / "pad_student" / "evaluation"
     parts = {f"{each}/{path.name}" for each in ("report", "live") for path in (evaluation / each).glob("*.*")}
-    assert {"report/page.html", "report/curves.js", "report/uPlot.LICENSE", "live/runs.html", "live/runs.js"} <= parts
+    assert {"report/page.html", "live/runs.html", "live/runs.js"} <= parts
     assert {f"pad_student/evaluation/{name}" for name in parts} <= held
+    assert {f"pad_pages/{name}" for name in (*pad_pages.FILES, pad_pages.LICENCE)} <= held
 
 
 def test_each_sides_seconds_are_shares_of_the_time_that_went_by(tmp_path: Path) -> None:
