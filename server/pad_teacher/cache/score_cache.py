@@ -142,7 +142,7 @@ class ScoreCache:
         if self._open is None:
             if self._file:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self._file or ":memory:", WAIT_SECONDS, factory=self._connection)
+            database = sqlite3.connect(self._file or ":memory:", timeout=WAIT_SECONDS, factory=self._connection)
             try:
                 self._prepare(database)
             except BaseException:

@@ -43,7 +43,11 @@ class Spending:
             self._database = sqlite3.connect(
                 folder / FILE if folder else ":memory:", timeout=10, isolation_level=None, check_same_thread=False
             )
-            self._database.execute(_TABLE)
+            try:
+                self._database.execute(_TABLE)
+            except sqlite3.Error:
+                self._database.close()
+                raise
         except sqlite3.Error as error:
             raise CannotServe(f"cannot keep the upstream's tokens in {folder}: {error}; mend it or move it") from None
 
