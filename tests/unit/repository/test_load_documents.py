@@ -57,3 +57,11 @@ def test_the_event_loop_page_quotes_the_pages() -> None:
     hour = measured["an_hour_of_events"]
     assert f"{hour['before']['heap_mib']:.1f} and {hour['after']['heap_mib']:.1f} MiB" in text
     assert hour["after"]["heap_mib"] - hour["before"]["heap_mib"] < 1
+
+
+def test_the_start_takes_at_most_a_tenth_longer_than_before() -> None:
+    measured = result("start_time")
+    ours, before = measured["starts"]
+    said = f"{ours['median_seconds']:.1f} s, {before['median_seconds']:.1f} s before the second wave"
+    assert said in page("docs/verification.md")
+    assert measured["ratio_of_medians"] <= 1.10
