@@ -178,6 +178,7 @@ async def test_a_full_collection_waits_until_no_request_runs(
     running: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(garbage, "COLLECT_SECONDS", 0.01)
+    monkeypatch.setattr(garbage, "MOST_WAITS", 10**9)
     async with running() as (client, _):
         engine.gate.clear()
         scoring = asyncio.create_task(score(client))
