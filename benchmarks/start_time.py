@@ -9,13 +9,12 @@ cache. Writes results/start_time.json.
 import argparse
 import json
 import os
-import subprocess
 import time
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.harness.environment import RESULTS, ROOT, RUNS, circumstances
+from benchmarks.harness.environment import RESULTS, ROOT, RUNS, circumstances, commit_of
 from benchmarks.harness.service_process import pad_teacher
 
 FOLDERS = ("server", "client", "shared")
@@ -49,17 +48,6 @@ def seconds_to_ready(checkout: Path, teacher: Path) -> float:
     options = ("--model", teacher, "--dtype", "float32")
     with pad_teacher(RUNS / "start.log", *options, environment=os.environ | {"PYTHONPATH": path}):
         return time.perf_counter() - began
-
-
-def commit_of(checkout: Path) -> str:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return described.stdout.strip()
 
 
 def in_short(seconds: list[float]) -> dict[str, Any]:

@@ -19,20 +19,25 @@ def circumstances(script: str, device: str) -> dict[str, Any]:
     import torch
 
     on_cpu = torch.device(device).type == "cpu"
+    return {
+        "command": command_of(script),
+        "date": now(),
+        "commit": commit_of(ROOT),
+        "device": _processor() if on_cpu else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit of a checkout of this project, with ``-dirty`` if it has been changed; "unknown" outside of git."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=ROOT,
+        cwd=checkout,
         capture_output=True,
         text=True,
         check=False,
     )
-    return {
-        "command": command_of(script),
-        "date": now(),
-        "commit": described.stdout.strip() or "unknown",
-        "device": _processor() if on_cpu else torch.cuda.get_device_name(device),
-        "threads": torch.get_num_threads(),
-    }
+    return described.stdout.strip() or "unknown"
 
 
 def command_of(script: str) -> str:

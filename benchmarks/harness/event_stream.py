@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page
 
-# Replaces the fetch of events. `push(count)` sends so many, a second apart by their own clock.
+# Replaces the fetch of events. `push(state, count)` sends so many states, a second
+# apart by their own clock, and returns the last.
 STREAM = """
 const real = window.fetch;
 window.fetch = (url, options) => {

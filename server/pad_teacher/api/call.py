@@ -25,7 +25,8 @@ from pad_wire.validation import InvalidBody
 T = TypeVar("T")
 
 FREED_A_STEP = 64  # items; each may hold a thousand numbers
-OF_THE_SERVICE = frozenset({"overloaded", "deadline_exceeded", "not_ready", "engine_failed", "internal"})  # refusals
+# Refusals whose reason is not the request: the time that they took is not held against its key.
+OF_THE_SERVICE = frozenset({"overloaded", "deadline_exceeded", "not_ready", "engine_failed", "internal"})
 
 
 @dataclass(frozen=True, slots=True)

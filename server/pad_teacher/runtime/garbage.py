@@ -13,7 +13,7 @@ from pad_teacher.runtime.reading_thread import ReadingThread
 # No full collection by itself: it comes by the number of new objects, just when a large request holds a million.
 GC_THRESHOLDS = (700, 5, 2**30)
 COLLECT_SECONDS = 30.0  # between two full collections of an idle service
-MOST_WAITS = 2  # for an idle moment; then one between two turns of the reading thread will do
+MOST_WAITS = 2  # for an idle moment; then one will do in which nothing is read or written
 
 
 def freeze_loaded_objects() -> None:

@@ -18,9 +18,8 @@ from pad_teacher.errors import Refusal
 TOPS = (20, 5)  # of the likeliest tokens: the most that OpenAI returns, and others
 SOON = 5  # seconds until another process may serve
 NO_KEY = "none"  # sent if there is no key file: the library does not go without
-IDLE_SECONDS = (
-    2  # a connection is kept; uvicorn, and so vLLM, closes an idle one after 5, and a request may cross that
-)
+# A connection is kept so long: uvicorn, and so vLLM, closes an idle one after 5 seconds, and a request may cross it.
+IDLE_SECONDS = 2
 
 LimitName = Literal["max_tokens", "max_completion_tokens"]
 
