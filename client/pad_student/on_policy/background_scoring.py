@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Condition, Thread
@@ -10,6 +11,10 @@ from pad_student.on_policy.score_file import ScoreFile
 from pad_wire import SampledSet, ScoredSet
 
 ScoreStream = Callable[[Iterable[SampledSet]], Iterator[ScoredSet]]
+
+
+class _End(Enum):
+    PART, ALL = "part", "all"
 
 
 class BackgroundScorer:
@@ -34,12 +39,12 @@ class BackgroundScorer:
     def __init__(self, stream: ScoreStream, out: Path, before: "BackgroundScorer | None" = None) -> None:
         self._stream = stream
         self._before = before
-        self._queue: SimpleQueue[SampledSet | None] = SimpleQueue()
+        self._queue: SimpleQueue[SampledSet | _End] = SimpleQueue()
         self._changed = Condition()  # guards all that follows
         self._file = ScoreFile(out)
         self._left_out: set[str] = set()
         self._error: BaseException | None = None
-        self._complete = self._stopped = False
+        self._complete = self._stopped = self._fed_all = False
         self._thread = Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
@@ -47,6 +52,10 @@ class BackgroundScorer:
         """Have these scored too."""
         for each in sets:
             self._queue.put(each)
+
+    def finish_part(self) -> None:
+        """Have all that was fed so far scored, even if more would fit into the last request."""
+        self._queue.put(_End.PART)
 
     def complete(self) -> None:
         """Declare that all sets have been fed and are on disk.
@@ -60,7 +69,7 @@ class BackgroundScorer:
                 self._changed.notify_all()
                 self._file.commit()
         finally:
-            self._queue.put(None)
+            self._queue.put(_End.ALL)
 
     def stop(self) -> None:
         """Ask for nothing more, and write nothing more."""
@@ -78,13 +87,13 @@ class BackgroundScorer:
         """
 
         def is_known() -> bool:
-            return identifier in self._file.written or identifier in self._left_out
+            return identifier in self._file.found or identifier in self._left_out
 
         with self._changed:
             self._changed.wait_for(lambda: is_known() or self._error is not None)
             if self._error is not None and not is_known():
                 raise self._error
-            return self._file.written.get(identifier)
+            return self._file.found.get(identifier)
 
     def join(self) -> None:
         """Wait for the end, and raise the error that ended the scoring, if any."""
@@ -106,16 +115,23 @@ class BackgroundScorer:
             if not self._stopped:
                 self._file.remove_early()
         except BaseException as error:  # noqa: BLE001 -- raised again in the threads that wait for scores
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
 
     def _score(self) -> None:
         try:
-            for scored in self._answers(self._unscored()):
-                self._add(scored)
-                if self._stopped:
-                    return
+            while not self._fed_all:
+                for scored in _answers(self._stream, self._unscored(), self._leave_out):
+                    self._add(scored)
+                    if self._stopped:
+                        return
+        except BaseException as error:
+            self._fail(error)  # at once: what is fed next may depend on a score that will not come
+            raise
         finally:
             with self._changed:
                 self._changed.wait_for(lambda: self._complete)
@@ -123,39 +139,43 @@ class BackgroundScorer:
                 self._changed.notify_all()
 
     def _unscored(self) -> Iterator[SampledSet]:
-        """Yield the sets to ask for; those of an earlier start are added from disk on the way."""
-        for each in iter(self._queue.get, None):
+        """Yield a part's sets to ask for; those of an earlier start are added from disk on the way."""
+        while not isinstance(each := self._queue.get(), _End):
             if self._stopped:
-                return
-            if each.id in self._file.written:
+                break
+            if each.id in self._file.found:
                 continue
             if known := self._file.known(each):
                 self._add(known)
             else:
                 yield each
+        self._fed_all = self._stopped or each is _End.ALL
 
     def _add(self, scored: ScoredSet) -> None:
         with self._changed:
             self._file.add(scored)
             self._changed.notify_all()
 
-    def _answers(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
-        """Yield scored sets; a set that the stream skipped is noted as left out."""
-        asked: deque[SampledSet] = deque()
-
-        def noted() -> Iterator[SampledSet]:
-            for each in sets:
-                asked.append(each)
-                yield each
-
-        for scored in self._stream(noted()):
-            while (each := asked.popleft()).id != scored.id:
-                self._leave_out(each)
-            yield scored
-        for each in asked:
-            self._leave_out(each)
-
     def _leave_out(self, each: SampledSet) -> None:
         with self._changed:
             self._left_out.add(each.id)
             self._changed.notify_all()
+
+
+def _answers(
+    stream: ScoreStream, sets: Iterable[SampledSet], leave_out: Callable[[SampledSet], None]
+) -> Iterator[ScoredSet]:
+    """Yield scored sets; ``leave_out`` takes those that the stream skipped."""
+    asked: deque[SampledSet] = deque()
+
+    def noted() -> Iterator[SampledSet]:
+        for each in sets:
+            asked.append(each)
+            yield each
+
+    for scored in stream(noted()):
+        while (each := asked.popleft()).id != scored.id:
+            leave_out(each)
+        yield scored
+    for each in asked:
+        leave_out(each)

@@ -17,10 +17,12 @@ class RoundRecord(BaseModel):
     Attributes:
         sampled_at: the step whose weights sampled the round.
         steps: the steps that the round is for.
+        left_out: ids of the sets that were not sampled, because their prompts teach no more.
     """
 
     sampled_at: int
     steps: list[int]
+    left_out: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,26 @@ response sets, so any other stage can read them.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pad_student.data.prompts import PromptLine
 from pad_student.errors import ConfigError
 from pad_student.on_policy.background_scoring import BackgroundScorer
+from pad_student.on_policy.prompt_memory import memory_of
 from pad_student.on_policy.round_folder import RoundFolder, RoundRecord, fingerprints_so_far
+from pad_student.on_policy.round_sampling import (
+    SECOND,
+    Steps,
+    pairs_of_data,
+    sample_all,
+    sampler,
+    unsettled,
+    with_a_preference,
+    with_set_ids,
+)
 from pad_student.preference.config import PADConfig
-from pad_student.preference.copies import number_of_texts
-from pad_student.sampling.generate import sample_responses
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
@@ -28,9 +36,6 @@ from pad_student.teacher.options import ScoreOptions
 from pad_student.teacher.requests.refusals import Refusals
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
-
-Steps = Mapping[int, Sequence[Sequence[PromptLine]]]  # each step's micro-batches
-Sample = Callable[[Sequence[tuple[str, PromptLine]], float], Sequence[Sequence[Response]]]  # by key, at a temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Round:
         scorer: has or gets the scores.
         responses: of each set whose texts are compared; dckd and adpa compare none.
         skipped: ids of the sets that are not scored, because they hold one text.
+        left_out: each step's number of prompts that are not sampled, because they teach no more.
     """
 
     sampled_at: int
@@ -52,6 +58,7 @@ class Round:
     scorer: BackgroundScorer
     responses: Mapping[str, Sequence[Response]] = field(default_factory=dict[str, Sequence[Response]])
     skipped: frozenset[str] = frozenset()
+    left_out: Mapping[int, int] = field(default_factory=dict[int, int])
 
     @property
     def end(self) -> int:
@@ -122,6 +129,7 @@ class Rounds:
         if so_far and isinstance(teacher, Teacher):
             teacher.pin(so_far, reference)
         self.refusals = Refusals(config.on_refused, config.most_refused)  # type: ignore[arg-type]
+        self.memory = memory_of(folder, rank, config.skip_settled, config.seed)
         self._server = None
         if config.sampler_url:
             if config.world_size > 1:
@@ -137,13 +145,7 @@ class Rounds:
         Raises:
             OtherRun: naming the setting that differs.
         """
-        names = ("seed", "n", "parts", "decompose", "temperature", "max_response_tokens", "sampling_batch_size")
-        names += ("staleness", "form", "orders", "tolerance", "distinct", "one_text", "resample_temperature")
-        now = {name: getattr(self._config, name) for name in names}
-        now |= {"asks_selection": self._config.alpha > 0, **decisive}
-        if self._config.method != "pad":
-            now |= {name: getattr(self._config, name) for name in ("method", "top_k")}
-        bind_to_settings(self._folder / "settings.json", now)
+        bind_to_settings(self._folder / "settings.json", _decisive(self._config) | decisive)
 
     def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
         """Sample for each step's prompts, while the teacher scores; a prompt that got no text is left out.
@@ -165,27 +167,31 @@ class Rounds:
         folder = RoundFolder.of_step(self._folder, min(steps), self._rank, self._config.steps_a_round)
         begun_before = folder.is_sampled
         if not begun_before:
-            folder.begin(RoundRecord(sampled_at=now, steps=list(steps)))
+            left_out = self.memory.left_out_of_all(steps, now) if self.memory else []
+            folder.begin(RoundRecord(sampled_at=now, steps=list(steps), left_out=left_out))
         scorer = BackgroundScorer(self._stream, folder.scored, before.scorer if before else None)
         try:
             if not begun_before:
                 self._sample(model, steps, folder, scorer)
             sets = list(jsonl.read(folder.sets, SampledSet))
             if begun_before:
-                scorer.feed(_with_a_preference(self._config, sets))
+                scorer.feed(with_a_preference(self._config, sets))
             scorer.complete()
         except BaseException:
             scorer.stop()
             raise
         record, sampled = folder.record, {each.id for each in sets}
         kept = {step: micro_batches for step, micro_batches in steps.items() if step in record.steps}
+        names = {step: [name for name, _ in with_set_ids(step, lines)] for step, lines in kept.items()}
         set_ids = {
-            step: [each for each, _ in _with_set_ids(step, lines) if each in sampled] for step, lines in kept.items()
+            step: [each for name in own for each in (name, name + SECOND) if each in sampled]
+            for step, own in names.items()
         }
         counts = {step: len(lines) for step, lines in kept.items()}
         responses = {s.id: s.responses for s in sets if self._config.method == "pad"}
-        skipped = sampled - {each.id for each in _with_a_preference(self._config, sets)}
-        return Round(record.sampled_at, set_ids, counts, scorer, responses, frozenset(skipped))
+        skipped = frozenset(sampled - {each.id for each in with_a_preference(self._config, sets)})
+        left_out = {step: len(set(own).intersection(record.left_out)) for step, own in names.items()}
+        return Round(record.sampled_at, set_ids, counts, scorer, responses, skipped, left_out)
 
     def _sample(self, model: Any, steps: Steps, folder: RoundFolder, scorer: BackgroundScorer) -> None:
         if isinstance(self._teacher, Teacher) and not self._is_checked:
@@ -193,31 +199,29 @@ class Rounds:
             self._is_checked = True
         # All or nothing: half a round could not be continued, since the student may have changed since.
         folder.unfinished_sets.unlink(missing_ok=True)
-        items = [named for step, micro_batches in steps.items() for named in _with_set_ids(step, micro_batches)]
-        sample = _pairs if self._config.method == "dckd" else self._sampler(model)
-        sampling = STATUS.phase("sampling", len(items), stops_at_once=True)
-        with Appender(folder.unfinished_sets) as sets, sampling as phase:
-            for start in range(0, len(items), self._config.sampling_batch_size):
-                batch = items[start : start + self._config.sampling_batch_size]
-                sampled = _sampled(self._config, sample, batch)
-                sets.append(*sampled)
-                scorer.feed(_with_a_preference(self._config, sampled))
-                phase.update(len(batch))
-        folder.unfinished_sets.replace(folder.sets)
-
-    def _sampler(self, model: Any) -> Sample:
-        with STATUS.phase("loading the weights into the sampling server", stops_at_once=True):
-            sample = self._server.with_weights_of(model) if self._server else sample_responses
-        return lambda keyed, temperature: sample(
-            model,
-            self._encoder,
-            [line.prompt for _, line in keyed],
-            n=self._config.part_size,
-            temperature=temperature,
-            max_new_tokens=self._config.max_response_tokens,
-            seed=self._config.seed,
-            keys=[key for key, _ in keyed],
+        left_out = set(folder.record.left_out)
+        items = [
+            each for step, lines in steps.items() for each in with_set_ids(step, lines) if each[0] not in left_out
+        ]
+        sample = (
+            pairs_of_data
+            if self._config.method == "dckd"
+            else sampler(self._config, self._encoder, model, self._server)
         )
+        asked = set[str]()
+        with Appender(folder.unfinished_sets) as sets:
+
+            def keep(sampled: list[SampledSet]) -> None:
+                sets.append(*sampled)
+                scored = with_a_preference(self._config, sampled)
+                asked.update(each.id for each in scored)
+                scorer.feed(scored)
+
+            sample_all(self._config, sample, items, keep)
+            if self._config.second_set_above is not None:
+                scorer.finish_part()
+                sample_all(self._config, sample, unsettled(self._config, items, asked, scorer), keep)
+        folder.unfinished_sets.replace(folder.sets)
 
     def _stream(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         return self._teacher.score_stream(
@@ -228,38 +232,19 @@ class Rounds:
         )
 
 
-def _sampled(config: PADConfig, sample: Sample, batch: Sequence[tuple[str, PromptLine]]) -> list[SampledSet]:
-    """The sets of one batch; with ``resample_temperature`` those of one text are sampled once more."""
-    found = list(sample(batch, config.temperature))
-    again = [place for place, responses in enumerate(found) if responses and number_of_texts(responses) == 1]
-    if config.resample_temperature and again:
-        # Other keys: the same random numbers would give much the same texts.
-        keyed = [(f"{batch[place][0]}+", batch[place][1]) for place in again]
-        for place, responses in zip(again, sample(keyed, config.resample_temperature), strict=True):
-            found[place] = responses or found[place]
-    answered = config.method == "adpa"
-    return [
-        SampledSet(id=name, prompt=line.prompt, responses=list(responses), answer=line.chosen if answered else None)
-        for (name, line), responses in zip(batch, found, strict=True)
-        if responses
-    ]
-
-
-def _with_a_preference(config: PADConfig, sets: Sequence[SampledSet]) -> list[SampledSet]:
-    """The sets to be scored; only pad compares the texts of a set."""
-    if config.one_text == "keep" or config.method != "pad":
-        return list(sets)
-    return [each for each in sets if number_of_texts(each.responses) > 1]
-
-
-def _pairs(batch: Sequence[tuple[str, PromptLine]], _: float) -> list[list[Response]]:
-    """The data's own responses: the chosen and the rejected one."""
-    return [[Response(text=line.chosen or ""), Response(text=line.rejected or "")] for _, line in batch]
-
-
-def _with_set_ids(step: int, micro_batches: Sequence[Sequence[PromptLine]]) -> list[tuple[str, PromptLine]]:
-    """Prompts with the ids of their sets: a prompt in several steps of a round has other responses in each."""
-    return [(f"{line.id}@{step}", line) for lines in micro_batches for line in lines]
+def _decisive(config: PADConfig) -> dict[str, Any]:
+    """The settings that decide what rounds hold."""
+    names = ("seed", "n", "parts", "decompose", "temperature", "max_response_tokens", "sampling_batch_size")
+    names += ("staleness", "form", "orders", "tolerance", "distinct", "one_text", "resample_temperature")
+    now = {name: getattr(config, name) for name in names}
+    now |= {"asks_selection": config.alpha > 0}
+    if config.method != "pad":
+        now |= {name: getattr(config, name) for name in ("method", "top_k")}
+    # Only if they are set: runs that were begun before they existed can be continued.
+    now |= {"skip_settled": config.skip_settled} if config.skip_settled else {}
+    above = config.second_set_above
+    now |= {} if above is None else {"second_set_above": above}
+    return now
 
 
 # pyright: standard

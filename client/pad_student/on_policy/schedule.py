@@ -7,6 +7,8 @@ from typing import Any
 
 from pad_student.data.prompts import PromptLine
 from pad_student.on_policy.costs import Costs
+from pad_student.on_policy.prompt_memory import PromptMemory
+from pad_student.on_policy.round_sampling import SECOND
 from pad_student.on_policy.rounds import Round, Rounds
 from pad_student.preference.config import PADConfig
 from pad_wire import ScoredSet
@@ -23,11 +25,18 @@ class StepSets:
         self._count = round_.micro_batches[step]
         self.responses = {name: round_.responses[name] for name in self.ids if name in round_.responses}
         self.skipped = round_.skipped
+        self.left_out = round_.left_out.get(step, 0)
         self._scored = partial(round_.scored, step)
         self._costs = costs
 
     def __len__(self) -> int:
         return self._count
+
+    def adapted(self) -> tuple[dict[str, float], int]:
+        """Shares of the step's prompts that were left out, and that have a second set; and how many there are."""
+        second = sum(name.endswith(SECOND) for name in self.ids)
+        prompts = max(1, len(self.ids) - second + self.left_out)
+        return {"share/settled": self.left_out / prompts, "share/unsettled": second / prompts}, prompts
 
     def without(self, repeated: frozenset[int]) -> Iterator[list[ScoredSet]]:
         """The micro-batches without the sets at these places of ``ids``."""
@@ -65,12 +74,16 @@ class RoundSchedule:
         rounds: samples, and has sets scored.
         config: how many steps a round has, and how many rounds are begun ahead.
         costs: counts the seconds of sampling and waiting.
+
+    Attributes:
+        adapts: whether prompts may be left out or have a second set.
     """
 
     def __init__(self, rounds: Rounds, config: PADConfig, costs: Costs) -> None:
         self._rounds = rounds
         self._steps_a_round = config.steps_a_round
         self._ahead = config.rounds_ahead
+        self.adapts = config.skip_settled > 0 or config.second_set_above is not None
         self._costs = costs
         self._begun: deque[Round] = deque()
         self._planned: dict[int, Sequence[Sequence[PromptLine]]] = {}  # of steps whose round has not begun
@@ -111,6 +124,11 @@ class RoundSchedule:
                 del self._planned[number]
             self._begun.append(begun)
         return StepSets(self._begun[0], step, self._costs) if self._begun else None
+
+    @property
+    def memory(self) -> PromptMemory | None:
+        """What prompts taught; None if none is left out for that."""
+        return self._rounds.memory
 
     @property
     def refused(self) -> Mapping[str, int]:

@@ -18,7 +18,7 @@ class ScoreFile:
         - A score from ``scored.early`` is used again only for a set with the same prompt and the same responses.
         - After ``abandon`` or ``close`` nothing is written.
 
-    Not thread-safe. ``written`` holds the scores in ``scored.jsonl`` by the id of their set.
+    Not thread-safe. ``found`` holds all scores on the disk by the id of their set, before ``commit`` too.
 
     Args:
         path: of ``scored.jsonl``; scores of an earlier start are read from it.
@@ -34,7 +34,7 @@ class ScoreFile:
         with ExitStack() as opened:
             self._early = opened.enter_context(Appender(self._early_path))
             self._out = opened.enter_context(Appender(path))
-            self.written = {each.id: each for each in jsonl.read(path, ScoredSet)}
+            self.found = {each.id: each for each in jsonl.read(path, ScoredSet)}
             self._known = {each.id: each for each in jsonl.read(self._early_path, ScoredSet)}
             self._files = opened.pop_all()
 
@@ -53,6 +53,7 @@ class ScoreFile:
             self._write()
         elif self._known.get(scored.id) is not scored:
             self._early.append(scored)
+        self.found[scored.id] = scored
 
     def commit(self) -> None:
         """The sets are on disk: write the scores so far, and from now on each as it is added."""
@@ -76,7 +77,6 @@ class ScoreFile:
     def _write(self) -> None:
         if self._pending:
             self._out.append(*self._pending)
-            self.written.update({each.id: each for each in self._pending})
             self._pending.clear()
 
 

@@ -90,6 +90,9 @@ class OnPolicySource:
         except (SamplerError, KeyboardInterrupt):  # in one process alone, so there is no other one to fail
             self._save_for_a_rerun()
             raise
+        except Exception as error:
+            self._save_if_the_teacher_failed(error)
+            raise
         return (Batches(sets, self._make_batches), sets.staleness) if sets else None
 
     @property
@@ -107,6 +110,8 @@ class OnPolicySource:
         # A set of one text has no gradient: it counts in the step's mean without being computed.
         skipped = [name for name in own if name in sets.skipped]
         waiting, found = sets.without(plan.repeated), len(skipped)
+        if memory := self._schedule.memory:
+            memory.begin_step(skipped)
         if self._waits_for_steps:
             whole = self._wait_for(lambda: list(waiting))
             plan = StepPlan.of([*skipped, *(each.id for part in whole for each in part)])
@@ -120,6 +125,9 @@ class OnPolicySource:
                 shares = copy_metrics([sets.responses[name] for name in own if name in sets.responses])
                 last = {"rescale": 1.0 if self._waits_for_steps else factor}
                 last |= {"noted": [({"share/refused": 1 - 1 / factor}, 1), (shares, len(own))]}
+                last["noted"] += [sets.adapted()] if self._schedule.adapts else []
+            if memory:
+                last |= {"taught": memory.taker(self._step, [each.id for each in scored], place == len(sets) - 1)}
             yield batch | {"weight": plan.weight(len(scored))} | last
 
     def _wait_for(self, work: Callable[[], Result]) -> Result:
@@ -129,9 +137,12 @@ class OnPolicySource:
             self._save_for_a_rerun()
             raise
         except Exception as error:
-            if all(gather_from_all(isinstance(error, TeacherError | EndedByAnother))):
-                self._save_for_a_rerun()
+            self._save_if_the_teacher_failed(error)
             raise
+
+    def _save_if_the_teacher_failed(self, error: Exception) -> None:
+        if all(gather_from_all(isinstance(error, TeacherError | EndedByAnother))):
+            self._save_for_a_rerun()
 
     def _save_for_a_rerun(self) -> None:
         """Save the finished steps: the teacher, or the sampling server, may be away for long."""

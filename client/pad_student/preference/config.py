@@ -93,6 +93,7 @@ class PADConfig(
     def _check_responses(self) -> None:
         for_pad = {"parts": self.parts > 1, "sampler_url": self.sampler_url}
         for_pad |= {"resample_temperature": self.resample_temperature is not None}
+        for_pad |= {"second_set_above": self.second_set_above is not None, "skip_settled": self.skip_settled > 0}
         if self.method != "pad" and (given := [name for name, value in for_pad.items() if value]):
             raise ConfigError(f"{given[0]} is for method pad: leave it out with {self.method}")
         if self.temperature == 0 and (self.method != "adpa" or self.n > 1):

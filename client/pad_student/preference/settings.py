@@ -236,6 +236,24 @@ class OnPolicySettings:
             description="Temperature at which a set of one text is sampled once more; by default it is not.",
         ),
     ] = None
+    second_set_above: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Entropy of the teacher's preferences over a set, 0 to 1, above which its prompt gets as many"
+            " responses again, as a set of their own; by default none does.",
+        ),
+    ] = None
+    skip_settled: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=0.9,
+            description="Greatest probability at which a prompt is left out because its loss was low when it came up"
+            " last; 0 leaves out none.",
+        ),
+    ] = 0.0
     max_response_tokens: Annotated[int, Field(ge=1, description="Longest response; longer ones are cut.")] = 1024
     sampling_batch_size: Annotated[
         int, Field(ge=1, description="Prompts sampled in one batch; bounds the memory of sampling.")

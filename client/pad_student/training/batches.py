@@ -15,7 +15,9 @@ from pad_student.data.prompts import PromptLine, PromptOptions, prompt_lines
 from pad_student.data.readers import PlacedRow, placed_rows
 from pad_student.errors import DatasetError
 from pad_student.model.logprobs import collate
-from pad_student.preference.rewards import Normalization, calibrated_reward, utf8_lengths
+from pad_student.preference.rewards import utf8_lengths
+from pad_student.preference.set_rewards import teacher_rewards
+from pad_student.preference.settings import Normalization
 from pad_student.storage.stored_lines import StoredLines
 from pad_student.teacher.options import ScoreOptions
 from pad_wire import ScoredSet
@@ -69,13 +71,6 @@ def as_rows(
     return scored + prompts
 
 
-def reward_settings(config: Any) -> dict[str, Any]:
-    """The settings of a run that ``batch_of`` takes; token-level methods ask for likelihoods alone."""
-    if config.method != "pad":
-        return {"alpha": 0.0}
-    return {name: getattr(config, name) for name in ("alpha", "normalization", "unconditional_weight")}
-
-
 def judging_options(config: Any) -> ScoreOptions:
     """How responses are scored that are compared and not learnt from: in token-level methods by likelihood alone."""
     return ScoreOptions.of(config) if config.method == "pad" else ScoreOptions(alpha=0.0)
@@ -94,9 +89,9 @@ def batch_of(
     Args:
         sets: P scored sets with N responses each.
         encoder: the student's.
-        alpha: weight of the log selection probability in the reward, in [0, 1]; see ``calibrated_reward``.
-        normalization: how log-likelihoods are normalised; see ``likelihood_reward``.
-        unconditional_weight: see ``likelihood_reward``.
+        alpha: as for ``teacher_rewards``, like ``normalization`` and ``unconditional_weight``.
+        normalization: of likelihoods.
+        unconditional_weight: of a relative likelihood.
 
     Returns:
         ``input_ids``, ``attention_mask`` and ``response_mask`` [B, L] as ``logprobs.collate`` makes them, of the ids
@@ -115,16 +110,8 @@ def batch_of(
         response_ids += rows
     batch = collate(prompt_ids, response_ids, pad_id=encoder.end_of_turn)._asdict()
     text_bytes_P_N = utf8_lengths([[response.text for response in each.responses] for each in sets])
-    rewards_P_N = calibrated_reward(
-        _of_all(sets, "log_likelihood"),
-        _of_all(sets, "tokens"),
-        [[r.selection_probability for r in each.responses] for each in sets],
-        alpha,
-        normalization,
-        text_bytes_P_N,
-        _of_all(sets, "unconditional_log_likelihood") if normalization == "relative" else None,
-        unconditional_weight,
-        [[r.log_selection_probability for r in each.responses] for each in sets],
+    rewards_P_N = teacher_rewards(
+        sets, alpha=alpha, normalization=normalization, unconditional_weight=unconditional_weight
     )
     batch |= {"rewards_teacher": rewards_P_N.float(), "text_bytes": text_bytes_P_N}
     texts = [[(response.text, response.finished) for response in each.responses] for each in sets]
@@ -176,14 +163,6 @@ def _selection_spread(scored: ScoredSet) -> float | None:
     if len(chosen) != len(by_text) or not sum(chosen):
         return None
     return sum(abs(value / sum(chosen) - 1 / len(chosen)) for value in chosen) / 2
-
-
-def _of_all(sets: Sequence[ScoredSet], name: str) -> Tensor | None:
-    """A number of every response, float64 [P, N]; None if one has none."""
-    values = [[getattr(response, name) for response in each.responses] for each in sets]
-    if any(value is None for row in values for value in row):
-        return None
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def _scored_set(where: str, row: Mapping[str, Any]) -> ScoredSet:

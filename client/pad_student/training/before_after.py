@@ -15,11 +15,12 @@ from pad_student.errors import StudentError
 from pad_student.model.logprobs import response_log_likelihoods
 from pad_student.preference.config import PADConfig
 from pad_student.preference.rewards import likelihood_reward, student_normalization
+from pad_student.preference.set_rewards import reward_settings
 from pad_student.sampling.generate import sample_responses
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.terminal.status import STATUS
 from pad_student.teacher.client import Teacher
-from pad_student.training.batches import TrainingRow, batch_of, judging_options, reward_settings
+from pad_student.training.batches import TrainingRow, batch_of, judging_options
 from pad_torch.modes import evaluating
 from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder

@@ -25,12 +25,14 @@ class BatchLoss(NamedTuple):
         scores_student: [P, N], β applied.
         metrics: ``loss/preference``, those of ``preference.metrics``, and ``loss/anchor`` if there is an anchor.
         weights: of metrics that are means over something else than the prompts.
+        losses: of each prompt in nats, [P], without gradient and without the anchor; ``pad`` alone tells them.
     """
 
     loss: Tensor
     scores_student: Tensor
     metrics: dict[str, float]
     weights: dict[str, int]
+    losses: Tensor | None = None
 
 
 def student_log_likelihoods(
@@ -80,7 +82,8 @@ def batch_loss(
     scores_student_P_N = config.beta_student * rewards_student_P_N
     mean_log_likelihood_P_N = log_likelihood_P_N / tokens_P_N
     loss_P = LOSSES[config.loss](scores_teacher_P_N, scores_student_P_N)
-    metrics = {"loss/preference": loss_P.mean().item()}
+    losses_P = loss_P.detach()
+    metrics = {"loss/preference": losses_P.mean().item()}
     metrics |= preference_metrics(
         scores_teacher_P_N, scores_student_P_N, mean_log_likelihood_P_N, batch.get("label_mass"), batch["same_text"]
     )
@@ -94,4 +97,4 @@ def batch_loss(
         metrics["loss/anchor"] = anchor_P.mean().item()
         loss_P = loss_P + config.anchor * anchor_P
     weights = agreement_weights(scores_teacher_P_N, scores_student_P_N, batch["same_text"])
-    return BatchLoss(loss_P.mean(), scores_student_P_N, metrics, weights)
+    return BatchLoss(loss_P.mean(), scores_student_P_N, metrics, weights, losses_P)

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from pad_student.preference.config import PADConfig
-from pad_student.training.batches import batch_of, empty_batch, reward_settings
+from pad_student.preference.set_rewards import reward_settings
+from pad_student.training.batches import batch_of, empty_batch
 from pad_student.training.loss import BatchLoss, batch_loss, student_log_likelihoods
 from pad_student.training.token_loss import TokenMethod
 from pad_wire import ScoredSet
@@ -51,8 +52,11 @@ class PreferenceMethod:
         return student_log_likelihoods(model, batch, self._config, shares_prompts)
 
     def loss(self, batch: dict[str, Any], student: tuple[Tensor, Tensor]) -> BatchLoss:
-        """See ``Method``."""
-        return batch_loss(batch, *student, self._config)
+        """See ``Method``; ``batch["taught"]``, if it is there, takes each prompt's own loss."""
+        made = batch_loss(batch, *student, self._config)
+        if "taught" in batch:
+            batch["taught"](made.losses)
+        return made
 
 
 def method_of(config: PADConfig, encoder: ChatEncoder) -> Method:

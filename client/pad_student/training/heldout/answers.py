@@ -14,11 +14,12 @@ from pad_student.evaluation.bootstrap import paired_gain
 from pad_student.evaluation.grading import Grader, grades
 from pad_student.model.distributed.processes import fail_together, gather_from_all, is_first
 from pad_student.preference.config import PADConfig
+from pad_student.preference.set_rewards import reward_settings
 from pad_student.storage.jsonl import Appender
 from pad_student.storage.terminal.status import STATUS
 from pad_student.teacher.client import Teacher
 from pad_student.teacher.requests.refusals import Refusals
-from pad_student.training.batches import batch_of, judging_options, reward_settings
+from pad_student.training.batches import batch_of, judging_options
 from pad_student.training.heldout.record import bind_to_rows
 from pad_student.training.heldout.student import answers, log_likelihoods
 from pad_wire import Response, SampledSet, ScoredSet

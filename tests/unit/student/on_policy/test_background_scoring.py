@@ -55,6 +55,32 @@ def test_scores_are_written_only_once_their_sets_are_on_disk(tmp_path: Path) -> 
     assert [each.id for each in jsonl.read(tmp_path / "scored.jsonl", ScoredSet)] == ["s0", "s1"]
 
 
+def test_a_finished_part_is_scored_before_more_is_fed(tmp_path: Path) -> None:
+    def in_one_request(sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
+        yield from [scored(each) for each in sets]  # as a request that is not full yet
+
+    scoring = BackgroundScorer(in_one_request, tmp_path / "scored.jsonl")
+    first, *more = sampled(3)
+    scoring.feed([first])
+    scoring.finish_part()
+    assert scoring.score_of("s0")
+    assert list(jsonl.read(tmp_path / "scored.jsonl", ScoredSet)) == []
+    scoring.feed(more)
+    scoring.complete()
+    scoring.join()
+    assert [each.id for each in jsonl.read(tmp_path / "scored.jsonl", ScoredSet)] == ["s0", "s1", "s2"]
+
+
+def test_a_failure_is_known_before_all_sets_are_fed(tmp_path: Path) -> None:
+    scoring = BackgroundScorer(RuleTeacher(patience=1).score_stream, tmp_path / "scored.jsonl")
+    scoring.feed(sampled(2))
+    scoring.finish_part()
+    with pytest.raises(TeacherUnreachable):
+        scoring.score_of("s1")
+    assert scoring.score_of("s0")
+    scoring.stop()
+
+
 def test_if_one_rounds_scoring_fails_the_next_asks_nothing(tmp_path: Path) -> None:
     def fails(sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
         raise TeacherUnreachable("away")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pad_student.errors import ConfigError
-from pad_student.on_policy import rounds
+from pad_student.on_policy import round_sampling
 from pad_student.storage import jsonl
 from pad_wire import Response, SampledSet
 from support.student_runs import RuleTeacher, config, metrics, trainer, weights
@@ -24,7 +24,7 @@ def sampling(monkeypatch: pytest.MonkeyPatch, copies: tuple[str, ...], again: li
         calls.append((temperature, keys))
         return [again or SAME if key.endswith("+") else SAME if key.startswith(copies) else OTHER for key in keys]
 
-    monkeypatch.setattr(rounds, "sample_responses", sample)
+    monkeypatch.setattr(round_sampling, "sample_responses", sample)
     return calls
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pad_student.on_policy import rounds
+from pad_student.on_policy import round_sampling
 from pad_student.on_policy.rounds import Round
 from pad_student.preference.config import PADConfig
 from pad_student.storage import jsonl
@@ -36,13 +36,13 @@ class Gated(RuleTeacher):
 
 
 def sampling_calls(monkeypatch: pytest.MonkeyPatch, before: Callable[[list[str]], None]) -> None:
-    original = rounds.sample_responses
+    original = round_sampling.sample_responses
 
     def watched(*args: Any, keys: list[str], **options: Any) -> Any:
         before(keys)
         return original(*args, keys=keys, **options)
 
-    monkeypatch.setattr(rounds, "sample_responses", watched)
+    monkeypatch.setattr(round_sampling, "sample_responses", watched)
 
 
 def training_calls(monkeypatch: pytest.MonkeyPatch, before: Callable[[PADTrainer], None]) -> None:

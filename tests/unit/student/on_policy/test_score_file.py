@@ -35,7 +35,7 @@ def test_scores_stay_early_until_their_sets_are_committed(tmp_path: Path) -> Non
     file.commit()
     file.add(scored(sampled("s1")))
     assert (ids(tmp_path / "scored.early"), ids(tmp_path / "scored.jsonl")) == (["s0"], ["s0", "s1"])
-    assert list(file.written) == ["s0", "s1"]
+    assert list(file.found) == ["s0", "s1"]
     file.close()
     file.remove_early()
     assert not (tmp_path / "scored.early").exists()
@@ -48,7 +48,7 @@ def test_a_later_start_finds_scores_of_both_files(tmp_path: Path) -> None:
     first.close()
     (tmp_path / "scored.early").write_text(scored(sampled("s1")).model_dump_json() + '\n{"id": "torn')
     second = ScoreFile(tmp_path / "scored.jsonl")
-    assert list(second.written) == ["s0"]
+    assert list(second.found) == ["s0"]
     assert second.known(sampled("s1")) == scored(sampled("s1"))
     assert second.known(sampled("s1", "ab", "other")) is None
     assert second.known(sampled("s2")) is None

@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig
 
 from pad_student.errors import ConfigError, DatasetError, OtherRun
-from pad_student.on_policy import rounds
+from pad_student.on_policy import round_sampling
 from pad_student.preference.config import PADConfig
 from pad_student.storage import jsonl
 from pad_student.storage.run_directory import newest_whole
@@ -93,13 +93,13 @@ def test_a_killed_run_repeats_exactly_without_a_teacher(tmp_path: Path, last: in
 
 
 def test_a_prompt_without_a_response_leaves_steps_as_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = rounds.sample_responses
+    original = round_sampling.sample_responses
 
     def without_p3(*args: Any, keys: list[str], **options: Any) -> Any:
         sampled = original(*args, keys=keys, **options)
         return [[] if key.startswith("p3@") else given for key, given in zip(keys, sampled, strict=True)]
 
-    monkeypatch.setattr(rounds, "sample_responses", without_p3)
+    monkeypatch.setattr(round_sampling, "sample_responses", without_p3)
     single = trainer(tmp_path, RuleTeacher(), per_device_train_batch_size=1, gradient_accumulation_steps=4)
     single.train()
     assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
