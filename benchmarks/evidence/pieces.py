@@ -47,11 +47,13 @@ PIECES: dict[str, Piece] = {
     "alpha-1": Piece("alpha 1: choice alone", ALPHA, {"alpha": 1.0}),
     "relative": Piece("relative likelihood next to the choice", ALPHA, {"normalization": "relative"}),
     "n-2": Piece("64 prompts, 2 responses each", SIZE, {"n": 2, "prompts_per_step": 64}),
-    "n-8": Piece("16 prompts, 8 responses each", SIZE, {"n": 8, "prompts_per_step": 16}),
+    "n-8": Piece(
+        "16 prompts, 8 responses each", SIZE, {"n": 8, "prompts_per_step": 16, "per_device_train_batch_size": 16}
+    ),
     "n-8-on-policy": Piece(
         "16 prompts, 8 responses each in two steps of 4, the second from the updated student",
         SIZE,
-        {"n": 8, "prompts_per_step": 16, "parts": 2, "decompose": "on-policy"},
+        {"n": 8, "prompts_per_step": 16, "per_device_train_batch_size": 16, "parts": 2, "decompose": "on-policy"},
         against="n-8",
     ),
     "temperature-0.5": Piece("temperature 0.5", TEMPERATURE, {"temperature": 0.5}),
