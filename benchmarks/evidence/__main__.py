@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ from pad_student.teacher.client import Teacher
 TINYWORLD = ROOT / "examples" / "tinyworld"
 FILES = RESULTS / "evidence"
 UNTOUCHED = "untouched"
+HELD_OUT = TINYWORLD / "heldout.jsonl"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a student is trained from: itself before, the prompts, the teacher, and perhaps the teacher's reference."""
+
+    student: Path = TINYWORLD / "student"
+    prompts: Path = TINYWORLD / "prompts.jsonl"
+    teacher: Path = TINYWORLD / "teacher"
+    reference: Path | None = None
+
+
+DEMO = Source()
 
 
 def main() -> None:
@@ -63,17 +78,28 @@ def untouched(seed: int) -> dict[str, Any]:
 def trained(name: str, seed: int) -> dict[str, Any]:
     """The grades of the student that a piece trained, and what its teacher scored for it."""
     at = empty(f"{name}-{seed}")
-    given = yaml.safe_load((TINYWORLD / "distill.yaml").read_text()) | PIECES[name].changes | {"seed": seed}
-    settings, student = at / "distill.yaml", at / "student"
-    settings.write_text(yaml.safe_dump(given))
-    paths = ["--model", TINYWORLD / "student", "--prompts", TINYWORLD / "prompts.jsonl", "--output-dir", student]
-    with teacher_service(TINYWORLD / "teacher", at / "teacher.log") as url:
-        run("distill", settings, "--teacher", url, *paths)
-        with Teacher(url) as teacher:
-            tokens = sum(job.total_tokens for job in teacher.usage().jobs)
+    student, tokens = distilled(PIECES[name].changes, at, seed)
     found = described(PIECES[name].changes) | {"teacher_tokens": tokens} | graded(student, at, seed)
     shutil.rmtree(at)
     return found
+
+
+def distilled(changes: dict[str, Any], at: Path, seed: int, source: Source = DEMO) -> tuple[Path, int]:
+    """A student in a directory, trained with the demo's settings and changes of them; the tokens its teacher scored."""
+    given = yaml.safe_load((TINYWORLD / "distill.yaml").read_text()) | changes | {"seed": seed}
+    settings, student = at / "distill.yaml", at / "student"
+    settings.write_text(yaml.safe_dump(given))
+    paths = ["--model", source.student, "--prompts", source.prompts, "--output-dir", student]
+    reference = ["--reference", str(source.reference)] if source.reference else []
+    with teacher_service(source.teacher, at / "teacher.log", *reference) as url:
+        run("distill", settings, "--teacher", url, *paths)
+        return student, tokens_of(url)
+
+
+def tokens_of(url: str) -> int:
+    """The tokens that a teacher has scored for all jobs."""
+    with Teacher(url) as teacher:
+        return sum(job.total_tokens for job in teacher.usage().jobs)
 
 
 def described(changes: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +108,11 @@ def described(changes: dict[str, Any]) -> dict[str, Any]:
     return kept | {"changes": changes}
 
 
-def graded(model: Path, at: Path, seed: int) -> dict[str, Any]:
-    """The mean grade of a model's four samples of each held-out prompt, by the world's own rule."""
+def graded(model: Path, at: Path, seed: int, prompts: Path = HELD_OUT) -> dict[str, Any]:
+    """The mean grade of a model's four samples of each prompt, by the world's own rule."""
     what = ["--grader", f"{TINYWORLD / 'grade.py'}:grade", "--model", model]
     how = ["-n", 4, "--max-new-tokens", 24, "--batch-size", 100, "--seed", seed]
-    run("eval", "grade", *what, *how, "--prompts", TINYWORLD / "heldout.jsonl", "--out", at / "grades")
+    run("eval", "grade", *what, *how, "--prompts", prompts, "--out", at / "grades")
     lines = map(json.loads, (at / "grades" / "grades.jsonl").read_text().splitlines())
     grades = {line["id"]: line["mean"] for line in lines}
     return {"mean": sum(grades.values()) / len(grades), "grades": grades}

@@ -53,3 +53,5 @@ UPDATES = {
     "ours": Contender("update_ours", "own", "PADTrainer"),
     "ours-bounded": Contender("update_ours", "own", "PADTrainer, at most 400 tokens a forward pass"),
 }
+
+PREFERENCES = {"trl": Contender("preferences_trl", "trl", "TRL's SFT, DPO and SimPO (its CPO trainer)")}
