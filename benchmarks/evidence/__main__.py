@@ -35,7 +35,7 @@ HELD_OUT = TINYWORLD / "heldout.jsonl"
 
 @dataclass(frozen=True)
 class Source:
-    """What a student is trained from: itself before, the prompts, the teacher, and perhaps the teacher's reference."""
+    """What a student is trained from: itself before, prompts, the teacher, and perhaps the teacher's reference."""
 
     student: Path = TINYWORLD / "student"
     prompts: Path = TINYWORLD / "prompts.jsonl"
@@ -85,7 +85,7 @@ def trained(name: str, seed: int) -> dict[str, Any]:
 
 
 def distilled(changes: dict[str, Any], at: Path, seed: int, source: Source = DEMO) -> tuple[Path, int]:
-    """A student in a directory, trained with the demo's settings and changes of them; the tokens its teacher scored."""
+    """A student trained with the demo's settings and changes of them, and the tokens that its teacher scored."""
     given = yaml.safe_load((TINYWORLD / "distill.yaml").read_text()) | changes | {"seed": seed}
     settings, student = at / "distill.yaml", at / "student"
     settings.write_text(yaml.safe_dump(given))

@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md, from the files of the grid: ``python -m benchmarks.evidence.page``."""
+"""The tables of docs/evidence.md, from the files of both grids: ``python -m benchmarks.evidence.page``."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from benchmarks.evidence.pieces import PIECES, Piece
+from benchmarks.evidence.method_pieces import METHODS, PAD, Method
+from benchmarks.evidence.pieces import DEFAULT, PIECES, Piece
 from benchmarks.harness.environment import RESULTS, ROOT
 from pad_student.evaluation.comparison import Gain, gain
 
@@ -15,9 +16,26 @@ PAGE = ROOT / "docs" / "evidence.md"
 BEGIN, END = "<!-- The grid: written by python -m benchmarks.evidence.page -->", "<!-- The end of the grid -->"
 
 
+METHODS_BEGIN = "<!-- The methods: written by python -m benchmarks.evidence.page -->"
+METHODS_END = "<!-- The end of the methods -->"
+DATA = {
+    "pairs": "The world's graded pairs and the aligned teacher",
+    "sets": "The demo's prompts and the demo's teacher",
+}
+COUNTED = {"pairs": "first", "sets": "second"}
+METHOD_SEEDS = (0, 1, 2)
+Runs = dict[int, dict[str, Any]]  # by seed
+
+
 def main() -> None:
-    before, _, after = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n\n" + tables() + "\n" + END + after.partition(END)[2])
+    text = replaced(PAGE.read_text(), BEGIN, END, tables())
+    PAGE.write_text(replaced(text, METHODS_BEGIN, METHODS_END, method_tables()))
+
+
+def replaced(page: str, begin: str, end: str, between: str) -> str:
+    """A page with another text between two marks."""
+    before, _, rest = page.partition(begin)
+    return before + begin + "\n\n" + between + "\n" + end + rest.partition(end)[2]
 
 
 def tables(folder: Path = RESULTS / "evidence") -> str:
@@ -67,6 +85,56 @@ def row(piece: Piece, runs: dict[int, dict[str, Any]], found: dict[str, dict[int
     return (
         f"| {piece.says} | {len(seeds)} | {compared.b:.3f} | {interval} | {compared.smallest:.3f} | {tokens:,.0f} |"
     )
+
+
+def method_tables(folder: Path = RESULTS / "evidence") -> str:
+    """A table of methods for each kind of data, and the rows and seeds that were not run."""
+    found = results(folder / "methods") | {PAD: results(folder).get(DEFAULT, {})}
+    parts = [method_section(data, found) for data in DATA]
+    missing = [
+        f"{method.says}, {COUNTED[method.data]} table: {', '.join(map(str, lacking))}"
+        for name, method in METHODS.items()
+        if (lacking := [seed for seed in METHOD_SEEDS if seed not in found.get(name, {})])
+    ]
+    return "\n".join([*parts, *([fill(f"Seeds not run yet. {'; '.join(missing)}.", 118)] if missing else [])])
+
+
+def method_section(data: str, found: dict[str, Runs]) -> str:
+    """The table of the methods with one kind of data."""
+    lines = [
+        f"### {DATA[data]}",
+        "",
+        "| setting | seeds | learning rate | grade after | difference from PAD (95 % interval) | teacher tokens |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        method_row(method, found[name], found[method.against])
+        for name, method in METHODS.items()
+        if method.data == data and found.get(name)
+    ]
+    return "\n".join([*lines, ""])
+
+
+def method_row(method: Method, runs: Runs, pad: Runs) -> str:
+    """One method next to PAD on the same prompts, over the seeds that both have."""
+    seeds = sorted(runs.keys() & pad.keys()) or sorted(runs)
+    chosen = [runs[seed] for seed in seeds]
+    tokens, mean = (sum(run[key] for run in chosen) / len(chosen) for key in ("teacher_tokens", "mean"))
+    rate = f"{chosen[0].get('learning_rate', method.rates[0]):g}, {chosen_from(method)}"
+    if runs is pad:
+        interval = "PAD itself"
+    elif seeds[0] not in pad:
+        interval = "not compared yet"
+    else:
+        compared = difference(*([each[seed]["grades"] for seed in seeds] for each in (pad, runs)))
+        interval = f"{compared.gain:+.3f} ({compared.low:+.3f} to {compared.high:+.3f})"
+    named = ", ".join(map(str, seeds))
+    return f"| {method.says} | {named} | {rate} | {mean:.3f} | {interval} | {tokens:,.0f} |"
+
+
+def chosen_from(method: Method) -> str:
+    """How a learning rate was chosen."""
+    return f"best of {len(method.rates)}" if len(method.rates) > 1 else "not tuned"
 
 
 def difference(before: list[dict[str, float]], after: list[dict[str, float]]) -> Gain:
