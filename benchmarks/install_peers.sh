@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environments of the peers that benchmarks.scoring and benchmarks.train compare with: .venv-vllm,
-# .venv-lm-eval and .venv-trl.
+# Makes the environments of the peers that benchmarks.scoring, benchmarks.train and benchmarks.evidence.methods compare
+# with: .venv-vllm, .venv-lm-eval and .venv-trl.
 #
 #   bash benchmarks/install_peers.sh [vllm] [lm-eval] [trl]      all if none is named; PYTHON=python3.12 to choose one
 #

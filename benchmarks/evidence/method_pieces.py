@@ -40,6 +40,13 @@ class Method:
         """The row of PAD on the same prompts."""
         return PAD_ALIGNED if self.data == "pairs" else PAD
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a result says of how its student was trained."""
+        if self.algorithm:
+            return {"algorithm": self.algorithm, "data": self.data} | self.arguments
+        return {"data": self.data, "teacher": self.teacher, "stages": list(self.stages)}
+
 
 ADPA: dict[str, Any] = {"method": "adpa", "n": 2}
 DPO: dict[str, Any] = {"beta": 0.1}

@@ -87,18 +87,11 @@ def compared(name: str, seed: int) -> dict[str, Any]:
     train = by_trl if method.algorithm else by_distill
     students, tokens, versions = train(method, rates, at, seed)
     tried = {rate: chosen_by(student, at, seed) for rate, student in students.items()} if len(rates) > 1 else {}
-    best = max(tried, key=lambda rate: tried[rate], default=rates[0])
-    found = described(settings_of(method)) | {"learning_rate": best, "tried": tried, "versions": versions}
+    best = max(tried, key=lambda rate: tried[rate], default=next(iter(students)))
+    found = described(method.settings) | {"learning_rate": best, "tried": tried, "versions": versions}
     found |= {"teacher_tokens": tokens} | graded(students[best], at, seed)
     shutil.rmtree(at)
     return found
-
-
-def settings_of(method: Method) -> dict[str, Any]:
-    """What a result says of how its student was trained."""
-    if method.algorithm:
-        return {"algorithm": method.algorithm, "data": method.data} | method.arguments
-    return {"data": method.data, "teacher": method.teacher, "stages": list(method.stages)}
 
 
 Trained = tuple[dict[float, Path], int, dict[str, str]]  # students by rate, teacher tokens of one, versions

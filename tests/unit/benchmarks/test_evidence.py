@@ -4,7 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.evidence.page import BEGIN, END, PAGE, results, tables
+from benchmarks.evidence.method_pieces import METHODS, PAD, PAD_ALIGNED
+from benchmarks.evidence.page import (
+    BEGIN,
+    END,
+    METHODS_BEGIN,
+    METHODS_END,
+    PAGE,
+    method_tables,
+    results,
+    tables,
+)
 from benchmarks.evidence.pieces import PIECES, Piece
 from benchmarks.harness.environment import RESULTS
 
@@ -14,8 +24,9 @@ FOLDER = RESULTS / "evidence"
 
 
 def test_the_evidence_page_is_what_the_runs_say() -> None:
-    written = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
-    assert written.strip() == tables().strip()
+    for begin, end, said in ((BEGIN, END, tables()), (METHODS_BEGIN, METHODS_END, method_tables())):
+        written = PAGE.read_text().partition(begin)[2].partition(end)[0]
+        assert written.strip() == said.strip()
 
 
 def test_each_run_has_the_settings_of_its_piece() -> None:
@@ -29,6 +40,20 @@ def test_pieces_change_settings_that_there_are() -> None:
     for name, piece in PIECES.items():
         assert piece.changes.keys() <= known, name
         assert piece.against in PIECES
+
+
+def test_each_run_of_a_method_has_its_settings_and_the_rate_of_seed_0() -> None:
+    for name, runs in results(FOLDER / "methods").items():
+        assert all(run["changes"] == METHODS[name].settings for run in runs.values()), name
+        assert {run["learning_rate"] for run in runs.values()} == {runs[0]["learning_rate"]}, name
+        assert runs[0]["learning_rate"] in METHODS[name].rates
+
+
+def test_methods_change_settings_that_there_are() -> None:
+    known = DistillSettings.model_fields.keys()
+    for name, method in METHODS.items():
+        assert all(stage.keys() <= known for stage in method.stages), name
+        assert name == PAD or bool(method.stages) != bool(method.algorithm), name
 
 
 @pytest.fixture
@@ -48,3 +73,14 @@ def test_rows_compare_the_seeds_that_both_have(folder: Path, monkeypatch: pytest
     assert "| second | 1 | 0.325 | +0.100 from one (+0.100 to +0.100) | 0.000 | 1,000 |" in text
     assert "| first | 1 | 0.225 | not compared yet | | 1,000 |" in text
     assert "Not run yet: third; d." in text
+
+
+def test_methods_are_compared_with_pad_on_the_same_prompts(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    for name, seed, lift in ((PAD_ALIGNED, 0, 0.1), ("dckd", 0, 0.0), ("dckd", 1, 0.0)):
+        grades = {str(prompt): prompt / 20 + lift for prompt in range(10)}
+        run = {"mean": sum(grades.values()) / 10, "grades": grades, "teacher_tokens": 10, "learning_rate": 0.003}
+        (tmp_path / "methods" / f"{name}-seed-{seed}.json").write_text(json.dumps(run))
+    text = method_tables(tmp_path)
+    assert "| DCKD | 0 | 0.003, best of 3 | 0.225 | -0.100 (-0.100 to -0.100) | 10 |" in text
+    assert "DCKD, first table: 2;" in text

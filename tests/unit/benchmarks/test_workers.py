@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks.harness.registry import PARITY, SCORING, UPDATES, Contender
+from benchmarks.harness.registry import PARITY, PREFERENCES, SCORING, UPDATES, Contender
 from benchmarks.harness.workers import ContenderFailed, Worker
 
 from support.paths import ROOT
@@ -21,6 +21,9 @@ def test_a_dead_worker_is_an_error_and_can_be_stopped(tmp_path: Path) -> None:
     worker.stop()
 
 
-@pytest.mark.parametrize("contender", {each.module: each for each in (SCORING | PARITY | UPDATES).values()}.values())
+ALL = [*SCORING.values(), *PARITY.values(), *UPDATES.values(), *PREFERENCES.values()]
+
+
+@pytest.mark.parametrize("contender", {each.module: each for each in ALL}.values())
 def test_every_contender_is_a_module(contender: Contender) -> None:
     assert (ROOT / "benchmarks" / "contenders" / f"{contender.module}.py").is_file()
