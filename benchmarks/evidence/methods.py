@@ -89,27 +89,27 @@ def compared(name: str, seed: int) -> dict[str, Any]:
     tried = {rate: chosen_by(student, at, seed) for rate, student in students.items()} if len(rates) > 1 else {}
     best = max(tried, key=lambda rate: tried[rate], default=next(iter(students)))
     found = described(method.settings) | {"learning_rate": best, "tried": tried, "versions": versions}
-    found |= {"teacher_tokens": tokens} | graded(students[best], at, seed)
+    found |= {"teacher_tokens": tokens[best]} | graded(students[best], at, seed)
     shutil.rmtree(at)
     return found
 
 
-Trained = tuple[dict[float, Path], int, dict[str, str]]  # students by rate, teacher tokens of one, versions
+Trained = tuple[dict[float, Path], dict[float, int], dict[str, str]]  # students and tokens by rate, versions
 
 
 def by_distill(method: Method, rates: tuple[float, ...], at: Path, seed: int) -> Trained:
     """Students that ``distill`` trained, in one stage after the other."""
     students: dict[float, Path] = {}
-    tokens = 0
+    tokens = dict.fromkeys(rates, 0)
     for rate in rates:
-        student, tokens = TINYWORLD / "student", 0
+        student = TINYWORLD / "student"
         for number, stage in enumerate(method.stages):
             here = at / f"{rate}-{number}"
             here.mkdir()
             reference = TINYWORLD / "reference" if stage.get("method") == "adpa" else None
             source = Source(student, prompts_of(method), TINYWORLD / method.teacher, reference)
             student, scored = distilled(stage | {"learning_rate": rate}, here, seed, source)
-            tokens += scored
+            tokens[rate] += scored
         students[rate] = student
     return students, tokens, {}
 
@@ -136,7 +136,7 @@ def by_trl(method: Method, rates: tuple[float, ...], at: Path, seed: int) -> Tra
     contender = PREFERENCES["trl"]
     command = [contender.interpreter({}), "-m", f"benchmarks.contenders.{contender.module}", at / "job.json"]
     subprocess.run(command, cwd=ROOT, check=True)
-    return students, tokens, json.loads((at / "versions.json").read_text())
+    return students, dict.fromkeys(rates, tokens), json.loads((at / "versions.json").read_text())
 
 
 def pairs_of_sets(seed: int) -> tuple[Path, int]:
