@@ -75,7 +75,7 @@ def row(piece: Piece, runs: dict[int, dict[str, Any]], found: dict[str, dict[int
     own = PIECES[piece.against] is piece
     others = found["untouched"] if own else found.get(piece.against, {})
     seeds = sorted(runs.keys() & others.keys())
-    tokens = sum(run["teacher_tokens"] for run in runs.values()) / len(runs)
+    tokens = sum(runs[seed]["teacher_tokens"] for seed in seeds or runs) / len(seeds or runs)
     if not seeds:
         mean = sum(run["mean"] for run in runs.values()) / len(runs)
         return f"| {piece.says} | {len(runs)} | {mean:.3f} | not compared yet | | {tokens:,.0f} |"
