@@ -83,7 +83,7 @@ def path_of(name: str, seed: int) -> Path:
 def compared(name: str, seed: int) -> dict[str, Any]:
     """Train a row's student with each of its rates, or with the rate that seed 0 chose, and grade the best."""
     method, at = METHODS[name], empty(f"{name}-{seed}")
-    rates = method.rates if seed == 0 else (json.loads(path_of(name, 0).read_text())["learning_rate"],)
+    rates = method.rates if seed == 0 or len(method.rates) == 1 else (chosen_rate(name),)
     train = by_trl if method.algorithm else by_distill
     students, tokens, versions = train(method, rates, at, seed)
     tried = {rate: chosen_by(student, at, seed) for rate, student in students.items()} if len(rates) > 1 else {}
@@ -92,6 +92,13 @@ def compared(name: str, seed: int) -> dict[str, Any]:
     found |= {"teacher_tokens": tokens[best]} | graded(students[best], at, seed)
     shutil.rmtree(at)
     return found
+
+
+def chosen_rate(name: str) -> float:
+    """The learning rate of a row's run of seed 0."""
+    if not path_of(name, 0).exists():
+        sys.exit(f"seed 0 of {name} chooses its learning rate: run it first")
+    return json.loads(path_of(name, 0).read_text())["learning_rate"]
 
 
 Trained = tuple[dict[float, Path], dict[float, int], dict[str, str]]  # students and tokens by rate, versions
