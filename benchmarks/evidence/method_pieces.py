@@ -51,6 +51,7 @@ class Method:
 
 ADPA: dict[str, Any] = {"method": "adpa", "n": 2}
 DPO: dict[str, Any] = {"beta": 0.1}
+SHARP_DPO: dict[str, Any] = {"beta": 0.5}  # of the demo's aligned teacher
 SIMPO: dict[str, Any] = {"beta": 2.0, "simpo_gamma": 1.0}
 
 # In the order in which a seed's rows are run.
@@ -59,6 +60,9 @@ METHODS: dict[str, Method] = {
     PAD_ALIGNED: Method("PAD by likelihood alone (alpha 0)", "pairs", stages=({"alpha": 0.0},), rates=RATES),
     "sft-pairs": Method("SFT on the chosen answers (TRL)", "pairs", algorithm="sft", rates=RATES),
     "dpo-pairs": Method("DPO, beta 0.1 (TRL)", "pairs", algorithm="dpo", arguments=DPO, rates=CONTRAST_RATES),
+    "dpo-pairs-sharp": Method(
+        "DPO, beta 0.5 (TRL)", "pairs", algorithm="dpo", arguments=SHARP_DPO, rates=CONTRAST_RATES
+    ),
     "dckd": Method("DCKD", "pairs", stages=({"method": "dckd"},), rates=RATES),
     "adpa": Method("ADPA, n 2", "pairs", stages=(ADPA,), rates=RATES),
     "adpa-plus": Method(
@@ -70,6 +74,13 @@ METHODS: dict[str, Method] = {
     "sft-best": Method("SFT on the teacher's best response (TRL)", "sets", algorithm="sft", rates=RATES),
     "dpo-best": Method(
         "DPO on the best and the worst, beta 0.1 (TRL)", "sets", algorithm="dpo", arguments=DPO, rates=CONTRAST_RATES
+    ),
+    "dpo-best-sharp": Method(
+        "DPO on the best and the worst, beta 0.5 (TRL)",
+        "sets",
+        algorithm="dpo",
+        arguments=SHARP_DPO,
+        rates=CONTRAST_RATES,
     ),
     "simpo-best": Method(
         "SimPO on the best and the worst, beta 2, gamma 1 (TRL)",
