@@ -22,6 +22,7 @@ DATA = {
     "pairs": "The world's graded pairs and the aligned teacher",
     "sets": "The demo's prompts and the demo's teacher",
 }
+CONTRASTS = {"pairs": (("adpa", "dpo-pairs"), ("adpa-plus", "dckd"), ("adpa-plus", "adpa")), "sets": ()}
 COUNTED = {"pairs": "first", "sets": "second"}
 METHOD_SEEDS = (0, 1, 2)
 Runs = dict[int, dict[str, Any]]  # by seed
@@ -112,7 +113,20 @@ def method_section(data: str, found: dict[str, Runs]) -> str:
         for name, method in METHODS.items()
         if method.data == data and found.get(name)
     ]
-    return "\n".join([*lines, ""])
+    others = [
+        contrast(found[one], found[other], one, other)
+        for one, other in CONTRASTS[data]
+        if found.get(one) and found.get(other)
+    ]
+    return "\n".join([*lines, "", *([fill(" ".join(others), 118), ""] if others else [])])
+
+
+def contrast(runs: Runs, against: Runs, name: str, other: str) -> str:
+    """One sentence: how much better a method is than another one that is not PAD."""
+    seeds = sorted(runs.keys() & against.keys())
+    compared = difference(*([each[seed]["grades"] for seed in seeds] for each in (against, runs)))
+    pair = " less ".join(METHODS[each].says.partition(",")[0].partition(":")[0] for each in (name, other))
+    return f"{pair}: {compared.gain:+.3f} ({compared.low:+.3f} to {compared.high:+.3f})."
 
 
 def method_row(method: Method, runs: Runs, pad: Runs) -> str:
