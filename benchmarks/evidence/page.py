@@ -22,7 +22,10 @@ DATA = {
     "pairs": "The world's graded pairs and the aligned teacher",
     "sets": "The demo's prompts and the demo's teacher",
 }
-CONTRASTS = {"pairs": (("adpa", "dpo-pairs"), ("adpa-plus", "dckd"), ("adpa-plus", "adpa")), "sets": ()}
+CONTRASTS = {
+    "pairs": (("adpa", "dpo-pairs"), ("adpa", "dpo-pairs-sharp"), ("adpa-plus", "dckd"), ("adpa-plus", "adpa")),
+    "sets": (),
+}
 COUNTED = {"pairs": "first", "sets": "second"}
 METHOD_SEEDS = (0, 1, 2)
 Runs = dict[int, dict[str, Any]]  # by seed
@@ -114,18 +117,18 @@ def method_section(data: str, found: dict[str, Runs]) -> str:
         if method.data == data and found.get(name)
     ]
     others = [
-        contrast(found[one], found[other], one, other)
+        contrast(one, other, found)
         for one, other in CONTRASTS[data]
-        if found.get(one) and found.get(other)
+        if found.get(one, {}).keys() & found.get(other, {}).keys()
     ]
     return "\n".join([*lines, "", *([fill(" ".join(others), 118), ""] if others else [])])
 
 
-def contrast(runs: Runs, against: Runs, name: str, other: str) -> str:
+def contrast(name: str, other: str, found: dict[str, Runs]) -> str:
     """One sentence: how much better a method is than another one that is not PAD."""
-    seeds = sorted(runs.keys() & against.keys())
-    compared = difference(*([each[seed]["grades"] for seed in seeds] for each in (against, runs)))
-    pair = " less ".join(METHODS[each].says.partition(",")[0].partition(":")[0] for each in (name, other))
+    seeds = sorted(found[name].keys() & found[other].keys())
+    compared = difference(*([found[each][seed]["grades"] for seed in seeds] for each in (other, name)))
+    pair = " from ".join(METHODS[each].says.partition(" (")[0].partition(":")[0] for each in (name, other))
     return f"{pair}: {compared.gain:+.3f} ({compared.low:+.3f} to {compared.high:+.3f})."
 
 

@@ -77,10 +77,12 @@ def test_rows_compare_the_seeds_that_both_have(folder: Path, monkeypatch: pytest
 
 def test_methods_are_compared_with_pad_on_the_same_prompts(tmp_path: Path) -> None:
     (tmp_path / "methods").mkdir()
-    for name, seed, lift in ((PAD_ALIGNED, 0, 0.1), ("dckd", 0, 0.0), ("dckd", 1, 0.0)):
+    lifted = ((PAD_ALIGNED, 0, 0.1), ("dckd", 0, 0.0), ("dckd", 1, 0.0), ("adpa-plus", 1, 0.2))
+    for name, seed, lift in lifted:
         grades = {str(prompt): prompt / 20 + lift for prompt in range(10)}
         run = {"mean": sum(grades.values()) / 10, "grades": grades, "teacher_tokens": 10, "learning_rate": 0.003}
         (tmp_path / "methods" / f"{name}-seed-{seed}.json").write_text(json.dumps(run))
     text = method_tables(tmp_path)
     assert "| DCKD | 0 | 0.003, best of 3 | 0.225 | -0.100 (-0.100 to -0.100) | 10 |" in text
     assert "DCKD, first table: 2;" in text
+    assert "ADPA+ from DCKD: +0.200 (+0.200 to +0.200)." in text
