@@ -42,7 +42,7 @@ def test_pieces_change_settings_that_there_are() -> None:
         assert piece.against in PIECES
 
 
-def test_each_run_of_a_method_has_its_settings_and_the_rate_of_seed_0() -> None:
+def test_each_run_of_a_method_has_its_settings_and_rate() -> None:
     for name, runs in results(FOLDER / "methods").items():
         assert all(run["changes"] == METHODS[name].settings for run in runs.values()), name
         assert {run["learning_rate"] for run in runs.values()} == {runs[0]["learning_rate"]}, name
