@@ -146,14 +146,20 @@ def test_the_tiny_world_page_quotes_its_measurements() -> None:
 def test_the_signals_page_quotes_what_saving_costs_and_keeps() -> None:
     results = ROOT / "benchmarks" / "results"
     measured = json.loads((results / "teacher_tokens.json").read_text())
-    seeds = ("demo_seeds_copies_apart.json", "demo_seeds.json")
-    apart, once = (json.loads((results / name).read_text())["runs"][0] for name in seeds)
-    assert measured["runs"][0]["full"] == apart
-    asked = measured["sets"]["orders_asked"]
-    ways = ((apart, "full"), (once, "copies once"), (measured["runs"][0]["saving"], "both"))
+    once = json.loads((results / "demo_seeds.json").read_text())["runs"][0]
+    full, saving = (measured["runs"][0][way] for way in ("full", "saving"))
+    asked, text = measured["sets"]["orders_asked"], page("docs/guides/signals.md")
+    ways = ((full, "full"), (once, "copies once"), (saving, "both"))
     for run, way in ways:
         grade = f"{run['grade_after']:.3f} ± {run['standard_error_after']:.3f}"
-        assert f"| {run['teacher_tokens']:,} | {grade} | {asked[way]:.1f} |" in page("docs/guides/signals.md")
+        assert f"| {run['teacher_tokens']:,} | {grade} | {asked[way]:.1f} |" in text
+    share = 100 * saving["teacher_tokens"] / once["teacher_tokens"]
+    assert f"took {share:.0f} % of the default's tokens" in text
+    assert f"cosine of {measured['sets']['cosine_of_gradients']['both, copies once']:.3f}" in text
+    assert f"{100 * measured['share_of_tokens']:.1f} % of the teacher tokens" in text
+    gain = measured["grade"]
+    assert f"by {gain['gain']:+.3f}, with a 95 % interval" in text
+    assert f"from {gain['low']:+.3f} to {gain['high']:+.3f}" in text
 
 
 def likelihood_rows(name: str) -> dict[str, dict[str, float]]:
