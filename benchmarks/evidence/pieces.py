@@ -23,13 +23,14 @@ class Piece:
     against: str = DEFAULT
 
 
-LOSS, ALPHA, SIZE, TEMPERATURE, QUESTION, ANCHOR = (
+LOSS, ALPHA, SIZE, TEMPERATURE, QUESTION, ANCHOR, ADAPTIVE = (
     "The loss",
     "The weight of the choice",
     "The number of responses",
     "The sampling temperature",
     "The question",
     "The teacher's best response",
+    "Prompts that teach little",
 )
 
 PIECES: dict[str, Piece] = {
@@ -66,5 +67,13 @@ PIECES: dict[str, Piece] = {
         "the best's negative log-likelihood a hundred times the loss: all but SFT on the teacher's best",
         ANCHOR,
         {"anchor": 100.0},
+    ),
+    "second-sets": Piece("a second set above an entropy of 0.7", ADAPTIVE, {"second_set_above": 0.7}),
+    "long": Piece("160 steps instead of 80", ADAPTIVE, {"max_steps": 160}),
+    "long-skip-settled": Piece(
+        "160 steps, prompts that taught little left out with at most 0.9",
+        ADAPTIVE,
+        {"max_steps": 160, "skip_settled": 0.9},
+        against="long",
     ),
 }
