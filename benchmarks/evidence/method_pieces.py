@@ -50,6 +50,7 @@ class Method:
 
 
 ADPA: dict[str, Any] = {"method": "adpa", "n": 2}
+WITHOUT_NLL = ADPA | {"nll_weight": 0.0}
 DPO: dict[str, Any] = {"beta": 0.1}
 SHARP_DPO: dict[str, Any] = {"beta": 0.5}  # of the demo's aligned teacher
 SIMPO: dict[str, Any] = {"beta": 2.0, "simpo_gamma": 1.0}
@@ -65,6 +66,8 @@ METHODS: dict[str, Method] = {
     ),
     "dckd": Method("DCKD", "pairs", stages=({"method": "dckd"},), rates=RATES),
     "adpa": Method("ADPA, n 2", "pairs", stages=(ADPA,), rates=RATES),
+    # At the demo's rate, which the rates of ADPA chose too; its entropies tell what the other term is for.
+    "adpa-without-nll": Method("ADPA, n 2, without its negative log-likelihood", "pairs", stages=(WITHOUT_NLL,)),
     "adpa-plus": Method(
         "ADPA+: 40 updates by DCKD, then 40 by ADPA",
         "pairs",

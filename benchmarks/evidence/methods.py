@@ -89,9 +89,17 @@ def compared(name: str, seed: int) -> dict[str, Any]:
     tried = {rate: chosen_by(student, at, seed) for rate, student in students.items()} if len(rates) > 1 else {}
     best = max(tried, key=lambda rate: tried[rate], default=next(iter(students)))
     found = described(method.settings) | {"learning_rate": best, "tried": tried, "versions": versions}
-    found |= {"teacher_tokens": tokens[best]} | graded(students[best], at, seed)
+    found |= {"teacher_tokens": tokens[best]} | entropy(students[best]) | graded(students[best], at, seed)
     shutil.rmtree(at)
     return found
+
+
+def entropy(student: Path) -> dict[str, Any]:
+    """The first and last entropy of the student's next token in nats, over K + 1 bins; nothing if none was logged."""
+    lines = student / "metrics.jsonl"
+    logged = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
+    found = [line["token_entropy/student"] for line in logged if "token_entropy/student" in line]
+    return {"token_entropy": {"first": found[0], "last": found[-1]}} if found else {}
 
 
 def chosen_rate(name: str) -> float:

@@ -23,7 +23,15 @@ DATA = {
     "sets": "The demo's prompts and the demo's teacher",
 }
 CONTRASTS = {
-    "pairs": (("adpa", "dpo-pairs"), ("adpa", "dpo-pairs-sharp"), ("adpa-plus", "dckd"), ("adpa-plus", "adpa")),
+    "pairs": (
+        ("adpa", "dpo-pairs"),
+        ("adpa", "dpo-pairs-sharp"),
+        ("adpa-plus", "dpo-pairs"),
+        ("adpa-plus", "dpo-pairs-sharp"),
+        ("adpa-plus", "dckd"),
+        ("adpa-plus", "adpa"),
+        ("adpa-without-nll", "adpa"),
+    ),
     "sets": (),
 }
 COUNTED = {"pairs": "first", "sets": "second"}
@@ -121,7 +129,26 @@ def method_section(data: str, found: dict[str, Runs]) -> str:
         for one, other in CONTRASTS[data]
         if found.get(one, {}).keys() & found.get(other, {}).keys()
     ]
-    return "\n".join([*lines, "", *([fill(" ".join(others), 118), ""] if others else [])])
+    others += [
+        lost_entropy(name, found[name]) for name, method in METHODS.items() if method.data == data and name in found
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            *([fill(" ".join(filter(None, others)), 118, break_on_hyphens=False), ""] if any(others) else []),
+        ]
+    )
+
+
+def lost_entropy(name: str, runs: Runs) -> str:
+    """One sentence: from where to where the entropy of a method's student went, in the first seed that tells."""
+    told = {seed: run["token_entropy"] for seed, run in sorted(runs.items()) if "token_entropy" in run}
+    if not told:
+        return ""
+    seed, nats = next(iter(told.items()))
+    what = f"{METHODS[name].says}, seed {seed}: the entropy of the student's next token went"
+    return f"{what} from {nats['first']:.2f} to {nats['last']:.2f} nats."
 
 
 def contrast(name: str, other: str, found: dict[str, Runs]) -> str:
