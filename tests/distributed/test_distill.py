@@ -94,6 +94,23 @@ def test_two_ranks_distil_as_one_and_share_the_sets_between_them(
     assert (two / "report.html").exists()
 
 
+def test_two_ranks_leave_out_and_add_what_one_does(
+    shared_teacher: TeacherProcess, tiny_directory: Path, prompts: Path, tmp_path: Path
+) -> None:
+    more = ("--skip-settled", 0.9, "--second-set-above", 0.3, "--max-steps", 8)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for ranks, folder in enumerate(folders, 1):
+        command = distill(shared_teacher.url, tiny_directory, prompts, folder, *more)
+        run_ranks(ranks, student_command, *command, log=tmp_path / f"said-{ranks}")
+    one, two = ({*ids(at, "sets", SampledSet), *ids(at, "sets-1", SampledSet)} for at in folders)
+    assert one <= two  # each process keeps a prompt of its own
+    assert len(two - one) <= 4
+    assert any(name.endswith("/2") for name in one)
+    assert len([name for name in one if not name.endswith("/2")]) < 8 * 4
+    memories = [lines(folders[1] / "rounds", name) for name in ("taught.jsonl", "taught-1.jsonl")]
+    assert memories[0] == memories[1]
+
+
 @pytest.mark.parametrize(("engine", "staleness"), [("DDP", 0), ("DDP", 1), ("FSDP2", 1), ("ZeRO-3", 0)])
 def test_killed_ranks_end_as_if_undisturbed(
     tiny_directory: Path, prompts: Path, tmp_path: Path, staleness: int, engine: str

@@ -40,7 +40,7 @@ class PromptMemory:
     Invariants:
         - The draw depends on the seed, the prompt, the step, and the losses of earlier steps alone. So a continued
           run leaves out the same prompts, although the file may have steps that are done again.
-        - Of a step at least one prompt stays.
+        - Of a step each process keeps at least one of its prompts.
         - All processes remember the same.
 
     Args:
