@@ -28,7 +28,7 @@ class Costs:
     """Adds up costs between calls of ``take``.
 
     Invariants:
-        - Phases do not overlap; time outside of all phases counts as ``trained``.
+        - Phases do not overlap: one within another interrupts it. Time outside of all counts as ``trained``.
         - The student's seconds add up to the time that passed, and so do the teacher's.
 
     Args:
@@ -60,12 +60,16 @@ class Costs:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the block's wall seconds under ``name``."""
-        self._open = (name, began := self._now())
+        outer, began = self._open, self._now()
+        if outer:
+            self._spent[outer[0]] += began - outer[1]
+        self._open = (name, began)
         try:
             yield
         finally:
-            self._open = None
-            self._spent[name] += self._now() - began
+            ended = self._now()
+            self._spent[name] += ended - began
+            self._open = (outer[0], ended) if outer else None
 
     def open(self) -> dict[str, float]:
         """The seconds by phase since the last ``take`` or ``begin``, with those of a phase that has not ended."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -40,7 +41,8 @@ class PromptMemory:
     Invariants:
         - The draw depends on the seed, the prompt, the step, and the losses of earlier steps alone. So a continued
           run leaves out the same prompts, although the file may have steps that are done again.
-        - Of a step each process keeps at least one of its prompts.
+        - Of a step each process keeps at least one of its prompts whose loss is known: one whose loss never becomes
+          known may be refused each time.
         - All processes remember the same.
 
     Args:
@@ -75,9 +77,10 @@ class PromptMemory:
         """
         self._recall(now)
         mean = fmean(self._last.values()) if self._last else 0.0
-        draws = {name: self._margin(name, self._last.get(line.id), mean) for name, line in items}
+        known = {name: self._last[line.id] for name, line in items if line.id in self._last}
+        draws = {name: self._margin(name, loss, mean) for name, loss in known.items()}
         out = [name for name, margin in draws.items() if margin < 0]
-        if out and len(out) == len(items):
+        if out and len(out) == len(known):
             out.remove(max(draws, key=draws.__getitem__))
         return out
 
@@ -94,7 +97,8 @@ class PromptMemory:
         values = losses if isinstance(losses, Sequence) else losses.tolist()
         for name, loss in zip(names, values, strict=False):  # a micro-batch without sets has one loss of nothing
             prompt = name.rpartition("@")[0]
-            self._now[prompt] = max(loss, self._now.get(prompt, 0.0))
+            if isfinite(loss):
+                self._now[prompt] = max(loss, self._now.get(prompt, 0.0))
         if is_last:
             of_all = {prompt: loss for own in gather_from_all(self._now) for prompt, loss in own.items()}
             with Appender(self._file, key="step", held=()) as out:
@@ -106,10 +110,8 @@ class PromptMemory:
             self._last |= self._steps.pop(step, {})
         self._last_before = now
 
-    def _margin(self, name: str, loss: float | None, mean: float) -> float:
+    def _margin(self, name: str, loss: float, mean: float) -> float:
         """A draw less the probability to be left out; negative means left out."""
-        if loss is None:
-            return 1.0
         taught = min(1.0, loss / mean) if mean else 0.0
         draw = Random(f"{self._seed}/{name}").random()  # noqa: S311 -- not a secret
         return draw - self._most * (1 - taught)

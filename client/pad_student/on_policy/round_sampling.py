@@ -11,7 +11,7 @@ from pad_student.preference.set_rewards import entropy_over_texts
 from pad_student.sampling.generate import sample_responses
 from pad_student.sampling.vllm_sampler import VllmSampler
 from pad_student.storage.terminal.status import STATUS
-from pad_wire import Response, SampledSet
+from pad_wire import Response, SampledSet, ScoredSet
 from pad_wire.chat import ChatEncoder
 
 Steps = Mapping[int, Sequence[Sequence[PromptLine]]]  # each step's micro-batches
@@ -68,10 +68,15 @@ def unsettled(
             if name not in asked:
                 continue
             scored = scorer.score_of(name)
-            if scored and entropy_over_texts(scored, config) > (config.second_set_above or 0.0):
+            if scored and _is_unsettled(scored, config):
                 found.append((f"{name}{SECOND}", line))
             phase.update()
     return found
+
+
+def _is_unsettled(scored: ScoredSet, config: PADConfig) -> bool:
+    has_a_preference = number_of_texts(scored.responses) > 1
+    return has_a_preference and entropy_over_texts(scored, config) > (config.second_set_above or 0.0)
 
 
 def sampled(config: PADConfig, sample: Sample, batch: Sequence[Named]) -> list[SampledSet]:

@@ -6,6 +6,7 @@ response sets, so any other stage can read them.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,14 @@ class Rounds:
         """
         bind_to_settings(self._folder / "settings.json", _decisive(self._config) | decisive)
 
-    def begin(self, model: Any, steps: Steps, now: int, before: Round | None = None) -> Round:
+    def begin(
+        self,
+        model: Any,
+        steps: Steps,
+        now: int,
+        before: Round | None = None,
+        waiting: AbstractContextManager[None] | None = None,
+    ) -> Round:
         """Sample for each step's prompts, while the teacher scores; a prompt that got no text is left out.
 
         All sets are on disk when this returns; their scores need not be. A round that is on disk already may have
@@ -158,6 +166,7 @@ class Rounds:
             steps: each step's micro-batches of prompts.
             now: the next step.
             before: the round whose sets the teacher gets first.
+            waiting: counts the time in which sampling waits for scores.
 
         Raises:
             TeacherError: if the teacher does not say what it can tell, or cannot tell what the run needs.
@@ -172,7 +181,7 @@ class Rounds:
         scorer = BackgroundScorer(self._stream, folder.scored, before.scorer if before else None)
         try:
             if not begun_before:
-                self._sample(model, steps, folder, scorer)
+                self._sample(model, steps, folder, scorer, waiting or nullcontext())
             sets = list(jsonl.read(folder.sets, SampledSet))
             if begun_before:
                 scorer.feed(with_a_preference(self._config, sets))
@@ -180,20 +189,16 @@ class Rounds:
         except BaseException:
             scorer.stop()
             raise
-        record, sampled = folder.record, {each.id for each in sets}
-        kept = {step: micro_batches for step, micro_batches in steps.items() if step in record.steps}
-        names = {step: [name for name, _ in with_set_ids(step, lines)] for step, lines in kept.items()}
-        set_ids = {
-            step: [each for name in own for each in (name, name + SECOND) if each in sampled]
-            for step, own in names.items()
-        }
-        counts = {step: len(lines) for step, lines in kept.items()}
-        responses = {s.id: s.responses for s in sets if self._config.method == "pad"}
-        skipped = frozenset(sampled - {each.id for each in with_a_preference(self._config, sets)})
-        left_out = {step: len(set(own).intersection(record.left_out)) for step, own in names.items()}
-        return Round(record.sampled_at, set_ids, counts, scorer, responses, skipped, left_out)
+        return _round(self._config, folder.record, steps, sets, scorer)
 
-    def _sample(self, model: Any, steps: Steps, folder: RoundFolder, scorer: BackgroundScorer) -> None:
+    def _sample(
+        self,
+        model: Any,
+        steps: Steps,
+        folder: RoundFolder,
+        scorer: BackgroundScorer,
+        waiting: AbstractContextManager[None],
+    ) -> None:
         if isinstance(self._teacher, Teacher) and not self._is_checked:
             checked_model(self._teacher, ScoreOptions.of(self._config))
             self._is_checked = True
@@ -220,7 +225,9 @@ class Rounds:
             sample_all(self._config, sample, items, keep)
             if self._config.second_set_above is not None:
                 scorer.finish_part()
-                sample_all(self._config, sample, unsettled(self._config, items, asked, scorer), keep)
+                with waiting:
+                    more = unsettled(self._config, items, asked, scorer)
+                sample_all(self._config, sample, more, keep)
         folder.unfinished_sets.replace(folder.sets)
 
     def _stream(self, sets: Iterable[SampledSet]) -> Iterator[ScoredSet]:
@@ -230,6 +237,24 @@ class Rounds:
             refusals=self.refusals,  # one such set must not end the run
             sets_per_request=self._config.sampling_batch_size,  # else a batch would wait for the next one
         )
+
+
+def _round(
+    config: PADConfig, record: RoundRecord, steps: Steps, sets: Sequence[SampledSet], scorer: BackgroundScorer
+) -> Round:
+    """A round whose sets are all on disk."""
+    sampled = {each.id for each in sets}
+    kept = {step: micro_batches for step, micro_batches in steps.items() if step in record.steps}
+    names = {step: [name for name, _ in with_set_ids(step, lines)] for step, lines in kept.items()}
+    set_ids = {
+        step: [each for name in own for each in (name, name + SECOND) if each in sampled]
+        for step, own in names.items()
+    }
+    counts = {step: len(lines) for step, lines in kept.items()}
+    responses = {s.id: s.responses for s in sets if config.method == "pad"}
+    skipped = frozenset(sampled - {each.id for each in with_a_preference(config, sets)})
+    left_out = {step: len(set(own).intersection(record.left_out)) for step, own in names.items()}
+    return Round(record.sampled_at, set_ids, counts, scorer, responses, skipped, left_out)
 
 
 def _decisive(config: PADConfig) -> dict[str, Any]:

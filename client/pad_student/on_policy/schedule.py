@@ -119,7 +119,8 @@ class RoundSchedule:
                 break
             before = self._begun[-1] if self._begun else None
             with self._costs.phase("sampled"):
-                begun = self._rounds.begin(model, steps, step, before)
+                waiting = self._costs.phase("waited_for_teacher")
+                begun = self._rounds.begin(model, steps, step, before, waiting)
             for number in begun.micro_batches:
                 del self._planned[number]
             self._begun.append(begun)

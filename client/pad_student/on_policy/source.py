@@ -34,7 +34,7 @@ class OnPolicySource:
     Invariants:
         - An error in one process is raised in all of them, at the same step.
         - If the teacher or the sampling server fails, the finished steps are saved in a checkpoint first.
-        - Every prompt of a step weighs the same, and a micro-batch without sets nothing.
+        - Every set of a step weighs the same, and a micro-batch without sets nothing.
         - That checkpoint's random state is the one from before the step, which will be done again from its start.
 
     Args:
@@ -121,7 +121,7 @@ class OnPolicySource:
             found += len(scored)
             last: dict[str, Any] = {}
             if place == len(sets) - 1:
-                factor = planned.rescaled(found)
+                factor = planned.rescaled(found, sets.left_out)
                 shares = copy_metrics([sets.responses[name] for name in own if name in sets.responses])
                 last = {"rescale": 1.0 if self._waits_for_steps else factor}
                 last |= {"noted": [({"share/refused": 1 - 1 / factor}, 1), (shares, len(own))]}

@@ -100,6 +100,8 @@ class PADConfig(
             raise ConfigError("temperature = 0 gives one response to a prompt: it needs method adpa and n = 1")
         if self.method != "pad":
             return
+        if self.skip_settled and self.parts > 1:
+            raise ConfigError("skip_settled needs parts = 1: a prompt comes up in all of its parts, or in none")
         if self.n % self.parts or self.part_size < 2:
             raise ConfigError(f"n = {self.n} responses cannot be split into {self.parts} parts of two or more")
         if self.resample_temperature is not None and self.resample_temperature <= self.temperature:

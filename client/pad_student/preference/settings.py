@@ -242,7 +242,8 @@ class OnPolicySettings:
             ge=0,
             le=1,
             description="Entropy of the teacher's preferences over a set, 0 to 1, above which its prompt gets as many"
-            " responses again, as a set of their own; by default none does.",
+            " responses again, as a set of their own; by default none does. A micro-batch then has up to twice as"
+            " many sets: max_forward_tokens bounds its memory.",
         ),
     ] = None
     skip_settled: Annotated[

@@ -40,16 +40,19 @@ class StepPlan:
         """
         return prompts * count() / self.total if self.total else 0.0
 
-    def rescaled(self, found: int) -> float:
+    def rescaled(self, found: int, left_out: int = 0) -> float:
         """The factor of the step's whole gradient if some planned prompts have no scores; collective.
 
         Args:
             found: this process's prompts with scores.
+            left_out: its prompts that were not sampled on purpose.
 
         Raises:
-            NothingSampled: in every process, if no process found any.
+            NothingSampled: in every process, if no process found any, and none was left out.
         """
-        of_all = sum(gather_from_all(found))
+        of_all, on_purpose = map(sum, zip(*gather_from_all((found, left_out)), strict=True))
+        if not of_all and on_purpose:
+            return 1.0  # of a gradient of nothing
         if not of_all:
             raise NothingSampled("no prompt of a step has a scored response; raise max_response_tokens")
         return self.total / of_all

@@ -1,6 +1,7 @@
 """Prompts that teach no more are mostly left out, and those whose preference is unsettled get a second set."""
 
 import json
+import time
 from math import lgamma, log
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import pytest
 import torch
 
 from pad_student.data.prompts import PromptLine
-from pad_student.errors import ConfigError, OtherRun
+from pad_student.errors import ConfigError, NothingSampled, OtherRun
+from pad_student.model.distributed.step_weights import StepPlan
 from pad_student.on_policy.prompt_memory import PromptMemory
 from pad_student.preference.set_rewards import entropy_over_texts
 from pad_student.storage import jsonl
 from pad_student.teacher.errors import TeacherUnreachable
 from pad_wire import Response, SampledSet, ScoredResponse, ScoredSet
-from support.student_runs import TEACHER, RuleTeacher, config, metrics, scored, trainer, weights
+from support.student_runs import TEACHER, Narrow, RuleTeacher, config, metrics, scored, trainer, weights
 
 RUN = {"n": 2, "max_steps": 10, "save_steps": 2}  # two epochs and more of twelve prompts, three a step
 FLATTER = {"n": 3, "beta_teacher": 1.0}  # else hardly a preference is unsettled
@@ -53,6 +55,39 @@ def test_a_step_keeps_at_least_one_of_its_prompts(tmp_path: Path) -> None:
     noted(each, 0, dict.fromkeys(range(PROMPTS), 0.0))
     assert all(len(each.left_out(items(step)[:1], step)) == 0 for step in range(1, 30))
     assert all(len(each.left_out(items(step)[:2], step)) <= 1 for step in range(30, 60))
+
+
+def test_a_prompt_named_twice_in_a_step_is_one_prompt(tmp_path: Path) -> None:
+    each = memory(tmp_path)
+    noted(each, 0, dict.fromkeys(range(PROMPTS), 0.0))
+    for step in range(1, 60):
+        first, second, *_ = items(step)
+        assert set(each.left_out([first, second, first], step)) < {first[0], second[0]}
+
+
+def test_a_prompt_without_a_loss_does_not_stand_for_the_others(tmp_path: Path) -> None:
+    each = memory(tmp_path)
+    noted(each, 0, {0: 0.0, 1: 0.0})
+    assert all(len(each.left_out(items(step)[:3], step)) < 2 for step in range(1, 60))
+
+
+def test_a_loss_that_is_no_number_is_not_remembered(tmp_path: Path) -> None:
+    each = memory(tmp_path)
+    noted(each, 0, {0: float("nan"), 1: 0.5})
+    (line,) = (tmp_path / "taught.jsonl").read_text().splitlines()
+    assert json.loads(line)["losses"] == {"p1": 0.5}
+
+
+def test_a_prompt_that_is_always_refused_does_not_end_the_run(tmp_path: Path) -> None:
+    trainer(tmp_path, Narrow(), skip_settled=0.9, **RUN | {"max_steps": 40}).train()
+    assert len(metrics(tmp_path)) == 40
+
+
+def test_a_step_without_scores_ends_a_run_unless_on_purpose() -> None:
+    plan = StepPlan.of(["p1@0", "p2@0"])
+    assert plan.rescaled(0, left_out=1) == 1
+    with pytest.raises(NothingSampled):
+        plan.rescaled(0)
 
 
 def test_only_steps_before_the_next_one_are_remembered(tmp_path: Path) -> None:
@@ -120,6 +155,27 @@ def test_an_unsettled_prompt_gets_a_second_set(tmp_path: Path) -> None:
     assert sum(shares) * 3 == pytest.approx(len(above))
 
 
+def test_sets_of_one_text_that_are_kept_get_no_second_set(tmp_path: Path) -> None:
+    how = {"n": 2, "max_steps": 4, "one_text": "keep", "temperature": 0.2, "max_response_tokens": 3}
+    trainer(tmp_path, RuleTeacher(), second_set_above=0.0, **how).train()
+    found = sets(tmp_path)
+    alike = {name for name, each in found.items() if each.responses[0].text == each.responses[1].text}
+    assert alike
+    assert not {f"{name}/2" for name in alike} & found.keys()
+
+
+def test_waiting_for_first_scores_counts_as_waiting(tmp_path: Path) -> None:
+    class Slow(RuleTeacher):
+        def score_stream(self, sets: Any, **options: Any) -> Any:
+            for each in super().score_stream(sets, **options):
+                time.sleep(0.05)
+                yield each
+
+    trainer(tmp_path, Slow(), second_set_above=1.0, **RUN | {"n": 3, "max_steps": 2}).train()
+    lines = [json.loads(line) for line in (tmp_path / "costs.jsonl").read_text().splitlines()]
+    assert sum(line["seconds/waited_for_teacher"] for line in lines) > 0.2  # of 6 sets' 0.3
+
+
 def test_a_second_set_is_trained_on_like_a_first_one(tmp_path: Path) -> None:
     """A step of first and second sets has the gradient of the mean over all of them."""
     once = {"n": 2, "max_steps": 1, "optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0.0, "alpha": 0.0}
@@ -167,6 +223,11 @@ def test_adaptive_settings_are_for_pad_and_bind_a_run(tmp_path: Path, setting: d
     trainer(tmp_path, RuleTeacher(), **RUN | {"max_steps": 1}).train()
     with pytest.raises(OtherRun, match=name):
         trainer(tmp_path, RuleTeacher(), **RUN | {"max_steps": 1}, **setting)
+
+
+def test_settled_prompts_are_for_sets_of_one_part(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="skip_settled needs parts = 1"):
+        config(tmp_path, skip_settled=0.5, n=4, parts=2)
 
 
 def test_a_prompt_is_never_left_out_for_good(tmp_path: Path) -> None:
