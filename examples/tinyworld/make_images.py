@@ -7,19 +7,25 @@ RUNS holds the finished runs of two demos, ``one`` and ``two``, of which the sec
 """
 
 import argparse
+import itertools
 import shutil
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pad_student.evaluation.live.folder import RunFolder
 from pad_student.evaluation.live.server import RunsServer
+from pad_student.teacher.client import Teacher
+from pad_wire import SampledSet
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 WIDTH = 1100
+LIVE_SECONDS = 60.0
 sys.path.insert(0, str(ROOT / "examples"))
 
 from served import teacher_service
@@ -35,6 +41,7 @@ def main() -> None:
         report(browser, runs / "one" / "student" / "report.html")
         followed(browser, runs)
         with teacher_service(ROOT / "examples" / "tinyworld" / "teacher", runs / "teacher.log") as url:
+            live(browser, url)
             console(browser, url)
         browser.close()
 
@@ -54,6 +61,37 @@ def followed(browser: Browser, runs: Path) -> None:
         expect(page.locator("canvas").first).to_be_visible()
         saved(page, "runs", height=1200)
         server.shutdown()
+
+
+def live(browser: Browser, url: str) -> None:
+    """The console's first part while three jobs score: one all the time, the others in the middle."""
+    page = opened(browser, url)
+    jobs = (
+        ("ada", 0, LIVE_SECONDS),
+        ("ben", LIVE_SECONDS / 4, LIVE_SECONDS / 2),
+        ("eve", LIVE_SECONDS / 2, LIVE_SECONDS / 4),
+    )
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        working = [threads.submit(scores, url, *job) for job in jobs]
+        page.wait_for_timeout(1000 * (LIVE_SECONDS - 2))
+        expect(page.locator("#jobs tr")).to_have_count(len(jobs))
+        page.evaluate("scrollTo(0, 0)")
+        end = page.locator("#try").bounding_box() or {}
+        saved(page, "console-now", height=round(end["y"]))
+        for each in working:
+            each.result()
+
+
+def scores(url: str, job: str, wait: float, seconds: float) -> None:
+    """Score sets as one job for some seconds, after a wait."""
+    time.sleep(wait)
+    until = time.monotonic() + seconds
+    with Teacher(url, job=job) as teacher:
+        for number in itertools.count():
+            if time.monotonic() > until:
+                break
+            words = [f"{job} {number}", "two three", f"{number} three two"]
+            teacher.score([SampledSet(id="s", prompt=f"count to {number}", responses=words)])
 
 
 def console(browser: Browser, url: str) -> None:
