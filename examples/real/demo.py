@@ -28,7 +28,7 @@ from served import run, teacher_service
 
 MADE = ("smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct")
 SCORED = 4  # of the samples: the teacher's reward changes more than its error, and the teacher is the slower model
-QUICK = {"steps": 10, "prompts_per_step": 4, "tokens": 24, "heldout": 4, "samples": 4, "audit_minutes": 1.0}
+QUICK = {"steps": 10, "prompts_per_step": 4, "tokens": 16, "heldout": 4, "samples": 4, "audit_minutes": 0.3}
 SIZE = ("steps", "prompts_per_step", "tokens", "heldout", "samples")
 DECISIVE = (*SIZE, "normalization", "unconditional_weight", "seed")  # other values: another run
 MEASURES = ("rules_kept", "teacher_reward", "teacher_log_likelihood", "characters")
