@@ -1,13 +1,13 @@
 """Half an hour of mixed requests to one service: flat memory, no 5xx, an empty queue. Writes results/soak.json.
 
     python -m benchmarks.soak [--minutes 30]
-    python -m benchmarks.soak --beside CHECKOUT [--requests 16000]    # writes results/soak_beside.json
+    python -m benchmarks.soak --against CHECKOUT [--requests 16000]    # writes results/soak_against.json
 
 Each of six clients posts one request after another: jobs of different request sizes, invalid input, deadlines that
 are too short, clients that hang up, and repeated requests. Resident memory is read every ten seconds. Caches fill in
 the first fifth, which is left out; the result is the rise of the median between the two halves of the rest.
 
-Memory depends on the machine and on how much was asked. So ``--beside`` sends the same requests to this code and to
+Memory depends on the machine and on how much was asked. So ``--against`` sends the same requests to this code and to
 that of another checkout, at the same time, and compares their memory at the same number of requests.
 """
 
@@ -40,11 +40,11 @@ WRONG = ['{"sets": NaN}', '{"sets": []}', "[" * 10_000, '{"sets": [{"prompt": 3,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="compare memory with this checkout's code")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare memory with this checkout's code")
     parser.add_argument("--requests", type=int, default=16_000, help="to each of the two")
     options = parser.parse_args()
-    if options.beside:
-        _compare(options.beside, options.requests)
+    if options.against:
+        _compare(options.against, options.requests)
         return
     minutes = options.minutes
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +78,7 @@ def _compare(other: Path, count: int) -> None:
     last = {name: [*by_count.values()][-1] for name, by_count in memory.items()}
     result = circumstances("soak", "cpu") | {"commits": commits, "requests": count, "memory_mib": memory}
     result |= {"ratio": last["this"] / last["other"]}
-    (RESULTS / "soak_beside.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "soak_against.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 

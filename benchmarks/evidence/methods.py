@@ -5,7 +5,7 @@
     python -m benchmarks.evidence.methods --methods dckd adpa --seeds 0 1
     python -m benchmarks.evidence.page                              # the tables of docs/evidence.md, from the files
 
-The rows are those of ``method_pieces.py``. Students are graded as in the grid of settings. Where a row has several
+The rows are those of ``method_pieces.py``. Students are graded as in the grid of settings. If a row has several
 learning rates, its run of seed 0 trains with each, and takes the one with the best grade on 200 prompts that are
 neither trained on nor among the held-out ones of the page. The other seeds take that rate.
 """

@@ -142,7 +142,7 @@ def method_section(data: str, found: dict[str, Runs]) -> str:
 
 
 def lost_entropy(name: str, runs: Runs) -> str:
-    """One sentence: from where to where the entropy of a method's student went, in the first seed that tells."""
+    """One sentence: the first and last entropy of a method's student, in the first seed that tells."""
     told = {seed: run["token_entropy"] for seed, run in sorted(runs.items()) if "token_entropy" in run}
     if not told:
         return ""

@@ -14,8 +14,6 @@ from pad_student.storage import jsonl
 from pad_student.storage.jsonl import Appender
 from pad_wire.text import WireModel
 
-MOST_SKIPPED = 0.9  # a prompt that taught nothing comes up all the same once in ten times: the student changes
-
 
 class Losses(Protocol):
     """The losses of a micro-batch's prompts, as a tensor has them."""
@@ -47,7 +45,7 @@ class PromptMemory:
 
     Args:
         file: keeps the losses of every step.
-        most: the greatest probability, at most ``MOST_SKIPPED``.
+        most: the greatest probability, ``skip_settled``.
         seed: of the draws.
 
     Raises:

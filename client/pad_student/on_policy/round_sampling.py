@@ -1,4 +1,4 @@
-"""What a round samples: a set for each prompt, and a second one where the teacher's preference is unsettled."""
+"""What a round samples: a set for each prompt, and a second one if the teacher's preference is unsettled."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any

@@ -20,6 +20,8 @@ OneText = Literal["skip", "keep"]
 
 Settings = TypeVar("Settings", bound=type)
 
+MOST_SKIPPED = 0.9  # a prompt that taught nothing comes up all the same once in ten times: the student changes
+
 
 def with_help(settings: Settings) -> Settings:
     """Copy each field's description to the place that transformers' argument parser reads help texts from."""
@@ -250,7 +252,7 @@ class OnPolicySettings:
         float,
         Field(
             ge=0,
-            le=0.9,
+            le=MOST_SKIPPED,
             description="Greatest probability at which a prompt is left out because its loss was low when it came up"
             " last; 0 leaves out none.",
         ),
